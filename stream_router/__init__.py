@@ -1,0 +1,3 @@
+"""Canary releases for ML models over Kafka."""
+
+__version__ = "0.1.0"

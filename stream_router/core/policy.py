@@ -1,0 +1,31 @@
+"""The policy of a rollout: frozen, and written into R.evidence with the rollout that it judges."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """All times in milliseconds.
+
+    window: length of a window on routed_at. label_horizon: how long after its window's end a label still counts.
+    prediction_deadline: how long after routing a prediction may come. block_time: age at which a block closes
+    without being full; None means label_horizon. alpha: probability of ever rolling back a healthy canary.
+    entity_period: at most one outcome per entity in this time; None means the whole rollout. max_labels: canary
+    labels after which a rollout without a decision is over. psi0: the error odds ratio that is still healthy.
+    """
+
+    window: int = 60_000
+    label_horizon: int = 86_400_000
+    prediction_deadline: int = 300_000
+    block_time: int | None = None
+    alpha: float = 0.05
+    entity_period: int | None = None
+    max_labels: int = 20_000
+    psi0: float = 1.0
+
+    @property
+    def block_age(self) -> int:
+        return self.label_horizon if self.block_time is None else self.block_time
+
+    def window_start(self, routed_at: int) -> int:
+        return routed_at - routed_at % self.window

@@ -1,0 +1,67 @@
+"""Everything this package raises on purpose.
+
+StreamRouterError               exit code 1
+├── SettingError                2   a flag, variable or file entry that cannot be used
+├── SplitError                  2   a split document that is refused
+├── HeaderError                 1   a routing header that is missing or malformed
+├── DecodeError                 1   bytes that are not what their topic declares
+├── DeadLetterLimitError        1   too many dead letters in a row or in proportion
+├── TopicError                  1   a topic that is missing or differs from its declaration
+├── ModelError                  2   a model that cannot be loaded, or a version that the lane refuses
+├── FencedError                 1   another live process has taken our identity
+├── LocalStackError             1   the local Kafka or Valkey does not start or stop
+├── RollbackExpectedError       1   the demo ended without the rollback it exists to show
+└── UnreachableError            6   a server does not answer
+"""
+
+from typing import ClassVar
+
+
+class StreamRouterError(Exception):
+    """Base of the tree; `exit_code` is what the command line ends with."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class SettingError(StreamRouterError):
+    exit_code = 2
+
+
+class SplitError(StreamRouterError):
+    exit_code = 2
+
+
+class HeaderError(StreamRouterError):
+    pass
+
+
+class DecodeError(StreamRouterError):
+    pass
+
+
+class DeadLetterLimitError(StreamRouterError):
+    pass
+
+
+class TopicError(StreamRouterError):
+    pass
+
+
+class ModelError(StreamRouterError):
+    exit_code = 2
+
+
+class FencedError(StreamRouterError):
+    pass
+
+
+class LocalStackError(StreamRouterError):
+    pass
+
+
+class RollbackExpectedError(StreamRouterError):
+    pass
+
+
+class UnreachableError(StreamRouterError):
+    exit_code = 6

@@ -1,0 +1,155 @@
+"""All settings: from flags, STREAM_ROUTER_* variables and one TOML file, in that order."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from stream_router.core.policy import Policy
+from stream_router.errors import SettingError
+
+PREFIX: Final = "STREAM_ROUTER_"
+DEFAULT_FILE: Final = Path("stream-router.toml")
+_SECRET: Final = ("password", "secret", "token", "key", "redis_url", "jaas")
+
+
+class PolicySettings(BaseModel):
+    """The policy in seconds, as operators write it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    window: float = Field(60, gt=0, description="window length, seconds")
+    label_horizon: float = Field(86_400, gt=0, description="how long a label may take, seconds")
+    prediction_deadline: float = Field(300, gt=0, description="how long a prediction may take, seconds")
+    block_time: float | None = Field(None, gt=0, description="age at which a block closes, seconds")
+    alpha: float = Field(0.05, gt=0, lt=1, description="chance of ever rolling back a healthy canary")
+    entity_period: float | None = Field(None, gt=0, description="one outcome per entity in this time, seconds")
+    max_labels: int = Field(20_000, gt=0, description="canary labels after which a rollout is over")
+    psi0: float = Field(1.0, ge=1, description="error odds ratio that is still healthy")
+
+    def frozen(self) -> Policy:
+        def milliseconds(seconds: float) -> int:
+            return max(1, round(seconds * 1000))
+
+        return Policy(
+            window=milliseconds(self.window),
+            label_horizon=milliseconds(self.label_horizon),
+            prediction_deadline=milliseconds(self.prediction_deadline),
+            block_time=None if self.block_time is None else milliseconds(self.block_time),
+            alpha=self.alpha,
+            entity_period=None if self.entity_period is None else milliseconds(self.entity_period),
+            max_labels=self.max_labels,
+            psi0=self.psi0,
+        )
+
+
+class TopicNames(BaseModel):
+    """Existing topics of the user's in place of ours."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    requests: str | None = None
+    ground_truth: str | None = None
+    predictions: str | None = None
+
+
+class DeadLetterLimits(BaseModel):
+    """Past either limit the process stops instead of diverting everything."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    ratio: float = Field(0.1, ge=0, le=1, description="dead letters over all records, once 1,000 were seen")
+    consecutive: int = Field(1000, ge=1, description="dead letters in a row")
+
+
+class Settings(BaseSettings):
+    """`kafka` and `redis` pass any client setting through, under the client's own names."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+    )
+
+    bootstrap_servers: str = Field("127.0.0.1:9092", min_length=1)
+    redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    kafka: dict[str, str] = Field(default_factory=dict)
+    redis: dict[str, Any] = Field(default_factory=dict)
+    topics: TopicNames = Field(default_factory=TopicNames)
+    policy: PolicySettings = Field(default_factory=PolicySettings)
+    dead_letters: DeadLetterLimits = Field(default_factory=DeadLetterLimits)
+    log_format: Literal["text", "json"] = "text"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    metrics_port: int | None = Field(None, ge=0, le=65535)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        del dotenv_settings, file_secret_settings
+        file = settings_cls.model_config.get("toml_file")
+        return (init_settings, env_settings, *([TomlConfigSettingsSource(settings_cls)] if file else []))
+
+
+def load_settings(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
+    """Read the settings.
+
+    `file` defaults to STREAM_ROUTER_CONFIG, then to stream-router.toml if it is there. Flags that are None or
+    empty were not given. Raises SettingError that names the setting, its value and the right form.
+    """
+    named = file or (Path(os.environ[PREFIX + "CONFIG"]) if os.environ.get(PREFIX + "CONFIG") else None)
+    if named is not None and not named.is_file():
+        raise SettingError(f"config file {str(named)!r} does not exist: name an existing TOML file")
+    found = named or (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
+
+    class FromFile(Settings):
+        model_config = SettingsConfigDict(toml_file=found)
+
+    _refuse_unknown_variables()
+    given = {name: value for name, value in (flags or {}).items() if value is not None and value != {}}
+    try:
+        return FromFile(**given)
+    except ValidationError as error:
+        raise SettingError("; ".join(_explain(detail) for detail in error.errors())) from None
+    except ValueError as error:  # a TOML file or a JSON variable that cannot be parsed
+        raise SettingError(f"the settings cannot be read: {error}") from None
+
+
+def _refuse_unknown_variables() -> None:
+    for name in os.environ:
+        if name.startswith(PREFIX) and name != PREFIX + "CONFIG":
+            field = name.removeprefix(PREFIX).split("__")[0].lower()
+            if field not in Settings.model_fields:
+                known = ", ".join(PREFIX + known.upper() for known in Settings.model_fields)
+                raise SettingError(f"variable {name} is not a setting: the settings are {known}")
+
+
+def _explain(detail: Any) -> str:
+    name = ".".join(str(part) for part in detail["loc"])
+    value = "(hidden)" if is_secret(name) else repr(detail["input"])
+    return f"setting {name} is {value}: {detail['msg']}"
+
+
+def is_secret(name: str) -> bool:
+    """Whether a setting of this name must never be printed."""
+    return any(word in name.lower() for word in _SECRET)
+
+
+def masked_url(url: str) -> str:
+    """The URL without user and password, for messages."""
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else "(hidden)"
