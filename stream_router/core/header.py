@@ -34,6 +34,8 @@ def parse_routing(headers: Iterable[tuple[str, bytes | str | None]] | None) -> R
         raise HeaderError(f"the record has no header {HEADER!r}: only records that a router wrote can be scored")
     match = _FORM.fullmatch(value)
     if match is None:
-        raise HeaderError(f"header {HEADER!r} is {value[:80]!r}: expected epoch=7;split=1f3a9c0b77d2;rollout=3;t=1795420000123")
+        raise HeaderError(
+            f"header {HEADER!r} is {value[:80]!r}: expected epoch=7;split=1f3a9c0b77d2;rollout=3;t=1795420000123"
+        )
     epoch, digest, rollout, routed_at = match.groups()
     return Routing(int(epoch), digest.decode(), int(rollout), int(routed_at))

@@ -83,7 +83,9 @@ def _check_weight(shown: str, lane: str, weight: Any, document: dict[str, Any]) 
             f"{shown}: {lane} is {json.dumps(weight)}, not a JSON number: write it as {_right_form(document)}"
         )
     if not 0 <= weight <= 1:
-        raise SplitError(f"{shown}: {lane} is {weight:.10g}, not in 0 to 1: write it as {_right_form(document)}")
+        raise SplitError(
+            f"{shown}: {lane} is {json.dumps(weight)[:24]}, not in 0 to 1: write it as {_right_form(document)}"
+        )
 
 
 def _right_form(document: dict[str, Any]) -> str:
