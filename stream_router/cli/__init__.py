@@ -1,0 +1,23 @@
+"""The command `stream-router`: one module a command, imported when it is called."""
+
+from stream_router.cli.group import LazyGroup
+
+COMMANDS = {
+    "route": "Split requests between the stable and the canary lane.",
+    "score": "Score one lane with a model.",
+    "monitor": "Join predictions with the truth, judge the canary, roll it back.",
+    "topics": "Create, check and list a route's topics.",
+    "local": "Start and stop a local Kafka and Valkey.",
+    "demo": "Show a bad model caught and rolled back.",
+}
+"""Each name is the module in this package whose `command` is run."""
+
+main = LazyGroup(
+    name="stream-router",
+    commands=COMMANDS,
+    package="stream_router.cli",
+    help="Canary releases for ML models over Kafka: a sticky weighted split, delayed ground truth, automatic rollback.",
+    epilog="\b\nExamples:\n  stream-router demo\n  stream-router topics apply --route flights",
+)
+
+__all__ = ["main"]

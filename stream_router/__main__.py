@@ -1,0 +1,3 @@
+from stream_router.cli import main
+
+main(prog_name="stream-router")

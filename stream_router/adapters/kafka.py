@@ -1,0 +1,157 @@
+"""Kafka clients: their settings, and reads without a group."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, Literal
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType
+
+from stream_router.errors import StreamRouterError, TopicError, UnreachableError
+from stream_router.settings import Settings
+
+Start = Literal["earliest", "latest"] | int
+"""Where a group without offsets begins; a number is a time in milliseconds since the epoch."""
+
+TIMEOUT: Final = 10.0
+"""Seconds that a request to the brokers may take."""
+
+_LOGGER: Final = logging.getLogger("stream_router.kafka")
+_UNREACHABLE: Final = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE}  # noqa: SLF001 - librdkafka's own codes are spelt so
+
+
+def client_config(settings: Settings, defaults: Mapping[str, Any], contract: Mapping[str, Any]) -> dict[str, Any]:
+    """librdkafka settings: our defaults, then what the user passes through, then what a guarantee rests on."""
+    return {
+        "bootstrap.servers": settings.bootstrap_servers,
+        "client.id": "stream-router",
+        "logger": _LOGGER,
+        **defaults,
+        **settings.kafka,
+        **contract,
+    }
+
+
+def reader(settings: Settings, group: str = "stream-router.reader") -> Consumer:
+    """A consumer of committed records that joins no group and commits nothing."""
+    contract = {
+        "group.id": group,
+        "isolation.level": "read_committed",
+        "enable.auto.commit": False,
+        "enable.partition.eof": True,
+        "auto.offset.reset": "error",
+    }
+    return Consumer(client_config(settings, {"fetch.queue.backoff.ms": 10}, contract))
+
+
+def admin(settings: Settings) -> AdminClient:
+    return AdminClient(client_config(settings, {}, {}))
+
+
+def explain(error: KafkaException | KafkaError, settings: Settings, doing: str) -> StreamRouterError:
+    """The error of our tree for one of librdkafka's."""
+    cause = error.args[0] if isinstance(error, KafkaException) else error
+    if cause.code() in _UNREACHABLE:
+        return UnreachableError(f"Kafka at {settings.bootstrap_servers} does not answer while {doing}: {cause.str()}")
+    if cause.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION):  # noqa: SLF001 - as above
+        return TopicError(f"{cause.str()} while {doing}: create the route's topics with 'stream-router topics apply'")
+    return StreamRouterError(f"{cause.name()} while {doing}: {cause.str()}")
+
+
+def partition_count(settings: Settings, topic: str) -> int:
+    """Raises TopicError if the topic is missing, UnreachableError if no broker answers."""
+    try:
+        found = admin(settings).list_topics(topic, TIMEOUT).topics[topic]
+    except KafkaException as error:
+        raise explain(error, settings, f"looking up topic {topic}") from error
+    if found.error is not None:
+        raise TopicError(f"topic {topic} does not exist: create it with 'stream-router topics apply'")
+    return len(found.partitions)
+
+
+def topic_config(settings: Settings, topic: str) -> dict[str, str]:
+    """The configuration in force of an existing topic."""
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    try:
+        entries = admin(settings).describe_configs([resource], request_timeout=TIMEOUT)[resource].result()
+    except KafkaException as error:
+        raise explain(error, settings, f"reading the configuration of topic {topic}") from error
+    return {name: entry.value for name, entry in entries.items()}
+
+
+def stable_ends(settings: Settings, topic: str, partitions: int) -> dict[int, int]:
+    """Last stable offset of each partition: every record before it is committed or aborted."""
+    wanted = {TopicPartition(topic, partition): OffsetSpec.latest() for partition in range(partitions)}
+    try:
+        answers = admin(settings).list_offsets(
+            wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=TIMEOUT
+        )
+        return {asked.partition: answer.result().offset for asked, answer in answers.items()}
+    except KafkaException as error:
+        raise explain(error, settings, f"asking for the ends of topic {topic}") from error
+
+
+class Follower:
+    """Reads a topic of one partition from its beginning, again and again to its end."""
+
+    def __init__(self, settings: Settings, topic: str) -> None:
+        self._settings, self._topic = settings, topic
+        self._consumer = reader(settings)
+        self._consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
+        self._next = 0
+
+    def read_to_end(self) -> Iterator[Message]:
+        """Yields what is new up to the end as it is now. Raises UnreachableError, TopicError."""
+        try:
+            end = self._consumer.get_watermark_offsets(TopicPartition(self._topic, 0), TIMEOUT)[1]
+            while self._next < end:
+                for message in self._consumer.consume(1000, 0.05):
+                    error = message.error()
+                    if error is None:
+                        self._next = message.offset() + 1
+                        yield message
+                    elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - as above
+                        self._next = max(
+                            self._next, message.offset()
+                        )  # past transaction markers, which no record shows
+                    elif not error.retriable() and error.code() not in _UNREACHABLE:
+                        raise explain(error, self._settings, f"reading topic {self._topic}")
+        except KafkaException as error:
+            raise explain(error, self._settings, f"reading topic {self._topic}") from error
+
+    def close(self) -> None:
+        self._consumer.close()
+
+
+def has_records(settings: Settings, topic: str, spans: Mapping[int, tuple[int, int]]) -> bool:
+    """Whether any partition holds a committed record in its span [from, to) of offsets: lag cannot tell, since a
+    transaction's end marker keeps the lag of a finished partition at 1 or more.
+    """
+    open_ = {partition: span for partition, span in spans.items() if span[0] < span[1]}
+    if not open_:
+        return False
+    consumer = reader(settings)
+    try:
+        consumer.assign([TopicPartition(topic, partition, span[0]) for partition, span in open_.items()])
+        while open_:
+            for message in consumer.consume(100, 0.1):
+                partition, error = message.partition(), message.error()
+                if error is None:
+                    if partition in open_ and message.offset() < open_[partition][1]:
+                        return True
+                    open_.pop(partition, None)
+                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - as above
+                    open_.pop(partition, None)
+                elif not error.retriable() and error.code() not in _UNREACHABLE:
+                    raise explain(error, settings, f"reading topic {topic}")
+        return False
+    finally:
+        consumer.close()

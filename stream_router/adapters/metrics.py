@@ -1,0 +1,52 @@
+"""Prometheus metrics: every name, with its unit and labels, is here.
+
+Labels are bounded: lanes, topics of the route, outcomes and reasons from fixed lists.
+"""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram, start_http_server
+
+from stream_router.errors import SettingError
+
+_SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+
+# route
+ROUTED: Final = Counter("stream_router_routed_total", "Requests routed and committed.", ["lane"])
+SPLIT_EPOCH: Final = Gauge("stream_router_split_epoch", "Epoch of the split that requests are routed by.")
+CANARY_WEIGHT: Final = Gauge("stream_router_canary_weight_ratio", "Canary's weight in the split, 0 to 1.")
+TRANSACTION_SECONDS: Final = Histogram(
+    "stream_router_transaction_seconds", "From the first record of a transaction to its commit.", buckets=_SECONDS
+)
+
+# route, score, monitor
+DEAD_LETTERS: Final = Counter("stream_router_dead_letters_total", "Records diverted.", ["topic", "reason"])
+
+# score
+SCORED: Final = Counter(
+    "stream_router_scored_total",
+    "Predictions written and committed, by outcome answered or error.",
+    ["lane", "outcome"],
+)
+MODEL_SECONDS: Final = Histogram("stream_router_model_seconds", "One call of the model.", ["lane"], buckets=_SECONDS)
+
+# monitor
+LABELS: Final = Counter(
+    "stream_router_labels_total",
+    "Labels by outcome: joined, revised, repeated, unmatched or too late.",
+    ["outcome"],
+)
+EVIDENCE_FLUSH_SECONDS: Final = Histogram(
+    "stream_router_evidence_flush_seconds", "One transaction of evidence with its positions.", buckets=_SECONDS
+)
+EVIDENCE: Final = Gauge("stream_router_evidence_value", "Evidence against the canary: the e-value, 1 at the start.")
+ROLLBACKS: Final = Counter("stream_router_rollbacks_total", "Rollbacks carried out.")
+
+
+def serve_metrics(port: int) -> int:
+    """Serve /metrics in a thread, on the port that is returned (0 takes a free one). Raises SettingError."""
+    try:
+        server, _ = start_http_server(port)
+    except OSError as error:
+        raise SettingError(f"metrics_port is {port}: {error.strerror}; name a free port, or 0 for any") from None
+    return server.server_port

@@ -1,0 +1,342 @@
+"""Consume, produce and commit the offsets in one Kafka transaction: the loop of the router and of the scoring jobs."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Protocol
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from stream_router.adapters.kafka import TIMEOUT, Start, client_config, explain
+from stream_router.core.dead_letter import DeadLetterLimit, dead_letter_headers
+from stream_router.errors import FencedError, StreamRouterError
+from stream_router.settings import Settings
+
+Delivery = Literal["exactly-once", "at-least-once"]
+
+_FENCED: Final = {
+    KafkaError._FENCED,  # noqa: SLF001 - librdkafka's own codes are spelt so
+    KafkaError.PRODUCER_FENCED,
+    KafkaError.INVALID_PRODUCER_EPOCH,
+    KafkaError.FENCED_INSTANCE_ID,
+}
+_PATIENCE: Final = 10
+"""Transactions that may fail in a row before the process gives up."""
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfig:
+    """One consumer group's loop over one topic.
+
+    `instance` names this process among the group's: a restart under the same name takes its partitions over at once
+    and shuts its predecessor out. `max_wait` (seconds) and `max_batch` bound a micro-batch, `interval` (seconds) how
+    long a transaction stays open.
+    """
+
+    topic: str
+    group: str
+    instance: str
+    dead_letters: str
+    stage: str
+    start: Start = "earliest"
+    max_batch: int = 5_000
+    max_wait: float = 0.02
+    interval: float = 0.05
+    delivery: Delivery = "exactly-once"
+    max_message_bytes: int = 2_000_000
+    static_member: bool = True
+
+
+class Handler(Protocol):
+    """What a process does with its records, inside the loop's transaction."""
+
+    def handle(self, messages: Sequence[Message], output: "Output") -> None:
+        """Produce what follows from a batch."""
+
+    def due(self) -> bool:
+        """Whether a transaction is wanted although no record came."""
+
+    def committed(self) -> None:
+        """The transaction is committed."""
+
+    def aborted(self) -> None:
+        """The transaction is undone, and its records will come again."""
+
+
+class Output:
+    """Where a handler writes: the transaction's producer, and the dead letters."""
+
+    def __init__(self, producer: Producer, config: LoopConfig, limit: DeadLetterLimit) -> None:
+        self._producer, self._config, self._limit = producer, config, limit
+        self.dead = 0
+
+    def produce(self, topic: str, value: Any, key: Any, partition: int, timestamp: int, headers: Any) -> None:
+        """Positional arguments: keywords cost a quarter of the router's rate."""
+        while True:
+            try:
+                return self._producer.produce(topic, value, key, partition, None, None, timestamp, headers)
+            except BufferError:
+                self._producer.poll(0.05)
+
+    def produced(self, count: int) -> None:
+        self._limit.on_records(count)
+
+    def divert(self, message: Message, error: Exception) -> None:
+        """Write a dead letter. Raises DeadLetterLimitError past the quota."""
+        self._limit.on_dead_letter(error)
+        where = {"topic": message.topic(), "partition": message.partition(), "offset": message.offset()}
+        added = dead_letter_headers(**where, stage=self._config.stage, error=error)
+        _log.warning("dead letter", reason=str(error), **where)
+        headers = [*(message.headers() or ()), *added]
+        self.produce(self._config.dead_letters, message.value(), message.key(), -1, 0, headers)
+        self.dead += 1
+
+
+class TransactionLoop:
+    """Runs a handler over its partitions until told to stop. Raises FencedError, UnreachableError, TopicError."""
+
+    def __init__(self, settings: Settings, config: LoopConfig, handler: Handler) -> None:
+        self._settings, self._config, self._handler = settings, config, handler
+        self._transactional = config.delivery == "exactly-once"
+        self._positions: dict[int, int] = {}
+        self._open_since: float | None = None
+        self._unsaved_start = False
+        self._failures = 0
+        self._delivery_error: KafkaError | None = None
+        self._producer = Producer(self._producer_config())
+        self._consumer = Consumer(self._consumer_config())
+        limits = settings.dead_letters
+        self._output = Output(self._producer, config, DeadLetterLimit(limits.ratio, limits.consecutive))
+
+    def _producer_config(self) -> dict[str, Any]:
+        config = self._config
+        defaults = {
+            "linger.ms": 5,
+            "compression.type": "lz4",
+            "queue.buffering.max.messages": 1_000_000,
+            "transaction.timeout.ms": 10_000,
+            "retry.backoff.ms": 10,
+            "enable.sparse.connections": False,
+            "message.max.bytes": config.max_message_bytes,
+        }
+        contract: dict[str, Any] = {"enable.idempotence": True, "partitioner": "murmur2_random"}
+        if self._transactional:
+            contract["transactional.id"] = f"{config.group}.{config.instance}"
+        else:
+            del defaults["transaction.timeout.ms"]
+            contract["on_delivery"] = self._on_delivery
+            contract["delivery.report.only.error"] = True
+        return client_config(self._settings, defaults, contract)
+
+    def _consumer_config(self) -> dict[str, Any]:
+        config = self._config
+        defaults: dict[str, Any] = {
+            "session.timeout.ms": 10_000,
+            "heartbeat.interval.ms": 1_000,
+            "fetch.queue.backoff.ms": 10,
+            "queued.min.messages": 100_000,
+        }
+        if config.static_member:
+            defaults["group.instance.id"] = config.instance
+        contract = {
+            "group.id": config.group,
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "error",
+            "partition.assignment.strategy": "cooperative-sticky",
+        }
+        return client_config(self._settings, defaults, contract)
+
+    def _on_delivery(self, error: KafkaError | None, _message: Message) -> None:
+        self._delivery_error = error or self._delivery_error
+
+    def run(self, stop: Callable[[], bool]) -> None:
+        """Returns when `stop()` is true, after the open transaction was committed."""
+        try:
+            if self._transactional:
+                self._producer.init_transactions(30)
+            self._consumer.subscribe(
+                [self._config.topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            )
+            while not stop():
+                self._run_once(time.monotonic())
+            self._finish_transaction()
+        except KafkaException as error:
+            self._undo()
+            raise self._explain(error) from error
+        except BaseException:
+            self._undo()
+            raise
+        finally:
+            self._close()
+
+    def _run_once(self, now: float) -> None:
+        messages = self._records(self._consumer.consume(self._config.max_batch, self._config.max_wait))
+        try:
+            if messages or self._unsaved_start or self._handler.due():
+                self._begin(now)
+                self._handler.handle(messages, self._output)
+                for message in messages:
+                    self._positions[message.partition()] = message.offset() + 1
+            if self._open_since is not None and time.monotonic() - self._open_since >= self._config.interval:
+                self._commit()
+        except KafkaException as error:
+            self._abort(error)
+
+    def _records(self, messages: Iterable[Message]) -> list[Message]:
+        """The batch without events. An event that means lost records, or a lost identity, ends the process."""
+        records = []
+        for message in messages:
+            error = message.error()
+            if error is None:
+                records.append(message)
+            elif error.fatal() or error.code() in _FENCED or not (error.retriable() or _passes(error)):
+                raise KafkaException(error)
+            else:
+                _log.warning("kafka", error=error.str())
+        return records
+
+    def _begin(self, now: float) -> None:
+        if self._open_since is None:
+            if self._transactional:
+                self._producer.begin_transaction()
+            self._open_since = now
+
+    def _commit(self) -> None:
+        self._producer.flush()  # before the offsets: else the two requests race, and one waits out retry.backoff.ms
+        offsets = [
+            TopicPartition(self._config.topic, partition, offset) for partition, offset in self._positions.items()
+        ]
+        if self._transactional:
+            if offsets:
+                self._retrying(
+                    lambda: self._producer.send_offsets_to_transaction(
+                        offsets, self._consumer.consumer_group_metadata(), TIMEOUT
+                    )
+                )
+            self._retrying(lambda: self._producer.commit_transaction(TIMEOUT))
+        else:
+            if self._delivery_error is not None:
+                error, self._delivery_error = self._delivery_error, None
+                raise KafkaException(error)
+            if offsets:
+                self._consumer.commit(offsets=offsets, asynchronous=False)
+        self._open_since, self._unsaved_start, self._failures = None, False, 0
+        self._handler.committed()
+
+    def _retrying(self, request: Callable[[], object]) -> None:
+        for _ in range(_PATIENCE):
+            try:
+                request()
+            except KafkaException as error:
+                if not error.args[0].retriable():
+                    raise
+            else:
+                return
+        raise StreamRouterError(f"Kafka did not finish a transaction of {self._config.group} in {_PATIENCE} tries")
+
+    def _abort(self, error: KafkaException) -> None:
+        """Undo the transaction and read its records again; give up where that cannot help."""
+        cause = error.args[0]
+        self._failures += 1
+        if cause.fatal() or cause.code() in _FENCED or self._failures > _PATIENCE:
+            raise error
+        _log.warning("transaction undone, its records are read again", error=cause.str(), failures=self._failures)
+        if self._open_since is not None and self._transactional:
+            self._producer.abort_transaction(TIMEOUT)
+        self._open_since = None
+        self._handler.aborted()
+        self._rewind()
+
+    def _undo(self) -> None:
+        """Before an end with an error: nothing half done may be committed when the consumer closes."""
+        if self._open_since is not None and self._transactional:
+            with suppress(KafkaException):  # a fenced producer has no transaction left
+                self._producer.abort_transaction(TIMEOUT)
+        self._open_since = None
+
+    def _rewind(self) -> None:
+        assigned = self._consumer.assignment()
+        if not assigned:
+            return
+        begin = self._begin_offsets(assigned)
+        self._positions = {place.partition: place.offset for place in begin}
+        for place in begin:
+            self._consumer.seek(place)
+
+    def _finish_transaction(self) -> None:
+        if self._open_since is not None:
+            try:
+                self._commit()
+            except KafkaException as error:
+                self._abort(error)
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        begin = self._begin_offsets(partitions)
+        self._positions.update({place.partition: place.offset for place in begin})
+        consumer.incremental_assign(begin)
+        _log.info("partitions assigned", topic=self._config.topic, offsets={p.partition: p.offset for p in begin})
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._finish_transaction()
+        self._drop(partitions)
+        consumer.incremental_unassign(partitions)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """The group has given our partitions to others: what is open must not be committed."""
+        self._undo()
+        self._handler.aborted()
+        self._drop(partitions)
+        consumer.incremental_unassign(partitions)
+
+    def _drop(self, partitions: Iterable[TopicPartition]) -> None:
+        for place in partitions:
+            self._positions.pop(place.partition, None)
+
+    def _begin_offsets(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        """The group's offsets; where it has none, those that `start` names, committed with the next transaction."""
+        places = self._consumer.committed(partitions, TIMEOUT)
+        new = [place for place in places if place.offset < 0]
+        if not new:
+            return list(places)
+        self._unsaved_start = True
+        start = self._config.start
+        if isinstance(start, int):
+            asked = [TopicPartition(place.topic, place.partition, start) for place in new]
+            found = {place.partition: place.offset for place in self._consumer.offsets_for_times(asked, TIMEOUT)}
+        else:
+            found = {}
+        for place in new:
+            low, high = self._consumer.get_watermark_offsets(TopicPartition(place.topic, place.partition), TIMEOUT)
+            at_time = found.get(place.partition, -1)
+            place.offset = at_time if at_time >= 0 else low if start == "earliest" else high
+        return list(places)
+
+    def _explain(self, error: KafkaException) -> StreamRouterError:
+        cause, config = error.args[0], self._config
+        if cause.code() in _FENCED or (cause.fatal() and "fenced" in cause.str().lower()):
+            return FencedError(
+                f"another live process is instance {config.instance!r} of group {config.group} and has taken over, or this "
+                "one was frozen for longer than transaction.timeout.ms: give each process its own --instance",
+            )
+        if cause.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):  # noqa: SLF001 - as above
+            return StreamRouterError(
+                f"group {config.group} stopped at a gap in topic {config.topic}: {cause.str()}. Records were deleted before "
+                "they were read. Decide where to go on, and set the group's offsets with kafka-consumer-groups",
+            )
+        return explain(error, self._settings, f"group {config.group} reads topic {config.topic}")
+
+    def _close(self) -> None:
+        try:
+            self._consumer.close()
+        except KafkaException as error:
+            _log.warning("consumer closed with an error", error=str(error))
+
+
+def _passes(error: KafkaError) -> bool:
+    """Errors that librdkafka mends by itself."""
+    return error.code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT)  # noqa: SLF001 - as above
