@@ -5,6 +5,7 @@ StreamRouterError               exit code 1
 ├── SplitError                  2   a split document that is refused
 ├── HeaderError                 1   a routing header that is missing or malformed
 ├── DecodeError                 1   bytes that are not what their topic declares
+├── LaneError                   1   a record that its lane's topic cannot hold
 ├── DeadLetterLimitError        1   too many dead letters in a row or in proportion
 ├── TopicError                  1   a topic that is missing or differs from its declaration
 ├── ModelError                  2   a model that cannot be loaded, or a version that the lane refuses
@@ -36,6 +37,10 @@ class HeaderError(StreamRouterError):
 
 
 class DecodeError(StreamRouterError):
+    pass
+
+
+class LaneError(StreamRouterError):
     pass
 
 

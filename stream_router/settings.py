@@ -87,6 +87,7 @@ class Settings(BaseSettings):
     topics: TopicNames = Field(default_factory=TopicNames)
     policy: PolicySettings = Field(default_factory=PolicySettings)
     dead_letters: DeadLetterLimits = Field(default_factory=DeadLetterLimits)
+    assign_by: Literal["key", "request"] = "key"
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     metrics_port: int | None = Field(None, ge=0, le=65535)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol, cast
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -10,10 +10,14 @@ from confluent_kafka import (
     IsolationLevel,
     KafkaError,
     KafkaException,
-    Message,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs do not export all that it documents
+    AdminClient,
+    ConfigResource,
+    OffsetSpec,
+    ResourceType,
+)
 
 from stream_router.errors import StreamRouterError, TopicError, UnreachableError
 from stream_router.settings import Settings
@@ -28,8 +32,26 @@ _LOGGER: Final = logging.getLogger("stream_router.kafka")
 _UNREACHABLE: Final = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE}  # noqa: SLF001 - librdkafka's own codes are spelt so
 
 
+class Record(Protocol):
+    """A fetched record: what the client's own type allows to be missing in a message yet to be sent is there."""
+
+    def topic(self) -> str: ...
+    def partition(self) -> int: ...
+    def offset(self) -> int: ...
+    def key(self) -> bytes | None: ...
+    def value(self) -> bytes | None: ...
+    def headers(self) -> list[tuple[str, bytes | None]] | None: ...
+    def timestamp(self) -> tuple[int, int]: ...
+    def error(self) -> KafkaError | None: ...
+
+
+def fetch(consumer: Consumer, count: int, timeout: float) -> list[Record]:
+    """Up to `count` records and events; waits `timeout` seconds where there are fewer."""
+    return cast("list[Record]", consumer.consume(count, timeout))
+
+
 def client_config(settings: Settings, defaults: Mapping[str, Any], contract: Mapping[str, Any]) -> dict[str, Any]:
-    """librdkafka settings: our defaults, then what the user passes through, then what a guarantee rests on."""
+    """Settings of librdkafka: our defaults, then what the user passes through, then what a guarantee rests on."""
     return {
         "bootstrap.servers": settings.bootstrap_servers,
         "client.id": "stream-router",
@@ -89,7 +111,8 @@ def topic_config(settings: Settings, topic: str) -> dict[str, str]:
 
 def stable_ends(settings: Settings, topic: str, partitions: int) -> dict[int, int]:
     """Last stable offset of each partition: every record before it is committed or aborted."""
-    wanted = {TopicPartition(topic, partition): OffsetSpec.latest() for partition in range(partitions)}
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # likewise
+    wanted = {TopicPartition(topic, partition): latest for partition in range(partitions)}
     try:
         answers = admin(settings).list_offsets(
             wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=TIMEOUT
@@ -108,12 +131,12 @@ class Follower:
         self._consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
         self._next = 0
 
-    def read_to_end(self) -> Iterator[Message]:
+    def read_to_end(self) -> Iterator[Record]:
         """Yields what is new up to the end as it is now. Raises UnreachableError, TopicError."""
         try:
             end = self._consumer.get_watermark_offsets(TopicPartition(self._topic, 0), TIMEOUT)[1]
             while self._next < end:
-                for message in self._consumer.consume(1000, 0.05):
+                for message in fetch(self._consumer, 1000, 0.05):
                     error = message.error()
                     if error is None:
                         self._next = message.offset() + 1
@@ -142,7 +165,7 @@ def has_records(settings: Settings, topic: str, spans: Mapping[int, tuple[int, i
     try:
         consumer.assign([TopicPartition(topic, partition, span[0]) for partition, span in open_.items()])
         while open_:
-            for message in consumer.consume(100, 0.1):
+            for message in fetch(consumer, 100, 0.1):
                 partition, error = message.partition(), message.error()
                 if error is None:
                     if partition in open_ and message.offset() < open_[partition][1]:

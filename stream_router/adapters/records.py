@@ -18,8 +18,10 @@ from stream_router.core.evidence import (
 from stream_router.core.law import Law, Models, Versions
 from stream_router.core.policy import Policy
 from stream_router.core.prediction import Prediction
+from stream_router.core.rollout_event import Numbers, RolloutEvent
 
-_PREDICTION, _EVIDENCE, _SPLIT = Codec.of("prediction"), Codec.of("evidence"), Codec.of("split")
+_PREDICTION, _EVIDENCE = Codec.of("prediction"), Codec.of("evidence")
+_SPLIT, _ROLLOUT_EVENT = Codec.of("split"), Codec.of("rollout_event")
 _PREDICTION_FIELDS = tuple(field.name for field in fields(Prediction))
 
 
@@ -65,6 +67,16 @@ def decode_law(data: bytes | None) -> Law:
         who=record["who"],
         why=record["why"],
     )
+
+
+def encode_rollout_event(event: RolloutEvent) -> bytes:
+    return _ROLLOUT_EVENT.encode(asdict(event))
+
+
+def decode_rollout_event(data: bytes | None) -> RolloutEvent:
+    """Raises DecodeError."""
+    record = _ROLLOUT_EVENT.decode(data)
+    return RolloutEvent(**{**record, "numbers": record["numbers"] and Numbers(**record["numbers"])})
 
 
 def encode_evidence(evidence: Evidence) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, Protocol
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from stream_router.adapters.kafka import TIMEOUT, Start, client_config, explain
+from stream_router.adapters.kafka import TIMEOUT, Record, Start, client_config, explain, fetch
 from stream_router.core.dead_letter import DeadLetterLimit, dead_letter_headers
 from stream_router.errors import FencedError, StreamRouterError
 from stream_router.settings import Settings
@@ -54,7 +54,7 @@ class LoopConfig:
 class Handler(Protocol):
     """What a process does with its records, inside the loop's transaction."""
 
-    def handle(self, messages: Sequence[Message], output: "Output") -> None:
+    def handle(self, messages: Sequence[Record], output: "Output") -> None:
         """Produce what follows from a batch."""
 
     def due(self) -> bool:
@@ -85,12 +85,14 @@ class Output:
     def produced(self, count: int) -> None:
         self._limit.on_records(count)
 
-    def divert(self, message: Message, error: Exception) -> None:
+    def divert(self, message: Record, error: Exception) -> None:
         """Write a dead letter. Raises DeadLetterLimitError past the quota."""
         self._limit.on_dead_letter(error)
-        where = {"topic": message.topic(), "partition": message.partition(), "offset": message.offset()}
-        added = dead_letter_headers(**where, stage=self._config.stage, error=error)
-        _log.warning("dead letter", reason=str(error), **where)
+        topic, partition, offset = message.topic(), message.partition(), message.offset()
+        added = dead_letter_headers(
+            topic=topic, partition=partition, offset=offset, stage=self._config.stage, error=error
+        )
+        _log.warning("dead letter", reason=str(error), topic=topic, partition=partition, offset=offset)
         headers = [*(message.headers() or ()), *added]
         self.produce(self._config.dead_letters, message.value(), message.key(), -1, 0, headers)
         self.dead += 1
@@ -175,7 +177,7 @@ class TransactionLoop:
             self._close()
 
     def _run_once(self, now: float) -> None:
-        messages = self._records(self._consumer.consume(self._config.max_batch, self._config.max_wait))
+        messages = self._records(fetch(self._consumer, self._config.max_batch, self._config.max_wait))
         try:
             if messages or self._unsaved_start or self._handler.due():
                 self._begin(now)
@@ -187,7 +189,7 @@ class TransactionLoop:
         except KafkaException as error:
             self._abort(error)
 
-    def _records(self, messages: Iterable[Message]) -> list[Message]:
+    def _records(self, messages: Iterable[Record]) -> list[Record]:
         """The batch without events. An event that means lost records, or a lost identity, ends the process."""
         records = []
         for message in messages:
@@ -320,13 +322,13 @@ class TransactionLoop:
         cause, config = error.args[0], self._config
         if cause.code() in _FENCED or (cause.fatal() and "fenced" in cause.str().lower()):
             return FencedError(
-                f"another live process is instance {config.instance!r} of group {config.group} and has taken over, or this "
-                "one was frozen for longer than transaction.timeout.ms: give each process its own --instance",
+                f"another live process is instance {config.instance!r} of group {config.group} and has taken over, "
+                "or this one was frozen for longer than transaction.timeout.ms: give each process its own --instance",
             )
         if cause.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):  # noqa: SLF001 - as above
             return StreamRouterError(
-                f"group {config.group} stopped at a gap in topic {config.topic}: {cause.str()}. Records were deleted before "
-                "they were read. Decide where to go on, and set the group's offsets with kafka-consumer-groups",
+                f"group {config.group} stopped at a gap in topic {config.topic}: {cause.str()}. Records were "
+                "deleted before they were read. Decide where to go on, and set the offsets with kafka-consumer-groups",
             )
         return explain(error, self._settings, f"group {config.group} reads topic {config.topic}")
 

@@ -56,6 +56,6 @@ class DeadLetterLimit:
             )
         if self.records >= _FEW and self.dead > self.ratio * self.records:
             raise DeadLetterLimitError(
-                f"{self.dead} of {self.records} records are dead letters, more than {self.ratio:.0%}; the last: {error}. "
-                "Mend the producer, or raise dead_letters.ratio",
+                f"{self.dead} of {self.records} records are dead letters, more than {self.ratio:.0%}; the last: "
+                f"{error}. Mend the producer, or raise dead_letters.ratio",
             )

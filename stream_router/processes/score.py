@@ -1,4 +1,4 @@
-"""A scoring job: reads its lane in micro-batches, asks the model, writes predictions; near-real-time and batch alike."""
+"""A scoring job: reads its lane in micro-batches, asks the model, writes predictions; near-real-time or batch."""
 
 import time
 import uuid
@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import structlog
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
 from stream_router.adapters.kafka import (
     TIMEOUT,
+    Record,
     Start,
     client_config,
     has_records,
@@ -76,7 +77,7 @@ class Scorer:
     def aborted(self) -> None:
         self._open = Scored()
 
-    def handle(self, messages: Sequence[Message], output: Output) -> None:
+    def handle(self, messages: Sequence[Record], output: Output) -> None:
         self.idle = not messages
         requests = [request for message in messages if (request := self._read(message, output))]
         if not requests:
@@ -112,7 +113,7 @@ class Scorer:
         self._open.predictions += len(requests)
         self._open.batches += 1
 
-    def _read(self, message: Message, output: Output) -> Request | None:
+    def _read(self, message: Record, output: Output) -> Request | None:
         """None for a dead letter: what has no id or was not routed cannot be joined with a label, ever."""
         headers, row, problem = message.headers(), None, None
         try:

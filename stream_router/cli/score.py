@@ -1,0 +1,92 @@
+"""stream-router score"""
+
+import json
+
+import click
+
+from stream_router.adapters.kafka import Start
+from stream_router.adapters.model import load_model
+from stream_router.adapters.redis import RedisLaw
+from stream_router.adapters.requests import RequestDecoder
+from stream_router.cli.common import example, metrics_option, output_option, route_option, settings_options
+from stream_router.cli.running import instance_option, start_option, stop_on_signal
+from stream_router.core.lane import Lane
+from stream_router.core.route import Route
+from stream_router.processes.score import Scorer, score, scoring_loop
+from stream_router.settings import Settings
+
+
+@click.command(
+    name="score",
+    epilog=example(
+        "stream-router score --route flights --lane canary --model my_models:load --model-version 7",
+        "stream-router score --route flights --lane stable --model my_models:load --model-version 6 --until end",
+    ),
+)
+@settings_options
+@route_option
+@click.option("--lane", type=click.Choice(["stable", "canary"]), required=True, help="The lane to score.")
+@click.option(
+    "--model",
+    required=True,
+    metavar="MODULE:CALLABLE",
+    help="Takes a version, returns predict(rows) -> predictions on a whole batch.",
+)
+@click.option("--model-version", required=True, metavar="VERSION", help="Stands in every prediction.")
+@click.option(
+    "--request-schema",
+    metavar="FILE|NAME",
+    help="Avro schema of the requests (single-object encoding).  [requests are JSON objects]",
+)
+@click.option("--id-field", default="request_id", show_default=True, help="The request's id, where no header ce_id is.")
+@click.option("--max-batch", type=click.IntRange(1, 100_000), default=500, show_default=True)
+@click.option("--max-wait", type=click.FloatRange(0.001, 60), default=0.05, show_default=True, metavar="SECONDS")
+@click.option("--until", type=click.Choice(["end"]), help="Batch: score what is there now, then exit with a summary.")
+@start_option
+@instance_option
+@output_option
+@metrics_option
+def command(
+    *,
+    settings: Settings,
+    route: Route,
+    lane: Lane,
+    model: str,
+    model_version: str,
+    request_schema: str | None,
+    id_field: str,
+    max_batch: int,
+    max_wait: float,
+    until: str | None,
+    start: Start,
+    instance: str,
+    output: str,
+) -> None:
+    """Score one lane of a route with a model.
+
+    The lane's first job registers its version; a job with another version does not start. Without --until it runs
+    until SIGINT or SIGTERM.
+    """
+    decoder = RequestDecoder(request_schema, id_field)
+    loaded = load_model(model, model_version)
+    store = RedisLaw(route, settings)
+    store.register_model(lane, model_version)
+    store.close()
+    config = scoring_loop(
+        route,
+        lane,
+        instance=instance,
+        start=start,
+        max_batch=max_batch,
+        max_wait=max_wait,
+        until_end=until is not None,
+    )
+    with stop_on_signal() as stop:
+        done = score(settings, config, Scorer(route, lane, loaded, decoder), until_end=until is not None, stop=stop)
+    if output == "json":
+        click.echo(json.dumps({"route": route.name, "lane": lane, "model_version": model_version, **vars(done)}))
+    elif until is not None:
+        click.echo(
+            f"{done.predictions} predictions in {done.batches} batches by {model_version}, {done.errors} of them "
+            f"errors; {done.dead_letters} dead letters"
+        )

@@ -1,0 +1,99 @@
+"""Keeps a router's law true: reads R.splits and R.rollout-events, calls the script, obeys rollbacks without Redis."""
+
+import threading
+import time
+from typing import Final
+
+import structlog
+
+from stream_router.adapters.kafka import Follower
+from stream_router.adapters.records import decode_law, decode_rollout_event
+from stream_router.core.law import Law
+from stream_router.core.law_store import LawStore, ReadAgain
+from stream_router.core.rollout_event import ROLLBACK
+from stream_router.core.route import Route
+from stream_router.core.routing_state import RoutingState
+from stream_router.errors import DecodeError, StreamRouterError, UnreachableError
+from stream_router.settings import Settings
+
+POLL: Final = 0.2
+"""Seconds between two looks at the split."""
+
+_log = structlog.get_logger()
+
+
+class LawKeeper:
+    """A thread beside the routing loop. `failure` is set when it ended with an error."""
+
+    def __init__(self, settings: Settings, route: Route, store: LawStore, state: RoutingState, who: str) -> None:
+        self._store, self._state, self._who = store, state, who
+        self._splits = Follower(settings, route.topic("splits"))
+        self._events = Follower(settings, route.topic("rollout-events"))
+        self._redis_answers = True
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="law-keeper", daemon=True)
+        self.failure: StreamRouterError | None = None
+
+    def start(self) -> None:
+        """Returns when the first law is known, from Redis or, where it is away, from the topics alone."""
+        self._read_topics()
+        if not self._ask_script():
+            self._state.start_alone(_clock())
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._splits.close()
+        self._events.close()
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.wait(POLL):
+                try:
+                    self._read_topics()
+                except UnreachableError as error:
+                    _log.warning("the law's topics cannot be read, trying again", error=str(error))
+                else:
+                    self._ask_script()
+                self._state.on_time(_clock())
+        except StreamRouterError as error:
+            self.failure = error
+
+    def _read_topics(self) -> None:
+        for record in self._splits.read_to_end():
+            try:
+                self._state.on_split(decode_law(record.value()))
+            except DecodeError as error:
+                _log.error("a record of the splits topic is not readable", offset=record.offset(), error=str(error))
+        for record in self._events.read_to_end():
+            try:
+                event = decode_rollout_event(record.value())
+            except DecodeError as error:
+                _log.error("a rollout event is not readable", offset=record.offset(), error=str(error))
+                continue
+            if event.kind == ROLLBACK:
+                _log.warning("rollback", rollout=event.rollout, reason=event.reason)
+                self._state.on_rollback(event.rollout, event.reason, _clock())
+
+    def _ask_script(self) -> bool:
+        """Whether Redis answered."""
+        try:
+            reply = self._store.call(self._state.knowledge, self._store.look(), now=_clock(), who=self._who)
+            if isinstance(reply, ReadAgain):
+                reply = self._store.call(self._state.knowledge, self._store.look(), now=_clock(), who=self._who)
+        except UnreachableError as error:
+            if self._redis_answers:
+                _log.warning("routing goes on with the last split in force", error=str(error))
+            self._redis_answers = False
+            return False
+        if not self._redis_answers:
+            _log.info("Redis answers again")
+        self._redis_answers = True
+        if isinstance(reply, Law) and self._state.on_law(reply, _clock()):
+            _log.info("split in force", epoch=reply.epoch, canary=reply.canary, rollout=reply.rollout, why=reply.why)
+        return True
+
+
+def _clock() -> int:
+    return time.time_ns() // 1_000_000
