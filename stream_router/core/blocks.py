@@ -1,0 +1,102 @@
+"""Blocks: what one step of the test is fed, and when a block closes."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from stream_router.core.epochs import Epoch, Epochs, epoch_of
+from stream_router.core.evidence import Outcome
+from stream_router.core.lane import CANARY
+from stream_router.core.policy import Policy
+
+CANARY_OUTCOMES: Final = 10
+"""A block is full when it is large enough for this many outcomes of canary on average."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Block:
+    """Concurrent outcomes of both lanes under one split; `opened_at` and `newest_label_at` in milliseconds."""
+
+    rollout: int
+    metric: str
+    epoch: int
+    digest: str
+    opened_at: int
+    stable_labels: int = 0
+    stable_bad: int = 0
+    canary_labels: int = 0
+    canary_bad: int = 0
+    newest_label_at: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.stable_labels + self.canary_labels
+
+    def add(self, outcome: Outcome) -> None:
+        if outcome.lane == CANARY:
+            self.canary_labels += 1
+            self.canary_bad += outcome.bad
+        else:
+            self.stable_labels += 1
+            self.stable_bad += outcome.bad
+        self.newest_label_at = max(self.newest_label_at, outcome.labelled_at)
+
+
+def full_size(canary_share: float) -> int:
+    """Outcomes of both lanes at which a block is full: ceil(10 / share)."""
+    return math.ceil(CANARY_OUTCOMES / canary_share)
+
+
+class Blocks:
+    """The open blocks of one rollout and metric, one an epoch.
+
+    A block closes on its total or by time, never on one lane's count and never by outcome: a test whose blocks close
+    on either is fed chosen evidence.
+    """
+
+    def __init__(self, policy: Policy, epochs: Epochs) -> None:
+        self._policy = policy
+        self._epochs = epochs
+        self._open: dict[Epoch, Block] = {}
+        self._last_window: dict[Epoch, int] = {}
+
+    def expect(self, outcome: Outcome) -> None:
+        """The outcome's epoch has outcomes in this window, ripe or not."""
+        epoch = epoch_of(outcome)
+        self._last_window[epoch] = max(self._last_window.get(epoch, outcome.window), outcome.window)
+
+    def add(self, outcome: Outcome, now: int) -> None:
+        """Into the open block of its epoch, which must be known and give both lanes a share."""
+        self.expect(outcome)
+        block = self._open.get(epoch_of(outcome))
+        if block is None:
+            block = self._open[epoch_of(outcome)] = Block(
+                rollout=outcome.rollout,
+                metric=outcome.metric,
+                epoch=outcome.epoch,
+                digest=outcome.digest,
+                opened_at=now,
+            )
+        block.add(outcome)
+
+    def close(self, now: int | None = None) -> Iterator[Block]:
+        """The blocks that close at the end of a record, oldest epoch first; `now` if the record is a tick."""
+        for epoch in sorted(self._open):
+            if self._is_full(epoch) or (now is not None and self._is_old(epoch, now)):
+                yield self._open.pop(epoch)
+
+    @property
+    def outcomes(self) -> int:
+        """Outcomes in open blocks."""
+        return sum(block.total for block in self._open.values())
+
+    def _is_full(self, epoch: Epoch) -> bool:
+        return self._open[epoch].total >= full_size(self._epochs.canary_share(epoch))
+
+    def _is_old(self, epoch: Epoch, now: int) -> bool:
+        policy = self._policy
+        if now - self._open[epoch].opened_at >= policy.block_age:
+            return True
+        mature = self._last_window[epoch] + policy.window + policy.label_horizon <= now
+        return mature and self._epochs.ended(epoch)

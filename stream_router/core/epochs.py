@@ -1,0 +1,40 @@
+"""The splits under which a rollout's requests were routed."""
+
+from stream_router.core.evidence import EpochInForce, Outcome
+from stream_router.core.lane import CANARY, LANES
+
+Epoch = tuple[int, str]
+"""Epoch and digest: two primaries may give one number to two splits."""
+
+
+class Epochs:
+    """Known splits of one rollout; grows with its control records."""
+
+    def __init__(self) -> None:
+        self._known: dict[Epoch, EpochInForce] = {}
+        self._newest = 0
+
+    def add(self, in_force: EpochInForce) -> None:
+        """A split came into force; a second record of the same changes nothing."""
+        self._known.setdefault((in_force.epoch, in_force.digest), in_force)
+        self._newest = max(self._newest, in_force.epoch)
+
+    def __contains__(self, epoch: Epoch) -> bool:
+        return epoch in self._known
+
+    def has_both_lanes(self, epoch: Epoch) -> bool:
+        """Whether each lane had a share, so that outcomes of the two were concurrent. Raises KeyError if unknown."""
+        weights = self._known[epoch].weights
+        return all(weights.get(lane, 0.0) > 0 for lane in LANES)
+
+    def canary_share(self, epoch: Epoch) -> float:
+        """Raises KeyError for an epoch that is not known."""
+        return self._known[epoch].weights[CANARY]
+
+    def ended(self, epoch: Epoch) -> bool:
+        """Whether a later epoch of the rollout has come into force."""
+        return self._newest > epoch[0]
+
+
+def epoch_of(outcome: Outcome) -> Epoch:
+    return outcome.epoch, outcome.digest

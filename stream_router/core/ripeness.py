@@ -1,0 +1,52 @@
+"""The ripe age: how long the test waits for a cohort's labels, so that slowly labelled errors are among them."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final
+
+from stream_router.core.evidence import Evidence
+from stream_router.core.histogram import bucket_of, quantile
+from stream_router.core.lane import STABLE
+from stream_router.core.policy import Policy
+
+QUANTILE: Final = 0.98
+ENOUGH: Final = 50
+"""Of fewer delays the 98 % quantile is no more than the largest: too short."""
+
+
+class Ripeness:
+    """Estimates the 98 % quantile of the label delay of stable's bad outcomes.
+
+    Only from windows older than label_horizon: in younger ones slow labels are still missing. Retention: a histogram
+    for each younger window, one for all older ones.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._young: dict[int, Counter[int]] = {}
+        self._mature: Counter[int] = Counter()
+
+    def on_record(self, evidence: Evidence, now: int | None) -> None:
+        """Fold one record; `now` is the newest tick so far."""
+        for window, delay in _stable_bad_delays(evidence):
+            self._young.setdefault(window, Counter())[bucket_of(delay)] += 1
+        if evidence.tick is None or now is None:
+            return
+        mature_until = now - self._policy.window - self._policy.label_horizon
+        for window in [window for window in self._young if window <= mature_until]:
+            self._mature.update(self._young.pop(window))
+
+    @property
+    def ripe_age(self) -> int:
+        """Milliseconds after a window's end: at most label_horizon, and that while fewer than 50 delays are known."""
+        if self._mature.total() < ENOUGH:
+            return self._policy.label_horizon
+        age = quantile(self._mature, QUANTILE)
+        return self._policy.label_horizon if age is None else min(age, self._policy.label_horizon)
+
+
+def _stable_bad_delays(evidence: Evidence) -> Iterable[tuple[int, int]]:
+    yield from evidence.stable_bad_delays
+    for outcome in evidence.outcomes:
+        if outcome.bad and outcome.lane == STABLE:
+            yield outcome.window, outcome.delay

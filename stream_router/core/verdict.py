@@ -1,0 +1,129 @@
+"""What the test says about a rollout, with the numbers it says it from."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from stream_router.core.blocks import Block
+from stream_router.core.interval import newcombe
+from stream_router.core.law import Versions
+
+
+class Status(StrEnum):
+    """Best to worst; the worst of several metrics wins."""
+
+    HEALTHY = "healthy"
+    INCONCLUSIVE = "inconclusive"
+    UNHEALTHY = "unhealthy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numbers:
+    """What the test was fed and what came out; fields as in schemas/rollout_event.
+
+    difference: canary's accuracy minus stable's with the ends of its 95 % interval (Newcombe 1998, method 10);
+    0 in [-1, 1] while a lane has no outcome in a block. evidence: the e-process, capped at threshold = 1 / alpha.
+    """
+
+    stable_labels: int
+    stable_bad: int
+    canary_labels: int
+    canary_bad: int
+    blocks: int
+    difference: float
+    difference_low: float
+    difference_high: float
+    evidence: float
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """epoch, digest, deciding_label_at: of the newest closed block, with its newest label's time; None before one.
+
+    offset: of the record of R.evidence at which it fell.
+    """
+
+    metric: str
+    status: Status
+    rollout: int
+    epoch: int | None
+    digest: str | None
+    stable_version: str | None
+    canary_version: str | None
+    deciding_label_at: int | None
+    offset: int
+    numbers: Numbers
+    reason: str
+
+
+@dataclass(slots=True)
+class Totals:
+    """Sums over closed blocks."""
+
+    stable_labels: int = 0
+    stable_bad: int = 0
+    canary_labels: int = 0
+    canary_bad: int = 0
+    blocks: int = 0
+    newest: Block | None = None
+
+    def add(self, block: Block) -> None:
+        self.stable_labels += block.stable_labels
+        self.stable_bad += block.stable_bad
+        self.canary_labels += block.canary_labels
+        self.canary_bad += block.canary_bad
+        self.blocks += 1
+        self.newest = block
+
+    def numbers(self, evidence: float, threshold: float) -> Numbers:
+        stable_correct = self.stable_labels - self.stable_bad
+        canary_correct = self.canary_labels - self.canary_bad
+        low, high = newcombe(canary_correct, self.canary_labels, stable_correct, self.stable_labels)
+        both = self.stable_labels and self.canary_labels
+        return Numbers(
+            stable_labels=self.stable_labels,
+            stable_bad=self.stable_bad,
+            canary_labels=self.canary_labels,
+            canary_bad=self.canary_bad,
+            blocks=self.blocks,
+            difference=canary_correct / self.canary_labels - stable_correct / self.stable_labels if both else 0.0,
+            difference_low=low,
+            difference_high=high,
+            evidence=evidence,
+            threshold=threshold,
+        )
+
+
+def reason_for(status: Status, versions: Versions, numbers: Numbers, remarks: tuple[str, ...] = ()) -> str:
+    """One sentence: difference, interval, n, rule."""
+    n = numbers
+    canary, stable = (f"{lane} {version or '(any version)'}" for lane, version in _named(versions))
+    if not n.canary_labels or not n.stable_labels:
+        sentence = (
+            f"nothing is known yet of {canary} against {stable}: {n.canary_labels} and {n.stable_labels} labels, "
+            f"evidence {n.evidence:.3g} of {n.threshold:.4g} = 1/alpha"
+        )
+        return "; ".join((sentence, *remarks))
+    compared = (
+        f"{_accuracy(n.canary_bad, n.canary_labels)} against {_accuracy(n.stable_bad, n.stable_labels)}, "
+        f"difference {n.difference:+.3f} (95 % {n.difference_low:+.3f} to {n.difference_high:+.3f})"
+    )
+    after = f"after {n.blocks} block{'s' if n.blocks != 1 else ''}"
+    if status is Status.UNHEALTHY:
+        sentence = (
+            f"{canary} is less accurate than {stable}: {compared}; evidence reached {n.threshold:.4g} = 1/alpha {after}"
+        )
+    else:
+        sentence = (
+            f"{canary} is not shown to be less accurate than {stable}: {compared}; "
+            f"evidence {n.evidence:.3g} of {n.threshold:.4g} = 1/alpha {after}"
+        )
+    return "; ".join((sentence, *remarks))
+
+
+def _named(versions: Versions) -> tuple[tuple[str, str | None], tuple[str, str | None]]:
+    return ("canary", versions.canary), ("stable", versions.stable)
+
+
+def _accuracy(bad: int, labels: int) -> str:
+    return f"{1 - bad / labels:.3f} ({labels - bad:,} of {labels:,} labels)"

@@ -1,0 +1,130 @@
+"""Windowed accuracy, folded from count deltas: at any time what a batch recount of the topics would give."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from stream_router.core.evidence import Count
+from stream_router.core.histogram import quantile
+from stream_router.core.policy import Policy
+
+
+class WindowKey(NamedTuple):
+    window: int
+    rollout: int
+    lane: str
+    model_version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowedAccuracy:
+    """One record of R.windowed-accuracy; fields and units as in schemas/windowed_accuracy."""
+
+    window_start: int
+    window_end: int
+    rollout: int
+    lane: str
+    model_version: str
+    predicted: int
+    errors: int
+    labelled: int
+    correct: int
+    revised: int
+    accuracy: float | None
+    coverage: float | None
+    label_delay_p50: int | None
+    label_delay_p98: int | None
+    latency_p50: int | None
+    latency_p99: int | None
+
+
+@dataclass(slots=True)
+class _Counts:
+    predicted: int = 0
+    errors: int = 0
+    labelled: int = 0
+    correct: int = 0
+    revised: int = 0
+    delays: Counter[int] = field(default_factory=Counter)
+    latencies: Counter[int] = field(default_factory=Counter)
+
+    def add(self, count: Count) -> None:
+        self.predicted += count.predicted
+        self.errors += count.errors
+        self.labelled += count.labelled
+        self.correct += count.correct
+        self.revised += count.revised
+        # update, not +=: a correction may take a bucket below another partition's share of it
+        self.delays.update(count.delays)
+        self.latencies.update(count.latencies)
+
+
+class Windows:
+    """Counts of every window that can still change.
+
+    Retention: until window + label_horizon + prediction_deadline is over by the ticks of every partition.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._counts: dict[WindowKey, _Counts] = {}
+        self._first_offsets: dict[int, int] = {}
+        self._forgotten_until: int | None = None
+        self.late = 0
+        """Deltas of windows that had been forgotten, left out: a partial count would replace the whole one."""
+
+    def add(self, offset: int, counts: Iterable[Count]) -> tuple[WindowKey, ...]:
+        """Fold the deltas of the record at `offset`; returns the keys that changed, each once, as they appear."""
+        changed: dict[WindowKey, None] = {}
+        for count in counts:
+            if self._forgotten_until is not None and count.window <= self._forgotten_until:
+                self.late += 1
+                continue
+            key = WindowKey(count.window, count.rollout, count.lane, count.model_version)
+            self._counts.setdefault(key, _Counts()).add(count)
+            self._first_offsets.setdefault(count.window, offset)
+            changed[key] = None
+        return tuple(changed)
+
+    def forget(self, tick: int) -> None:
+        """Forget what cannot change once every partition's evidence is complete until `tick`."""
+        policy = self._policy
+        until = tick - policy.window - policy.label_horizon - policy.prediction_deadline
+        if self._forgotten_until is not None and until <= self._forgotten_until:
+            return
+        self._forgotten_until = until
+        for window in [window for window in self._first_offsets if window <= until]:
+            del self._first_offsets[window]
+        for key in [key for key in self._counts if key.window <= until]:
+            del self._counts[key]
+
+    @property
+    def first_offset(self) -> int | None:
+        """Offset of the first record of any window that can still change."""
+        return min(self._first_offsets.values(), default=None)
+
+    def __iter__(self) -> Iterator[WindowedAccuracy]:
+        return (self[key] for key in self._counts)
+
+    def __getitem__(self, key: WindowKey) -> WindowedAccuracy:
+        """Raises KeyError for a window never seen or forgotten."""
+        counts = self._counts[key]
+        return WindowedAccuracy(
+            window_start=key.window,
+            window_end=key.window + self._policy.window,
+            rollout=key.rollout,
+            lane=key.lane,
+            model_version=key.model_version,
+            predicted=counts.predicted,
+            errors=counts.errors,
+            labelled=counts.labelled,
+            correct=counts.correct,
+            revised=counts.revised,
+            accuracy=counts.correct / counts.labelled if counts.labelled else None,
+            coverage=counts.labelled / counts.predicted if counts.predicted else None,
+            label_delay_p50=quantile(counts.delays, 0.5),
+            label_delay_p98=quantile(counts.delays, 0.98),
+            latency_p50=quantile(counts.latencies, 0.5),
+            latency_p99=quantile(counts.latencies, 0.99),
+        )
