@@ -1,0 +1,235 @@
+"""The rules of law.lua in Python, on keys in memory."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from stream_router.core.knowledge import Knowledge
+from stream_router.core.law import NO_LAW, Law, Models, Versions
+from stream_router.core.law_store import Latch, ReadAgain, Refusal, RefusalCode, StepRefused
+from stream_router.core.proposal import Proposal, Step
+from stream_router.core.split import ALL_STABLE_RAW
+
+
+@dataclass
+class Keys:
+    """`split` and `release` are what an operator set: bytes, None where missing, else the name of a wrong type."""
+
+    split: bytes | str | None = None
+    release: bytes | str | None = None
+    applied: Law | None = None
+    rejected: Refusal | None = None
+    latch: Latch | None = None
+    models: Models = field(default_factory=Models)
+    rollout: dict[str, str] = field(default_factory=dict)
+    history: list[dict[str, str]] = field(default_factory=list)
+
+
+class Call:
+    """One call of the script: the six rules, in their order."""
+
+    def __init__(self, keys: Keys, release_key: str, knowledge: Knowledge, now: int, who: str) -> None:
+        self.keys = keys
+        self.release_key = release_key
+        self.knowledge = knowledge
+        self.now = now
+        self.who = who
+        law, known = keys.applied, knowledge.known
+        self.top_epoch = max(law.epoch if law else 0, knowledge.floor)
+        self.top_rollout = max(
+            law.rollout if law else 0,
+            known.rollout if known else 0,
+            knowledge.latch or 0,
+            keys.latch.rollout if keys.latch else 0,
+        )
+
+    def run(self, seen: Proposal, step: Step | None) -> Law | ReadAgain | StepRefused:
+        self.remember()
+        rollout = self.rollout_in_force
+        self.set_latch(rollout)
+        latched = self.holding_latch(rollout)
+        law = self.keys.applied
+        if latched and law and law.canary > 0:
+            return self.roll_back(latched)
+        self.bind_new_version()
+        if step is not None:
+            return self.take_step(step, latched)
+        return self.judge(seen, latched)
+
+    def remember(self) -> None:
+        law, known, floor = self.keys.applied, self.knowledge.known, self.knowledge.floor
+        if known and (law is None or law.epoch < known.epoch):
+            if not self.pending():
+                self.keys.split = known.raw
+            same = law and (law.raw, law.rollout, law.bound) == (known.raw, known.rollout, known.bound)
+            self.keys.models = known.models
+            self.put(
+                "remembered",
+                f"remembered: Redis had forgotten epoch {known.epoch}",
+                raw=known.raw,
+                canary=known.canary,
+                bound=known.bound,
+                rollout=max(known.rollout, law.rollout if law else 0),
+                epoch=known.epoch if same and known.epoch >= floor else self.top_epoch + 1,
+            )
+        elif law and law.epoch < floor:
+            self.put("epoch raised", f"raised above epoch {floor}, which a router used without Redis")
+
+    def set_latch(self, rollout: int) -> None:
+        keys, brought, reason = self.keys, self.knowledge.latch, self.knowledge.latch_reason
+        if brought is not None and brought > (keys.latch.rollout if keys.latch else 0):
+            keys.latch = Latch(rollout=brought, reason=reason, time=self.now)
+            keys.release = None
+            self.note("latched", b"", f"rollout {brought} was rolled back: {reason}")
+            if keys.models.promoted == brought:
+                keys.models = replace(keys.models, stable=keys.models.previous, promoted=None)
+        if keys.release is not None and not (self.released() and keys.latch and rollout <= keys.latch.rollout):
+            self.note("release of nothing", keys.release, ":release named no holding latch and was deleted")
+            keys.release = None
+
+    def roll_back(self, latch: Latch) -> Law:
+        if self.pending():
+            lost = proposal_of(self.keys.split)
+            why = f"overtaken by the rollback of rollout {latch.rollout}: SET it again if it is still wanted"
+            self.reject(lost, "overtaken", why)
+            self.note("overtaken", lost.raw, why)
+        self.keys.split = ALL_STABLE_RAW
+        return self.put(
+            "rolled back",
+            f"rolled back rollout {latch.rollout}: {latch.reason}",
+            raw=ALL_STABLE_RAW,
+            canary=0.0,
+        )
+
+    def bind_new_version(self) -> None:
+        law, models = self.keys.applied, self.keys.models
+        if law is None or law.canary == 0:
+            return
+        if _another(law.bound, models):
+            self.top_rollout += 1
+            why = f"another model version was registered: rollout {self.top_rollout}"
+            self.put(
+                "new version", why, rollout=self.top_rollout, bound=Versions(stable=models.stable, canary=models.canary)
+            )
+        elif (law.bound.stable is None and models.stable) or (law.bound.canary is None and models.canary):
+            self.put("bound", "bound to the model versions registered since", **self.under(law.canary))
+
+    def take_step(self, step: Step, latch: Latch | None) -> Law | StepRefused:
+        law, models = self.keys.applied, self.keys.models
+        if law is None:
+            return StepRefused("there is no law yet")
+        if latch:
+            return StepRefused(f"the latch of rollout {latch.rollout} holds")
+        if self.pending():
+            return StepRefused("an edit of the split is pending")
+        if law.epoch != step.on:
+            return StepRefused(f"decided on epoch {step.on}, but epoch {law.epoch} is in force")
+        if step.promote and (law.canary == 0 or models.canary is None):
+            return StepRefused("a promotion needs a canary with a share and a registered model version")
+        if step.promote:
+            self.keys.models = replace(models, previous=models.stable, stable=models.canary, promoted=law.rollout)
+        self.keys.split = step.raw
+        return self.put(
+            "promoted" if step.promote else "step",
+            f"{'promotion' if step.promote else 'step'} of rollout {law.rollout}",
+            raw=step.raw,
+            **self.under(step.canary),
+        )
+
+    def judge(self, seen: Proposal, latch: Latch | None) -> Law | ReadAgain:
+        if self.pending():
+            now_there = proposal_of(self.keys.split)
+            if (seen.type, seen.raw) != (now_there.type, now_there.raw):
+                return ReadAgain()
+            if seen.canary is None:
+                self.refuse(seen, "invalid", seen.refusal or "")
+            elif seen.canary > 0 and latch:
+                because = f" ({latch.reason})" if latch.reason else ""
+                self.refuse(
+                    seen,
+                    "latched",
+                    f"rollout {latch.rollout} was rolled back{because}: canary gets no share before a person ends the "
+                    f"latch with: SET {self.release_key} {latch.rollout}",
+                )
+            else:
+                self.put("applied", "applied", raw=seen.raw, **self.under(seen.canary))
+        return self.keys.applied or NO_LAW
+
+    @property
+    def rollout_in_force(self) -> int:
+        return self.keys.applied.rollout if self.keys.applied else 0
+
+    def released(self) -> bool:
+        return self.keys.latch is not None and self.keys.release == str(self.keys.latch.rollout).encode()
+
+    def holding_latch(self, rollout: int) -> Latch | None:
+        latch = self.keys.latch
+        return latch if latch and rollout <= latch.rollout and not self.released() else None
+
+    def pending(self) -> bool:
+        law, rejected, split = self.keys.applied, self.keys.rejected, proposal_of(self.keys.split)
+        if (law and split.type == "string" and law.raw == split.raw) or (law is None and split.type == "none"):
+            return False
+        if rejected and (rejected.type, rejected.raw) == (split.type, split.raw):
+            return rejected.code == "overtaken" or (
+                rejected.code == "latched" and not self.holding_latch(self.rollout_in_force)
+            )
+        return True
+
+    def under(self, canary: float) -> dict[str, Any]:
+        """Weight, rollout and versions of the next law."""
+        law, models = self.keys.applied, self.keys.models
+        rollout = self.rollout_in_force
+        bound = Versions(stable=models.stable, canary=models.canary)
+        latched = self.keys.latch.rollout if self.keys.latch else 0
+        resumed = law is None or (law.canary == 0 and (_another(law.bound, models) or latched >= rollout))
+        if canary > 0 and (rollout == 0 or resumed):
+            rollout = self.top_rollout + 1
+        elif law and canary > 0:
+            bound = Versions(stable=bound.stable or law.bound.stable, canary=bound.canary or law.bound.canary)
+        elif law:
+            bound = law.bound
+        return {"canary": canary, "rollout": rollout, "bound": bound}
+
+    def put(self, what: str, why: str, **new: Any) -> Law:
+        law = replace(self.keys.applied or NO_LAW, **{"epoch": self.top_epoch + 1, **new})
+        law = replace(law, models=self.keys.models, time=self.now, who=self.who, why=why)
+        self.top_epoch = law.epoch
+        self.keys.applied = law
+        self.note(what, law.raw, why)
+        return law
+
+    def refuse(self, document: Proposal, code: RefusalCode, why: str) -> None:
+        self.reject(document, code, why)
+        self.note("refused", document.raw, why)
+
+    def reject(self, document: Proposal, code: RefusalCode, why: str) -> None:
+        self.keys.rejected = Refusal(type=document.type, raw=document.raw, code=code, why=why, time=self.now)
+
+    def note(self, what: str, raw: bytes | str, why: str) -> None:
+        text = raw if isinstance(raw, str) else raw.decode(errors="backslashreplace")
+        self.keys.history.append(
+            {
+                "what": what,
+                "why": why,
+                "raw": text,
+                "epoch": str(self.top_epoch),
+                "time": str(self.now),
+                "who": self.who,
+            },
+        )
+
+
+def proposal_of(split: bytes | str | None) -> Proposal:
+    return (
+        Proposal.of(split)
+        if isinstance(split, str)
+        else Proposal.of("none" if split is None else "string", split or b"")
+    )
+
+
+def _another(bound: Versions, models: Models) -> bool:
+    """Two versions differ in a lane where both name one: an absent version is never another."""
+    return any(
+        was is not None and is_ is not None and was != is_
+        for was, is_ in ((bound.stable, models.stable), (bound.canary, models.canary))
+    )
