@@ -20,8 +20,8 @@ class Status(StrEnum):
 class Numbers:
     """What the test was fed and what came out; fields as in schemas/rollout_event.
 
-    difference: canary's accuracy minus stable's with the ends of its 95 % interval (Newcombe 1998, method 10);
-    0 in [-1, 1] while a lane has no outcome in a block. evidence: the e-process, capped at threshold = 1 / alpha.
+    difference: canary's accuracy minus stable's with the ends of its 95 % interval; evidence: the e-process, capped
+    at threshold = 1 / alpha.
     """
 
     stable_labels: int
@@ -76,6 +76,10 @@ class Totals:
         self.newest = block
 
     def numbers(self, evidence: float, threshold: float) -> Numbers:
+        """With the difference canary - stable of the accuracies and its 95 % interval (Newcombe 1998, method 10).
+
+        The difference is 0 in [-1, 1] while a lane has no outcome in a block.
+        """
         stable_correct = self.stable_labels - self.stable_bad
         canary_correct = self.canary_labels - self.canary_bad
         low, high = newcombe(canary_correct, self.canary_labels, stable_correct, self.stable_labels)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from stream_router.core.evidence import Count
 from stream_router.core.histogram import quantile
+from stream_router.core.join import CLOCKS
 from stream_router.core.policy import Policy
 
 
@@ -63,7 +64,7 @@ class _Counts:
 class Windows:
     """Counts of every window that can still change.
 
-    Retention: until window + label_horizon + prediction_deadline is over by the ticks of every partition.
+    Retention: until the join has forgotten the window's rows, by the ticks of every partition.
     """
 
     def __init__(self, policy: Policy) -> None:
@@ -90,7 +91,8 @@ class Windows:
     def forget(self, tick: int) -> None:
         """Forget what cannot change once every partition's evidence is complete until `tick`."""
         policy = self._policy
-        until = tick - policy.window - policy.label_horizon - policy.prediction_deadline
+        reach = policy.window + policy.label_horizon + policy.prediction_deadline
+        until = tick - CLOCKS - policy.prediction_deadline - reach - policy.window
         if self._forgotten_until is not None and until <= self._forgotten_until:
             return
         self._forgotten_until = until
