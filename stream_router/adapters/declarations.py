@@ -14,7 +14,7 @@ from stream_router.errors import TopicError
 
 
 class Declaration(BaseModel):
-    """One file. `name` contains {route}; `replicas` of -1 is the broker's default; `value_schema` None is any payload."""
+    """One file. `replicas` of -1 is the broker's default; a `value_schema` of None is any payload."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -142,9 +142,10 @@ def _partition_counts(client: AdminClient, settings: Settings) -> dict[str, int]
 def _configs(settings: Settings, names: list[str]) -> dict[str, dict[str, str]]:
     if not names:
         return {}
+    client = admin(settings)  # must outlive its answers
     resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
     try:
-        answers = admin(settings).describe_configs(resources, request_timeout=TIMEOUT)
+        answers = client.describe_configs(resources, request_timeout=TIMEOUT)
         return {
             resource.name: {key: entry.value for key, entry in answer.result().items()}
             for resource, answer in answers.items()

@@ -47,7 +47,7 @@ def _fetch(context: Any, resolver: Any, progress: Progress) -> list[Path]:
     wanted = [context.create_dependency(coordinate) for coordinate in _COORDINATES]
     inputs, transitive = resolver.resolve(wanted)
     artifacts = [dependency.artifact for dependency in (*inputs, *transitive) if dependency.scope != "test"]
-    missing = [artifact for artifact in artifacts if not _whole(Path(artifact.cached_path))]
+    missing = [artifact for artifact in artifacts if not is_whole(Path(artifact.cached_path))]
     there = len(artifacts) - len(missing)
     for number, artifact in enumerate(missing):
         progress(there + number, len(artifacts), artifact.filename)
@@ -63,7 +63,7 @@ def _fetch(context: Any, resolver: Any, progress: Progress) -> list[Path]:
     return [Path(artifact.cached_path) for artifact in artifacts]
 
 
-def _whole(jar: Path) -> bool:
+def is_whole(jar: Path) -> bool:
     """A jar whose download was killed lacks the directory at its end."""
     return jar.is_file() and zipfile.is_zipfile(jar)
 

