@@ -75,6 +75,7 @@ def reader(settings: Settings, group: str = "stream-router.reader") -> Consumer:
 
 
 def admin(settings: Settings) -> AdminClient:
+    """Keep it in a variable: its requests end with it."""
     return AdminClient(client_config(settings, {}, {}))
 
 
@@ -101,9 +102,9 @@ def partition_count(settings: Settings, topic: str) -> int:
 
 def topic_config(settings: Settings, topic: str) -> dict[str, str]:
     """The configuration in force of an existing topic."""
-    resource = ConfigResource(ResourceType.TOPIC, topic)
+    resource, client = ConfigResource(ResourceType.TOPIC, topic), admin(settings)
     try:
-        entries = admin(settings).describe_configs([resource], request_timeout=TIMEOUT)[resource].result()
+        entries = client.describe_configs([resource], request_timeout=TIMEOUT)[resource].result()
     except KafkaException as error:
         raise explain(error, settings, f"reading the configuration of topic {topic}") from error
     return {name: entry.value for name, entry in entries.items()}
@@ -113,10 +114,9 @@ def stable_ends(settings: Settings, topic: str, partitions: int) -> dict[int, in
     """Last stable offset of each partition: every record before it is committed or aborted."""
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # likewise
     wanted = {TopicPartition(topic, partition): latest for partition in range(partitions)}
+    client = admin(settings)
     try:
-        answers = admin(settings).list_offsets(
-            wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=TIMEOUT
-        )
+        answers = client.list_offsets(wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=TIMEOUT)
         return {asked.partition: answer.result().offset for asked, answer in answers.items()}
     except KafkaException as error:
         raise explain(error, settings, f"asking for the ends of topic {topic}") from error

@@ -18,10 +18,13 @@ from stream_router.core.evidence import (
 from stream_router.core.law import Law, Models, Versions
 from stream_router.core.policy import Policy
 from stream_router.core.prediction import Prediction
-from stream_router.core.rollout_event import Numbers, RolloutEvent
+from stream_router.core.rollout_event import RolloutEvent
+from stream_router.core.verdict import Numbers
+from stream_router.core.windows import WindowedAccuracy
 
 _PREDICTION, _EVIDENCE = Codec.of("prediction"), Codec.of("evidence")
 _SPLIT, _ROLLOUT_EVENT = Codec.of("split"), Codec.of("rollout_event")
+_WINDOWED_ACCURACY = Codec.of("windowed_accuracy")
 _PREDICTION_FIELDS = tuple(field.name for field in fields(Prediction))
 
 
@@ -77,6 +80,10 @@ def decode_rollout_event(data: bytes | None) -> RolloutEvent:
     """Raises DecodeError."""
     record = _ROLLOUT_EVENT.decode(data)
     return RolloutEvent(**{**record, "numbers": record["numbers"] and Numbers(**record["numbers"])})
+
+
+def encode_windowed_accuracy(window: WindowedAccuracy) -> bytes:
+    return _WINDOWED_ACCURACY.encode(asdict(window))
 
 
 def encode_evidence(evidence: Evidence) -> bytes:

@@ -16,6 +16,8 @@ from stream_router.settings import Settings
 
 Delivery = Literal["exactly-once", "at-least-once"]
 
+RebalanceCallback = Callable[[Consumer, list[TopicPartition]], None]
+
 _FENCED: Final = {
     KafkaError._FENCED,  # noqa: SLF001 - librdkafka's own codes are spelt so
     KafkaError.PRODUCER_FENCED,
@@ -108,6 +110,8 @@ class TransactionLoop:
         self._open_since: float | None = None
         self._unsaved_start = False
         self._failures = 0
+        self._closing = False
+        self._callback_error: KafkaException | None = None
         self._delivery_error: KafkaError | None = None
         self._producer = Producer(self._producer_config())
         self._consumer = Consumer(self._consumer_config())
@@ -162,7 +166,10 @@ class TransactionLoop:
             if self._transactional:
                 self._producer.init_transactions(30)
             self._consumer.subscribe(
-                [self._config.topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+                [self._config.topic],
+                on_assign=self._guarded(self._on_assign),
+                on_revoke=self._guarded(self._on_revoke),
+                on_lost=self._guarded(self._on_lost),
             )
             while not stop():
                 self._run_once(time.monotonic())
@@ -178,6 +185,8 @@ class TransactionLoop:
 
     def _run_once(self, now: float) -> None:
         messages = self._records(fetch(self._consumer, self._config.max_batch, self._config.max_wait))
+        if self._callback_error is not None:
+            raise self._callback_error
         try:
             if messages or self._unsaved_start or self._handler.due():
                 self._begin(now)
@@ -277,7 +286,20 @@ class TransactionLoop:
             except KafkaException as error:
                 self._abort(error)
 
+    def _guarded(self, callback: RebalanceCallback) -> RebalanceCallback:
+        """The client loses an exception of a callback: keep it for the loop to raise."""
+
+        def guarded(consumer: Consumer, partitions: list[TopicPartition]) -> None:
+            try:
+                callback(consumer, partitions)
+            except KafkaException as error:
+                self._callback_error = error
+
+        return guarded
+
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if self._closing:
+            return
         begin = self._begin_offsets(partitions)
         self._positions.update({place.partition: place.offset for place in begin})
         consumer.incremental_assign(begin)
@@ -333,6 +355,7 @@ class TransactionLoop:
         return explain(error, self._settings, f"group {config.group} reads topic {config.topic}")
 
     def _close(self) -> None:
+        self._closing = True
         try:
             self._consumer.close()
         except KafkaException as error:

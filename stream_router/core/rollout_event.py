@@ -3,24 +3,10 @@
 from dataclasses import dataclass
 from typing import Final
 
+from stream_router.core.verdict import Numbers, Verdict
+
 ROLLBACK: Final = "rollback"
 """The kind that is the latch of record: every router that reads it carries it out."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Numbers:
-    """What the test was fed, and the two numbers that decided: evidence against its threshold."""
-
-    stable_labels: int
-    stable_bad: int
-    canary_labels: int
-    canary_bad: int
-    blocks: int
-    difference: float
-    difference_low: float
-    difference_high: float
-    evidence: float
-    threshold: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,3 +26,22 @@ class RolloutEvent:
     deciding_label_at: int | None = None
     evidence_offset: int | None = None
     numbers: Numbers | None = None
+
+
+def rollback_event(verdict: Verdict, now: int) -> RolloutEvent:
+    """The intent that ends the rollout of an unhealthy verdict; `now` in milliseconds since the epoch."""
+    return RolloutEvent(
+        kind=ROLLBACK,
+        rollout=verdict.rollout,
+        epoch=verdict.epoch or 0,
+        digest=verdict.digest or "",
+        metric=verdict.metric,
+        verdict=verdict.status.value,
+        reason=verdict.reason,
+        stable_version=verdict.stable_version,
+        canary_version=verdict.canary_version,
+        decided_at=now,
+        deciding_label_at=verdict.deciding_label_at,
+        evidence_offset=verdict.offset,
+        numbers=verdict.numbers,
+    )

@@ -6,14 +6,13 @@ from typing import Final
 
 import structlog
 
-from stream_router.adapters.kafka import Follower
-from stream_router.adapters.records import decode_law, decode_rollout_event
 from stream_router.core.law import Law
 from stream_router.core.law_store import LawStore, ReadAgain
 from stream_router.core.rollout_event import ROLLBACK
 from stream_router.core.route import Route
 from stream_router.core.routing_state import RoutingState
-from stream_router.errors import DecodeError, StreamRouterError, UnreachableError
+from stream_router.errors import StreamRouterError, UnreachableError
+from stream_router.processes.law_reader import LawReader
 from stream_router.settings import Settings
 
 POLL: Final = 0.2
@@ -27,8 +26,7 @@ class LawKeeper:
 
     def __init__(self, settings: Settings, route: Route, store: LawStore, state: RoutingState, who: str) -> None:
         self._store, self._state, self._who = store, state, who
-        self._splits = Follower(settings, route.topic("splits"))
-        self._events = Follower(settings, route.topic("rollout-events"))
+        self._reader = LawReader(settings, route)
         self._redis_answers = True
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="law-keeper", daemon=True)
@@ -44,8 +42,7 @@ class LawKeeper:
     def stop(self) -> None:
         self._stop.set()
         self._thread.join()
-        self._splits.close()
-        self._events.close()
+        self._reader.close()
 
     def _run(self) -> None:
         try:
@@ -61,17 +58,9 @@ class LawKeeper:
             self.failure = error
 
     def _read_topics(self) -> None:
-        for record in self._splits.read_to_end():
-            try:
-                self._state.on_split(decode_law(record.value()))
-            except DecodeError as error:
-                _log.error("a record of the splits topic is not readable", offset=record.offset(), error=str(error))
-        for record in self._events.read_to_end():
-            try:
-                event = decode_rollout_event(record.value())
-            except DecodeError as error:
-                _log.error("a rollout event is not readable", offset=record.offset(), error=str(error))
-                continue
+        for law in self._reader.new_laws():
+            self._state.on_split(law)
+        for event in self._reader.new_events():
             if event.kind == ROLLBACK:
                 _log.warning("rollback", rollout=event.rollout, reason=event.reason)
                 self._state.on_rollback(event.rollout, event.reason, _clock())
