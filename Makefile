@@ -1,0 +1,40 @@
+# make demo and make test need Python 3.11 or later and a network; everything else they fetch themselves.
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.from-uv-lock
+PYTEST_ARGS ?=
+
+.PHONY: setup demo test lint format clean
+
+setup: $(STAMP)
+
+# uv where it is there, else one in the environment itself, which --inexact then keeps.
+$(STAMP): pyproject.toml uv.lock
+	@if uv --version >/dev/null 2>&1; then uv=uv; else \
+		$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=…")' \
+		&& { test -x $(BIN)/python || $(PYTHON) -m venv .venv; } \
+		&& $(BIN)/python -m pip install --quiet uv && uv=$(BIN)/uv; fi \
+		&& $$uv sync --frozen --inexact --extra dev
+	@touch $@
+
+demo: setup
+	@$(BIN)/stream-router demo
+
+test: setup
+	@$(MAKE) --no-print-directory lint
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:
+	@if test -x $(BIN)/stream-router; then $(BIN)/stream-router local down; fi
+	rm -rf .venv .stream-router dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
