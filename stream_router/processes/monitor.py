@@ -1,0 +1,239 @@
+"""The monitor: a Faust app that joins predictions with ground truth and writes R.evidence."""
+
+import asyncio
+import logging
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, Final
+
+import structlog
+from aiokafka.errors import KafkaError
+from faust.types import TP
+
+from stream_router.adapters.evidence_log import EvidenceLog
+from stream_router.adapters.faust_chunks import ChunkApp
+from stream_router.adapters.faust_credentials import faust_credentials
+from stream_router.adapters.kafka import partition_count
+from stream_router.core.dead_letter import DeadLetterLimit
+from stream_router.core.route import Route
+from stream_router.errors import StreamRouterError, TopicError
+from stream_router.processes.owner import Owner, Shared, Side
+from stream_router.settings import Settings
+
+Service = Callable[[threading.Event], None]
+"""Runs in a thread beside the app until the event is set; what it raises stops the process."""
+
+_TICK: Final = 1.0
+_POLL: Final = 0.1
+"""Seconds between ticks, and between looks at whether to stop."""
+
+_log = structlog.get_logger()
+
+
+def run_monitor(
+    settings: Settings,
+    route: Route,
+    *,
+    worker: str,
+    services: Sequence[Service] = (),
+    stop: Callable[[], bool],
+) -> None:
+    """Join until `stop()`. `worker` names the process in its evidence.
+
+    Raises TopicError, UnreachableError, SettingError at the start; DeadLetterLimitError, and what a service raises.
+    """
+    _check_topics(settings, route)
+    _quiet_libraries()
+    with tempfile.TemporaryDirectory(prefix="stream-router-monitor-") as folder:
+        asyncio.run(_run(settings, route, worker, services, stop, folder))
+
+
+def build_app(settings: Settings, route: Route, folder: str) -> ChunkApp:
+    """The Faust app: a member of the group R.monitor, without tables, web server or topics of its own."""
+    kafka = settings.kafka
+    return ChunkApp(
+        route.monitor_group,
+        broker=[f"kafka://{server.strip()}" for server in settings.bootstrap_servers.split(",")],
+        broker_credentials=faust_credentials(kafka),
+        broker_client_id=kafka.get("client.id", "stream-router"),
+        broker_session_timeout=int(kafka.get("session.timeout.ms", 6_000)) / 1000,
+        broker_heartbeat_interval=int(kafka.get("heartbeat.interval.ms", 500)) / 1000,
+        broker_request_timeout=30.0,
+        consumer_auto_offset_reset="earliest",
+        datadir=folder,
+        web_enabled=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        table_standby_replicas=0,
+        stream_wait_empty=False,  # else each revocation costs up to a second
+        stream_buffer_maxsize=64,  # of chunks
+    )
+
+
+class Monitor:
+    """Gives each assigned partition an owner, brings it its chunks, and asks for the ends once a second."""
+
+    def __init__(self, settings: Settings, route: Route, worker: str, app: ChunkApp) -> None:
+        limits = settings.dead_letters
+        self._app, self._route = app, route
+        self._log = EvidenceLog(settings, route)
+        self._threads = ThreadPoolExecutor(16, "evidence")
+        self._shared = Shared(
+            app=app,
+            log=self._log,
+            policy=settings.policy.frozen(),
+            worker=worker,
+            limit=DeadLetterLimit(limits.ratio, limits.consecutive),
+            threads=self._threads,
+        )
+        self._owners: dict[int, Owner] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.failure: BaseException | None = None
+        app.listener = self
+        self._read("predictions", route.topic("predictions"))
+        self._read("ground_truth", route.topic("ground-truth"))
+
+    def fail(self, error: BaseException) -> None:
+        """The first failure is what the process ends with."""
+        self.failure = self.failure or error
+
+    def start(self, work: Any) -> None:
+        """Run a coroutine beside the app; what it raises is a failure."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            self.fail(error)
+
+    def on_assigned(self, assigned: set[TP]) -> None:
+        predictions, labels = (
+            {tp.partition for tp in assigned if tp.topic == self._route.topic(topic)}
+            for topic in ("predictions", "ground-truth")
+        )
+        if predictions != labels:
+            self.fail(StreamRouterError(f"the group parts the inputs: predictions {predictions}, labels {labels}"))
+        for partition in set(self._owners) - labels:
+            self._owners.pop(partition).drop()
+        for partition in labels - set(self._owners):
+            self._owners[partition] = Owner(self._shared, partition)
+            self.start(self._owners[partition].run())
+        _log.info("partitions assigned", partitions=sorted(labels))
+
+    async def on_resume(self) -> None:
+        for owner in list(self._owners.values()):
+            if owner.live:
+                await owner.resume()
+
+    def _read(self, side: Side, topic: str) -> None:
+        async def read(stream: Any) -> None:
+            async for event in stream.events():
+                owner = self._owners.get(event.message.partition)
+                try:
+                    if owner is not None:
+                        owner.on_chunk(side, event.value)
+                except Exception as error:  # noqa: BLE001 - Faust would log it and go on with the next chunk
+                    self.fail(error)
+
+        self._app.agent(self._app.chunks(topic), name=side)(read)
+
+    async def tick(self) -> None:
+        """Once a second: read the clock, then ask for the ends."""
+        while True:
+            await asyncio.sleep(_TICK)
+            clock, owners = time.time_ns() // 1_000_000, [owner for owner in self._owners.values() if owner.live]
+            if not owners or self._app.rebalancing:
+                continue
+            try:
+                ends = await self._app.stable_ends(set().union(*(owner.inputs for owner in owners)))
+            except KafkaError as error:
+                _log.warning("no tick", error=str(error))
+                continue
+            for owner in owners:
+                owner.offer_tick(clock, ends)
+
+    async def close(self) -> None:
+        """Let each owner end its flush, then stop."""
+        for owner in self._owners.values():
+            owner.drop()
+        await asyncio.sleep(0)
+        owners = [task for task in self._tasks if not task.done()]
+        _, late = await asyncio.wait(owners, timeout=15) if owners else (set(), set())
+        for task in late:
+            task.cancel()
+        self._threads.shutdown(wait=False)
+        self._log.close()
+
+
+async def _run(
+    settings: Settings,
+    route: Route,
+    worker: str,
+    services: Sequence[Service],
+    stop: Callable[[], bool],
+    folder: str,
+) -> None:
+    app = build_app(settings, route, folder)
+    monitor = Monitor(settings, route, worker, app)
+    with _running(services, monitor, asyncio.get_running_loop()):
+        app.finalize()
+        ticker = asyncio.ensure_future(monitor.tick())
+        await app.start()
+        _log.info("monitor started", route=route.name, worker=worker)
+        while not stop() and monitor.failure is None:
+            if app.crashed:
+                monitor.fail(app.crash_reason)
+            if ticker.done():
+                ticker.result()
+            await asyncio.sleep(_POLL)
+        ticker.cancel()
+        await monitor.close()
+        await app.stop()
+    if monitor.failure is not None:
+        raise monitor.failure
+    _log.info("monitor stopped", route=route.name, worker=worker)
+
+
+@contextmanager
+def _running(services: Sequence[Service], monitor: Monitor, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    stop = threading.Event()
+
+    def guarded(service: Service) -> None:
+        try:
+            service(stop)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the process must not go on without the service
+            loop.call_soon_threadsafe(monitor.fail, error)
+
+    threads = [threading.Thread(target=guarded, args=(service,), name="service") for service in services]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def _check_topics(settings: Settings, route: Route) -> None:
+    predictions, labels = route.topic("predictions"), route.topic("ground-truth")
+    counts = {topic: partition_count(settings, topic) for topic in (predictions, labels)}
+    if counts[predictions] != counts[labels]:
+        raise TopicError(
+            f"topic {predictions} has {counts[predictions]} partitions, {labels} has {counts[labels]}: "
+            "the join meets by partition, so give both as many",
+        )
+    if (found := partition_count(settings, route.topic("evidence"))) != 1:
+        raise TopicError(f"topic {route.topic('evidence')} has {found} partitions: its order needs 1")
+    partition_count(settings, route.topic("dead-letters"))
+
+
+def _quiet_libraries() -> None:
+    for name in ("faust", "mode", "aiokafka"):
+        logging.getLogger(name).setLevel(logging.WARNING)

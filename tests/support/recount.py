@@ -1,0 +1,84 @@
+"""A batch recount with numpy, written without the join: what R.evidence has to say about R.predictions and R.ground-truth."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from stream_router.core.evidence import Evidence, Outcome
+from stream_router.core.label import Label
+from stream_router.core.policy import Policy
+from stream_router.core.prediction import Prediction
+
+CountKey = tuple[int, int, str, str]
+
+
+class Recount(NamedTuple):
+    """`outcomes`: (order, bad, delay) of each, sorted. `counts`: predicted, errors, labelled, correct, revised."""
+
+    outcomes: list[tuple[int, bool, int]]
+    counts: dict[CountKey, tuple[int, ...]]
+    stable_bad_delays: list[tuple[int, int]]
+
+
+def recount(
+    predictions: Sequence[Prediction], labels: Sequence[Label], policy: Policy, order: Mapping[str, int]
+) -> Recount:
+    """Predictions and labels in the order of their offsets; `order` maps a request id to its hash."""
+    ids, first = np.unique([prediction.request_id for prediction in predictions], return_index=True)
+    chosen = [predictions[i] for i in first]
+    routed_at = np.array([prediction.routed_at for prediction in chosen])
+    window = routed_at - routed_at % policy.window
+    label_ids = np.array([label.request_id for label in labels], dtype=ids.dtype)
+    at = np.minimum(np.searchsorted(ids, label_ids), len(ids) - 1)
+    times = np.array([label.time for label in labels])
+    counts_for = (ids[at] == label_ids) & (times <= window[at] + policy.window + policy.label_horizon)
+    history: dict[int, list[Label]] = {}
+    for position in np.flatnonzero(counts_for):
+        history.setdefault(int(at[position]), []).append(labels[position])
+    outcomes, stable_bad, rows = [], [], []
+    for number, prediction in enumerate(chosen):
+        mine = history.get(number, [])
+        right = [prediction.value is not None and prediction.value == label.value for label in mine]
+        revised = sum(one.value != other.value for one, other in zip(mine, mine[1:], strict=False))
+        rows.append((1, prediction.error is not None, len(mine) > 0, bool(mine) and right[-1], revised))
+        if mine:
+            delay = max(0, mine[0].time - prediction.routed_at)
+            if prediction.rollout > 0:
+                outcomes.append((order[prediction.request_id], not right[0], delay))
+            elif prediction.lane == "stable" and not right[0]:
+                stable_bad.append((int(window[number]), delay))
+    keys = [(int(w), p.rollout, p.lane, p.model_version) for w, p in zip(window, chosen, strict=True)]
+    names = sorted(set(keys))
+    sums = np.zeros((len(names), 5), dtype=int)
+    np.add.at(sums, [names.index(key) for key in keys], np.array(rows, dtype=int))
+    counts = {name: tuple(map(int, row)) for name, row in zip(names, sums, strict=True)}
+    return Recount(sorted(outcomes), counts, sorted(stable_bad))
+
+
+def said(records: Iterable[Evidence]) -> Recount:
+    """What the evidence says, in the same form: counts that came to nothing are left out."""
+    outcomes: list[Outcome] = []
+    stable_bad: list[tuple[int, int]] = []
+    sums: dict[CountKey, Counter[str]] = {}
+    for record in records:
+        outcomes += record.outcomes
+        stable_bad += [tuple(delay) for delay in record.stable_bad_delays]  # type: ignore[misc]
+        for count in record.counts:
+            total = sums.setdefault((count.window, count.rollout, count.lane, count.model_version), Counter())
+            changes: dict[str, Any] = {name: getattr(count, name) for name in _COUNTED}
+            changes["delays"], changes["latencies"] = sum(count.delays.values()), sum(count.latencies.values())
+            total.update(changes)
+    for total in sums.values():
+        assert total["delays"] == total["labelled"]
+        assert total["latencies"] <= total["predicted"]
+    counts = {key: tuple(total[name] for name in _COUNTED) for key, total in sums.items()}
+    return Recount(
+        sorted((outcome.order, outcome.bad, outcome.delay) for outcome in outcomes),
+        {key: row for key, row in counts.items() if any(row)},
+        sorted(stable_bad),
+    )
+
+
+_COUNTED = ("predicted", "errors", "labelled", "correct", "revised")
