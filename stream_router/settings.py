@@ -3,9 +3,9 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -70,6 +70,19 @@ class DeadLetterLimits(BaseModel):
     consecutive: int = Field(1000, ge=1, description="dead letters in a row")
 
 
+def _dotted(value: Any) -> Any:
+    """In TOML `linger.ms = 5` is a table in a table; librdkafka has dotted names and texts."""
+    if not isinstance(value, dict):
+        return value
+    flat: dict[str, Any] = {}
+    for name, content in value.items():
+        if isinstance(content, dict):
+            flat |= {f"{name}.{inner}": text for inner, text in _dotted(content).items()}
+        else:
+            flat[name] = str(content).lower() if isinstance(content, bool) else str(content)
+    return flat
+
+
 class Settings(BaseSettings):
     """`kafka` and `redis` pass any client setting through, under the client's own names."""
 
@@ -82,8 +95,8 @@ class Settings(BaseSettings):
 
     bootstrap_servers: str = Field("127.0.0.1:9092", min_length=1)
     redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
-    kafka: dict[str, str] = Field(default_factory=dict)
-    redis: dict[str, Any] = Field(default_factory=dict)
+    kafka: Annotated[dict[str, str], BeforeValidator(_dotted)] = Field(default_factory=dict, repr=False)
+    redis: dict[str, Any] = Field(default_factory=dict, repr=False)
     topics: TopicNames = Field(default_factory=TopicNames)
     policy: PolicySettings = Field(default_factory=PolicySettings)
     dead_letters: DeadLetterLimits = Field(default_factory=DeadLetterLimits)
@@ -141,7 +154,8 @@ def _refuse_unknown_variables() -> None:
 
 def _explain(detail: Any) -> str:
     name = ".".join(str(part) for part in detail["loc"])
-    value = "(hidden)" if is_secret(name) else repr(detail["input"])
+    passed_through = detail["loc"][0] in ("kafka", "redis")
+    value = "(hidden)" if passed_through or is_secret(name) else repr(detail["input"])
     return f"setting {name} is {value}: {detail['msg']}"
 
 

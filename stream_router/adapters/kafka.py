@@ -19,7 +19,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs d
     ResourceType,
 )
 
-from stream_router.errors import StreamRouterError, TopicError, UnreachableError
+from stream_router.errors import SettingError, StreamRouterError, TopicError, UnreachableError
 from stream_router.settings import Settings
 
 Start = Literal["earliest", "latest"] | int
@@ -75,8 +75,12 @@ def reader(settings: Settings, group: str = "stream-router.reader") -> Consumer:
 
 
 def admin(settings: Settings) -> AdminClient:
-    """Keep it in a variable: its requests end with it."""
-    return AdminClient(client_config(settings, {}, {}))
+    """Keep it in a variable: its requests end with it. Raises SettingError for a client setting that is none."""
+    try:
+        return AdminClient(client_config(settings, {}, {}))
+    except KafkaException as error:
+        names = ", ".join(settings.kafka)
+        raise SettingError(f"one of the kafka settings ({names}) is refused: {error.args[0].str()}") from None
 
 
 def explain(error: KafkaException | KafkaError, settings: Settings, doing: str) -> StreamRouterError:

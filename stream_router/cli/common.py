@@ -64,6 +64,10 @@ def settings_options(function: Function) -> Function:
         serves_metrics = "metrics_port" in flags
         settings = load_settings(config, flags | {name: dict(flags[name]) for name in ("kafka", "redis")})
         configure_logging(settings.log_format, settings.log_level)
+        if settings.kafka:
+            from stream_router.adapters.kafka import admin  # noqa: PLC0415 - costs start-up time
+
+            admin(settings)  # every kind of client refuses the same settings; here it is before any work
         if isinstance(options.get("route"), str):
             options["route"] = route_of(options["route"], settings)
         if serves_metrics and settings.metrics_port is not None:

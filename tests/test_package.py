@@ -1,0 +1,56 @@
+"""The wheel works outside a checkout."""
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[1]
+_WHERE = "from stream_router.adapters.resources import resource_folder as f; print(f('schemas'), f('topics'))"
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """A folder with the contents of the built wheel."""
+    uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
+    if uv is None:
+        pytest.skip("uv, which builds the wheel, is not installed")
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [uv, "build", "--quiet", "--wheel", "--out-dir", str(folder), str(CHECKOUT)]
+    built = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / "site")
+    return folder / "site"
+
+
+def test_the_wheel_carries_every_schema_and_topic(installed):
+    for name in ("schemas", "topics"):
+        here = {file.relative_to(CHECKOUT / name) for file in (CHECKOUT / name).rglob("*") if file.is_file()}
+        there = installed / "stream_router" / "_data" / name
+        assert {file.relative_to(there) for file in there.rglob("*") if file.is_file()} == here
+
+
+def test_the_installed_package_reads_its_own(installed, tmp_path):
+    found = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(installed)!r}); {_WHERE}"],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    data = installed / "stream_router" / "_data"
+    assert found.stdout.split() == [str(data / "schemas"), str(data / "topics")]
+
+
+def test_the_wheel_carries_code_that_is_not_python(installed):
+    here = {file.name for file in (CHECKOUT / "stream_router").rglob("*.lua")}
+    assert {file.name for file in installed.rglob("*.lua")} == here
+
+
+def test_the_wheel_is_typed(installed):
+    assert (installed / "stream_router" / "py.typed").is_file()

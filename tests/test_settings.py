@@ -1,0 +1,130 @@
+"""Settings: where they come from, how a wrong one is refused, and that no secret is shown."""
+
+import pytest
+
+from stream_router.errors import SettingError
+from stream_router.settings import is_secret, load_settings, masked_url
+
+PASSWORD = "hunter2-hunter2"  # noqa: S105 - must not turn up anywhere
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text):
+        file = tmp_path / "settings.toml"
+        file.write_text(text)
+        return file
+
+    return write
+
+
+def test_flags_win_over_variables_and_variables_over_the_file(monkeypatch, write):
+    file = write('bootstrap_servers = "file:1"\nlog_level = "error"\nlog_format = "json"')
+    monkeypatch.setenv("STREAM_ROUTER_BOOTSTRAP_SERVERS", "variable:1")
+    monkeypatch.setenv("STREAM_ROUTER_LOG_LEVEL", "debug")
+    settings = load_settings(file, {"bootstrap_servers": "flag:1", "log_level": None})
+    assert (settings.bootstrap_servers, settings.log_level, settings.log_format) == ("flag:1", "debug", "json")
+
+
+def test_client_settings_of_all_sources_are_merged_one_by_one(monkeypatch, write):
+    file = write('[kafka]\n"linger.ms" = "1"\n"client.id" = "file"\n"batch.size" = "7"')
+    monkeypatch.setenv("STREAM_ROUTER_KAFKA", '{"linger.ms": "2", "client.id": "variable"}')
+    settings = load_settings(file, {"kafka": {"linger.ms": "3"}})
+    assert settings.kafka == {"linger.ms": "3", "client.id": "variable", "batch.size": "7"}
+
+
+def test_client_settings_may_be_written_as_toml_writes_them(write):
+    settings = load_settings(write("[kafka]\nlinger.ms = 5\nenable.idempotence = true"))
+    assert settings.kafka == {"linger.ms": "5", "enable.idempotence": "true"}
+
+
+def test_nested_variables_reach_the_policy(monkeypatch):
+    monkeypatch.setenv("STREAM_ROUTER_POLICY__WINDOW", "1.5")
+    assert load_settings().policy.frozen().window == 1500
+
+
+def test_the_file_may_be_named_by_a_variable(monkeypatch, write):
+    monkeypatch.setenv("STREAM_ROUTER_CONFIG", str(write('bootstrap_servers = "file:1"')))
+    assert load_settings().bootstrap_servers == "file:1"
+
+
+def test_the_file_of_the_current_folder_is_read(monkeypatch, tmp_path):
+    (tmp_path / "stream-router.toml").write_text("metrics_port = 9100")
+    monkeypatch.chdir(tmp_path)
+    assert load_settings().metrics_port == 9100
+
+
+@pytest.mark.parametrize(
+    ("flags", "name", "value", "form"),
+    [
+        ({"log_level": "loud"}, "log_level", "'loud'", "'debug', 'info', 'warning' or 'error'"),
+        ({"metrics_port": 70_000}, "metrics_port", "70000", "less than or equal to 65535"),
+        ({"policy": {"alpha": 5}}, "policy.alpha", "5", "less than 1"),
+        ({"policy": {"windoww": 5}}, "policy.windoww", "5", "not permitted"),
+        ({"bootstrap_servers": ""}, "bootstrap_servers", "''", "at least 1 character"),
+        ({"dead_letters": {"ratio": "much"}}, "dead_letters.ratio", "'much'", "valid number"),
+    ],
+)
+def test_a_wrong_setting_is_refused_with_name_value_and_right_form(flags, name, value, form):
+    with pytest.raises(SettingError) as refused:
+        load_settings(flags=flags)
+    for part in (name, value, form):
+        assert part in str(refused.value)
+    assert refused.value.exit_code == 2
+
+
+def test_a_misspelt_variable_is_refused_and_the_right_ones_named(monkeypatch):
+    monkeypatch.setenv("STREAM_ROUTER_BOOTSTRAP_SERVER", "host:1")
+    with pytest.raises(SettingError, match=r"STREAM_ROUTER_BOOTSTRAP_SERVER .*STREAM_ROUTER_BOOTSTRAP_SERVERS"):
+        load_settings()
+
+
+def test_an_entry_of_the_file_that_is_no_setting_is_refused(write):
+    with pytest.raises(SettingError, match="bootstrap"):
+        load_settings(write('bootstrap = "host:1"'))
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(SettingError, match="does not exist"):
+        load_settings(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("text", ["log_level = ", "= 1"])
+def test_a_file_that_is_not_toml_is_refused(write, text):
+    with pytest.raises(SettingError, match="cannot be read"):
+        load_settings(write(text))
+
+
+def test_a_variable_that_is_not_json_is_refused(monkeypatch):
+    monkeypatch.setenv("STREAM_ROUTER_KAFKA", "linger.ms=5")
+    with pytest.raises(SettingError, match="kafka"):
+        load_settings()
+
+
+def test_secrets_are_not_in_the_representation():
+    settings = load_settings(
+        flags={
+            "redis_url": f"redis://me:{PASSWORD}@host:1/0",
+            "kafka": {"sasl.password": PASSWORD},
+            "redis": {"password": PASSWORD},
+        },
+    )
+    assert settings.redis_url.get_secret_value().count(PASSWORD) == 1
+    assert PASSWORD not in repr(settings) + str(settings)
+
+
+@pytest.mark.parametrize("flags", [{"redis_url": [PASSWORD]}, {"kafka": PASSWORD}, {"redis": PASSWORD}])
+def test_secrets_are_not_in_refusals(flags):
+    with pytest.raises(SettingError) as refused:
+        load_settings(flags=flags)
+    assert PASSWORD not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["sasl.password", "ssl.key.password", "sasl.oauthbearer.client.secret", "redis_url"])
+def test_names_of_secrets_are_known(name):
+    assert is_secret(name)
+
+
+def test_a_url_is_shown_without_user_and_password():
+    assert masked_url(f"redis://me:{PASSWORD}@host:1/0") == "redis://host:1/0"
+    assert masked_url(PASSWORD) == "(hidden)"
