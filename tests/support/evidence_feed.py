@@ -50,7 +50,7 @@ class Feed(threading.Thread):
         chance, name, now = self._chance, f"request-{self.sent:06}", time.time_ns() // 1_000_000
         kind = chance.random()
         too_late = kind < 0.02
-        slow = chance.randrange(20) if 0.9 < kind else 0
+        slow = chance.randrange(20) if kind > 0.9 else 0
         prediction = turn + slow
         value, truth = chance.random() < 0.5, chance.random() < 0.5
         error = None if chance.random() < 0.98 else "no answer"

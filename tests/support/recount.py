@@ -1,7 +1,8 @@
-"""A batch recount with numpy, written without the join: what R.evidence has to say about R.predictions and R.ground-truth."""
+"""A batch recount with numpy, written without the join: what the evidence has to say about both inputs."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,14 +27,20 @@ def recount(
     predictions: Sequence[Prediction], labels: Sequence[Label], policy: Policy, order: Mapping[str, int]
 ) -> Recount:
     """Predictions and labels in the order of their offsets; `order` maps a request id to its hash."""
-    ids, first = np.unique([prediction.request_id for prediction in predictions], return_index=True)
-    chosen = [predictions[i] for i in first]
+    reach = policy.window + policy.label_horizon + policy.prediction_deadline
+    counting = [p for p in predictions if abs((p.scored_at or p.routed_at) - p.routed_at) <= reach]
+    if not counting:
+        return Recount([], {}, [])
+    ids, first = np.unique([prediction.request_id for prediction in counting], return_index=True)
+    chosen = [counting[i] for i in first]
     routed_at = np.array([prediction.routed_at for prediction in chosen])
+    scored_at = np.array([prediction.scored_at or prediction.routed_at for prediction in chosen])
     window = routed_at - routed_at % policy.window
     label_ids = np.array([label.request_id for label in labels], dtype=ids.dtype)
     at = np.minimum(np.searchsorted(ids, label_ids), len(ids) - 1)
-    times = np.array([label.time for label in labels])
-    counts_for = (ids[at] == label_ids) & (times <= window[at] + policy.window + policy.label_horizon)
+    times = np.array([label.time for label in labels], dtype=int)
+    in_time = (times <= window[at] + policy.window + policy.label_horizon) & (times >= scored_at[at] - reach)
+    counts_for = (ids[at] == label_ids) & in_time
     history: dict[int, list[Label]] = {}
     for position in np.flatnonzero(counts_for):
         history.setdefault(int(at[position]), []).append(labels[position])
@@ -41,7 +48,7 @@ def recount(
     for number, prediction in enumerate(chosen):
         mine = history.get(number, [])
         right = [prediction.value is not None and prediction.value == label.value for label in mine]
-        revised = sum(one.value != other.value for one, other in zip(mine, mine[1:], strict=False))
+        revised = sum(one.value != other.value for one, other in pairwise(mine))
         rows.append((1, prediction.error is not None, len(mine) > 0, bool(mine) and right[-1], revised))
         if mine:
             delay = max(0, mine[0].time - prediction.routed_at)
