@@ -1,0 +1,96 @@
+"""Logs without secrets, metrics by the conventions."""
+
+import json
+import re
+import socket
+from urllib.request import urlopen
+
+import pytest
+import structlog
+from prometheus_client import REGISTRY
+
+from stream_router.adapters import metrics
+from stream_router.adapters.logging import configure_logging, hide_secrets
+from stream_router.errors import SettingError
+
+PASSWORD = "hunter2-hunter2"  # noqa: S105 - must not turn up anywhere
+UNITS = ("_total", "_seconds", "_ratio", "_timestamp_seconds", "_info", "_epoch", "_value")
+
+
+@pytest.fixture(autouse=True)
+def _structlog_as_before():
+    yield
+    structlog.reset_defaults()
+
+
+def ours():
+    return [family for family in REGISTRY.collect() if family.name.startswith("stream_router_")]
+
+
+def test_json_logs_are_one_object_a_line(capsys):
+    configure_logging("json", "info")
+    structlog.get_logger().info("routed", lane="canary", count=3)
+    structlog.get_logger().debug("not heard")
+    (line,) = capsys.readouterr().err.splitlines()
+    entry = json.loads(line)
+    assert (entry["event"], entry["level"], entry["lane"], entry["count"]) == ("routed", "info", "canary", 3)
+    assert entry["timestamp"].endswith("Z")
+
+
+def test_text_logs_go_to_stderr(capsys):
+    configure_logging("text", "debug")
+    structlog.get_logger().debug("routed", lane="canary")
+    shown = capsys.readouterr()
+    assert "lane=canary" in shown.err
+    assert not shown.out
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"redis_url": f"redis://me:{PASSWORD}@host:1/0"},
+        {"url": f"redis://me:{PASSWORD}@host:1/0"},
+        {"password": PASSWORD},
+        {"kafka": {"sasl.password": PASSWORD, "ssl": {"key.password": PASSWORD}}},
+    ],
+)
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_no_secret_is_logged(capsys, fields, form):
+    configure_logging(form)
+    structlog.get_logger().warning("connecting", **fields)
+    assert PASSWORD not in capsys.readouterr().err
+
+
+def test_what_is_no_secret_is_logged_as_it_is():
+    event = {"event": "routed", "key": "N123", "keys": 3, "kafka": {"linger.ms": "5"}}
+    assert hide_secrets(None, "info", dict(event)) == event
+
+
+def test_metrics_have_the_prefix_and_base_units_and_say_what_they_are():
+    names = [sample.name for family in ours() for sample in family.samples if not sample.name.endswith("_created")]
+    assert len(ours()) >= 10
+    for family in ours():
+        assert family.documentation
+    for name in names:
+        assert re.sub(r"_(bucket|count|sum)$", "", name).endswith(UNITS), name
+
+
+def test_labels_are_bounded():
+    for metric in vars(metrics).values():
+        for label in getattr(metric, "_labelnames", ()):
+            assert label in ("lane", "topic", "outcome", "reason")
+
+
+def test_metrics_are_served():
+    port = metrics.serve_metrics(0)
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        assert b"stream_router_split_epoch" in answer.read()
+
+
+def test_a_taken_port_is_refused_by_name():
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))  # noqa: S104 - as the metrics are served
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(SettingError, match=f"metrics_port is {port}"):
+            metrics.serve_metrics(port)
