@@ -1,0 +1,137 @@
+"""How often the sequential test calls a healthy canary unhealthy, and how soon it finds a bad one."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+from decision_cases import Case, Result, changing, constant, delayed, drift_and_ramp, entities, judge, late_change
+from rich.console import Console
+from vectorised_decision import EProcesses
+
+from stream_router.core.decision import EProcess
+from stream_router.core.policy import Policy
+
+__all__ = ["judge"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is asked of a case: the most or the least part that is called unhealthy, and canary labels needed."""
+
+    name: str
+    case: Case
+    most: float | None = None
+    mean: int | None = None
+    median: int | None = None
+    p90: int | None = None
+    power: float | None = None
+    runs: float = 1.0
+
+    def line(self, result: Result) -> tuple[str, str, bool]:
+        """Target, measured, and whether it is met."""
+        if self.most is not None:
+            return f"unhealthy <= {self.most:.1%}", f"{result.rate:.2%}", result.rate <= self.most
+        needed = result.needed
+        found = {"mean": needed.mean(), "median": np.median(needed), "p90": np.quantile(needed, 0.9)}
+        wanted = {"mean": self.mean, "median": self.median, "p90": self.p90}
+        targets = [f"{name} <= {limit:,}" for name, limit in wanted.items() if limit is not None]
+        measured = [f"{name} {found[name]:,.0f}" for name, limit in wanted.items() if limit is not None]
+        met = all(limit is None or found[name] <= limit for name, limit in wanted.items())
+        if self.power is not None:
+            targets.append(f"power >= {self.power:g}")
+            met &= result.rate >= self.power
+        measured.append(f"power {result.rate:.4f}")
+        return ", ".join(targets), ", ".join(measured), met
+
+
+def rows() -> Iterator[Row]:
+    for share in (0.01, 0.05, 0.10, 0.25, 0.50):
+        yield Row(f"healthy, share {share:.0%}", constant(share, 0.1, 0.1), most=0.055)
+    for error in (0.01, 0.3):
+        yield Row(f"healthy, error {error}, share 10%", constant(0.1, error, error), most=0.055)
+    yield Row("healthy, drift 0.95 -> 0.85, ramp 1 -> 25%", changing(drift_and_ramp), most=0.055)
+    yield Row("0.85, share 10%", constant(0.10, 0.1, 0.15), mean=360, median=300, p90=740, power=1)
+    yield Row("0.85, share 5%", constant(0.05, 0.1, 0.15), mean=345, median=290, p90=690, power=1)
+    yield Row("0.80, share 10%", constant(0.10, 0.1, 0.2), median=100, p90=210)
+    yield Row("0.88, share 10%", constant(0.10, 0.1, 0.12), median=1_800, p90=4_700, power=0.99)
+    yield Row("0.88, share 5%", constant(0.05, 0.1, 0.12), median=1_650, p90=4_350, power=0.99)
+    yield Row("error 0.01 -> 0.02, share 10%", constant(0.10, 0.01, 0.02), median=1_000, p90=2_400)
+    for near in (2_500, 7_500, 15_000):
+        yield Row(f"turns to 0.85 near {near:,} labels", late_change(near, 0.15), median=780, p90=1_400)
+        yield Row(f"turns to 0.80 near {near:,} labels", late_change(near, 0.20), median=270, p90=430)
+    yield Row("errors labelled 4x slower in both lanes, ripe", delayed(8, 8), most=0.057, runs=0.5)
+    yield Row("canary's errors labelled 4x earlier, ripe", delayed(8, 2), most=0.06, runs=0.5)
+    yield Row("the same, as joined (not what is done)", delayed(8, 2, ripe=False), most=1.0, runs=0.1)
+    for canary_entities, part in ((300, 0.5), (3_000, 0.1)):
+        for name, bursts in (("at once", True), ("over time", False)):
+            case = entities(canary_entities, bursts=bursts)
+            yield Row(f"{canary_entities:,} entities, 5 labels {name}", case, most=0.055, runs=part)
+
+
+def measure(index: int, runs: int, seed: int) -> tuple[str, int, str, str, bool, float]:
+    """One row: name, runs, target, measured, met, seconds."""
+    row = list(rows())[index]
+    runs = max(100, round(runs * row.runs))
+    began = time.perf_counter()
+    result = row.case(runs, np.random.default_rng([seed, index]))
+    return row.name, runs, *row.line(result), time.perf_counter() - began
+
+
+def cost(blocks: int = 2_000) -> tuple[str, str]:
+    """Microseconds a block: of the core, and of the vectorised test a run."""
+    rng = np.random.default_rng(0)
+    n_b = rng.binomial(100, 0.1, blocks)
+    drawn = [n.tolist() for n in (100 - n_b, n_b, rng.binomial(100 - n_b, 0.1), rng.binomial(n_b, 0.1))]
+    alone = EProcess(Policy(alpha=1e-9))
+    began = time.perf_counter()
+    for block in zip(*drawn, strict=True):
+        alone.update(*block)
+    one = (time.perf_counter() - began) / blocks
+    together, everyone = EProcesses(Policy(alpha=1e-9), blocks), np.arange(blocks)
+    began = time.perf_counter()
+    for _ in range(20):
+        together.update(everyone, *map(np.array, drawn))
+    many = (time.perf_counter() - began) / blocks / 20
+    return f"{one * 1e6:.0f}", f"{many * 1e6:.1f}"
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--runs", default=2_000, help="Simulated rollouts of a case; costly cases take a part of it.")
+@click.option("--seed", default=1, help="The same seed gives the same table, whatever the number of processes.")
+@click.option("--processes", default=2, help="Worker processes.")
+@click.option("--only", default="", help="Only cases whose name contains this.")
+@click.option("--write", type=click.Path(path_type=Path), help="Also write the table to this Markdown file.")
+def main(runs: int, seed: int, processes: int, only: str, write: Path | None) -> None:
+    """Simulate rollouts and hold the sequential test to its targets. Exit code 1 if one is missed.
+
+    Example: python benchmarks/decision.py --runs 8000 --write table.md
+    """
+    console = Console(stderr=True)
+    wanted = [index for index, row in enumerate(rows()) if only in row.name]
+    began = time.perf_counter()
+    lines = ["| case | runs | target | measured | met |", "|---|---|---|---|---|"]
+    missed = 0
+    with ProcessPoolExecutor(processes) as pool, console.status("simulating") as status:
+        futures = [pool.submit(measure, index, runs, seed) for index in wanted]
+        for number, future in enumerate(futures, start=1):
+            name, done, target, measured, met, seconds = future.result()
+            missed += not met
+            lines.append(f"| {name} | {done:,} | {target} | {measured} | {'yes' if met else 'NO'} |")
+            status.update(f"{number} of {len(wanted)} cases; {name} took {seconds:.0f} s")
+            console.print(lines[-1], highlight=False)
+    one, many = cost()
+    lines.append(f"| cost of a block | | <= 100 us alone, <= 10 us vectorised | {one} us, {many} us | |")
+    table = "\n".join(lines)
+    print(table)
+    console.print(f"{time.perf_counter() - began:.0f} s, {missed} missed")
+    if write:
+        write.write_text(table + "\n")
+    raise SystemExit(1 if missed else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""The e-process of stream_router.core.decision for many simulated runs at once; a test holds the two equal.
+
+Works on plain numbers where the core works on logarithms: for blocks of up to a few thousand outcomes.
+"""
+
+import numpy as np
+
+from stream_router.core.decision import (
+    ALTERNATIVES,
+    BOOST_ITERATIONS,
+    INVESTED,
+    INVESTED_WEIGHTS,
+    RELEASED_WEIGHTS,
+)
+from stream_router.core.policy import Policy
+
+MAX_BLOCK = 20_000
+_LOG_FACTORIALS = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, MAX_BLOCK + 1)))])
+
+
+class EProcesses:
+    """State of `runs` tests: invested, shape (runs, 8); cash, total (log evidence) and unhealthy, shape (runs,)."""
+
+    def __init__(self, policy: Policy, runs: int) -> None:
+        self._log_threshold = -np.log(policy.alpha)
+        self._psi0 = policy.psi0
+        self._release_a_label = (1 - INVESTED) / policy.max_labels
+        self.invested = np.tile(INVESTED * INVESTED_WEIGHTS, (runs, 1))
+        self.cash = np.full(runs, 1 - INVESTED)
+        self.total = np.zeros(runs)
+        self.unhealthy = np.zeros(runs, bool)
+        self._begun = np.zeros(runs, bool)
+
+    def update(self, of, n_a, n_b, e_a, e_b) -> None:
+        """One block each of the runs with the indices `of`; all arguments are integer arrays of one length."""
+        of, n_a, n_b, e_a, e_b = (a[~self.unhealthy[of]] for a in (of, n_a, n_b, e_a, e_b))
+        if not len(of):
+            return
+        released = np.where(self._begun[of], np.minimum(self.cash[of], self._release_a_label * n_b), 0.0)
+        self._begun[of] = True
+        self.cash[of] -= released
+        invested = self.invested[of] + released[:, None] * RELEASED_WEIGHTS
+        cash = self.cash[of]
+
+        bad = e_a + e_b
+        x = np.arange(int(np.minimum(n_b, bad).max()) + 1)
+        null = self._null(x, n_a, n_b, bad)
+        powers = ALTERNATIVES[:, None] ** x
+        means = null @ powers.T
+        bet = ((invested / means) @ powers + cash[:, None]) / (invested.sum(1) + cash)[:, None]
+        cap = np.exp(np.minimum(self._log_threshold - self.total[of], 700.0))
+        b = _boost(null, bet, cap)
+
+        rows = np.arange(len(of))
+        factor = b * bet[rows, e_b]
+        hit = factor >= cap
+        self.unhealthy[of] = hit
+        self.total[of] = np.where(hit, self._log_threshold, self.total[of] + np.log(factor))
+        self.invested[of] = invested * powers[:, e_b].T / means
+
+    def _null(self, x, n_a, n_b, bad):
+        """P0 over x, shape (runs, x): 0 outside the support."""
+        parts = (n_b[:, None] - x, bad[:, None] - x, (n_a - bad)[:, None] + x)
+        log_weights = np.log(self._psi0) * x - _LOG_FACTORIALS[x]
+        possible = np.ones(parts[0].shape, bool)
+        for part in parts:
+            log_weights = log_weights - _LOG_FACTORIALS[np.maximum(part, 0)]
+            possible &= part >= 0
+        log_weights[~possible] = -np.inf
+        weights = np.exp(log_weights - log_weights.max(1, keepdims=True))
+        return weights / weights.sum(1, keepdims=True)
+
+
+def _boost(null, bet, cap):
+    """b of each run, shape (runs,)."""
+    product = null * bet
+    b = np.ones(len(cap))
+    todo = np.arange(len(cap))
+    for _ in range(BOOST_ITERATIONS):
+        before = bet[todo] * b[todo, None] >= cap[todo, None]
+        tail = np.where(before, null[todo], 0).sum(1)
+        b[todo] = (1 - cap[todo] * tail) / np.where(before, 0, product[todo]).sum(1)
+        after = bet[todo] * b[todo, None] >= cap[todo, None]
+        todo = todo[(after != before).any(1)]
+        if not len(todo):
+            break
+    return b

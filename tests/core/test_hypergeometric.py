@@ -1,0 +1,45 @@
+"""Fisher's noncentral hypergeometric law, against scipy and by counting."""
+
+import math
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import nchypergeom_fisher
+
+from stream_router.core.hypergeometric import log_pmf, support
+
+
+@st.composite
+def margins(draw, most=120):
+    n_a, n_b = draw(st.integers(0, most)), draw(st.integers(0, most))
+    return n_a, n_b, draw(st.integers(0, n_a + n_b))
+
+
+@given(margins(), st.floats(0.2, 5.0))
+def test_equals_scipy(block, odds):
+    n_a, n_b, bad = block
+    expected = nchypergeom_fisher.pmf(list(support(n_a, n_b, bad)), n_a + n_b, n_b, bad, odds)
+    np.testing.assert_allclose(np.exp(log_pmf(n_a, n_b, bad, odds)), expected, rtol=1e-7, atol=1e-12)
+
+
+@pytest.mark.parametrize("odds", [1.0, 2.5])
+@pytest.mark.parametrize(("n_a", "n_b", "bad"), [(4, 3, 2), (2, 5, 6), (6, 1, 3), (3, 3, 0), (3, 3, 6)])
+def test_equals_a_count_of_all_ways_to_place_the_bad_outcomes(n_a, n_b, bad, odds):
+    weights = dict.fromkeys(support(n_a, n_b, bad), 0.0)
+    for places in combinations(range(n_a + n_b), bad):
+        canary = sum(place < n_b for place in places)
+        weights[canary] += odds**canary
+    total = sum(weights.values())
+    np.testing.assert_allclose(np.exp(log_pmf(n_a, n_b, bad, odds)), [w / total for w in weights.values()])
+
+
+@given(margins(most=3_000_000))
+def test_a_block_of_any_size_has_a_law_that_sums_to_one(block):
+    n_a, n_b, bad = block
+    bad = min(bad, 50_000)
+    log_probabilities = log_pmf(n_a, n_b, bad)
+    assert np.isfinite(log_probabilities).all()
+    assert math.isclose(np.exp(log_probabilities).sum(), 1.0, rel_tol=1e-9)

@@ -1,0 +1,46 @@
+"""The ripe age: long enough for stable's slow errors, never longer than the horizon."""
+
+import numpy as np
+import pytest
+from support.evidence import POLICY, SECOND, flush, outcome
+
+from stream_router.core.evidence import StableBadDelay
+from stream_router.core.ripeness import ENOUGH, Ripeness
+
+MATURE = POLICY.window + POLICY.label_horizon
+
+
+def learnt(*delays, now=MATURE, window=0):
+    ripeness = Ripeness(POLICY)
+    idle = tuple(StableBadDelay(window, delay) for delay in delays)
+    ripeness.on_record(flush(0, stable_bad_delays=idle, tick=now), now)
+    return ripeness
+
+
+def test_is_the_98_percent_quantile_of_stables_bad_delays_to_one_part_in_eight():
+    delays = np.random.default_rng(1).exponential(8 * SECOND, 5_000).astype(int)
+    exact = np.quantile(delays, 0.98)
+    assert exact * 0.999 <= learnt(*delays.tolist()).ripe_age <= exact * 1.13
+
+
+@pytest.mark.parametrize("known", [0, ENOUGH - 1])
+def test_is_the_horizon_while_too_little_is_known(known):
+    assert learnt(*[SECOND] * known).ripe_age == POLICY.label_horizon
+
+
+def test_is_never_longer_than_the_horizon():
+    assert learnt(*[POLICY.label_horizon + 5 * SECOND] * 100).ripe_age == POLICY.label_horizon
+
+
+def test_windows_within_the_horizon_say_nothing_yet():
+    assert learnt(*[SECOND] * 100, now=MATURE - 1).ripe_age == POLICY.label_horizon
+    assert learnt(*[SECOND] * 100, now=MATURE).ripe_age < 2 * SECOND
+
+
+def test_counts_stables_bad_outcomes_of_rollouts_and_no_others():
+    ripeness = Ripeness(POLICY)
+    slow = {"delay": 50 * SECOND}
+    others = [outcome(lane="canary", bad=True, **slow), outcome(lane="stable", bad=False, **slow)] * 200
+    stables = [outcome(lane="stable", bad=True, delay=SECOND)] * 100
+    ripeness.on_record(flush(0, *others, *stables, tick=MATURE), MATURE)
+    assert SECOND <= ripeness.ripe_age < 2 * SECOND

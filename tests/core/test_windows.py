@@ -1,0 +1,81 @@
+"""The window fold equals a batch recount."""
+
+from collections import Counter
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream_router.core.evidence import Count
+from stream_router.core.histogram import bucket_of, lower_bound
+from stream_router.core.join import CLOCKS
+from stream_router.core.policy import Policy
+from stream_router.core.windows import WindowKey, Windows
+
+POLICY = Policy(window=100, label_horizon=1_000, prediction_deadline=50)
+OF = {"rollout": 1, "lane": "canary", "model_version": "v1"}
+
+
+def upper_end(values, q):
+    """The exact quantile's bucket, as numpy computes the quantile."""
+    if not len(values):
+        return None
+    return lower_bound(bucket_of(int(np.quantile(values, q, method="inverted_cdf"))) + 1) - 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 60))
+def test_equals_a_recount_with_numpy_whatever_the_order_of_deltas(seed, n):
+    rng = np.random.default_rng(seed)
+    window = rng.integers(0, 3, n) * 100
+    lane = rng.choice(["stable", "canary"], n)
+    failed, labelled = rng.random(n) < 0.2, rng.random(n) < 0.7
+    first, last = rng.random(n) < 0.8, rng.random(n) < 0.8
+    revised = labelled & (first != last)
+    delay, latency = rng.integers(0, 5_000, n), rng.integers(0, 300, n)
+    deltas = []
+    for i in range(n):
+        of = {"window": int(window[i]), "rollout": 1, "lane": str(lane[i]), "model_version": "v1"}
+        latencies = {bucket_of(int(latency[i])): 1}
+        deltas.append(Count(**of, predicted=1, errors=int(failed[i]), latencies=latencies))
+        if labelled[i]:
+            deltas.append(Count(**of, labelled=1, correct=int(first[i]), delays={bucket_of(int(delay[i])): 1}))
+        if revised[i]:
+            deltas.append(Count(**of, revised=1, correct=int(last[i]) - int(first[i])))
+    windows = Windows(POLICY)
+    for offset, at in enumerate(rng.permutation(len(deltas))):
+        windows.add(offset, [deltas[at]])
+    found = {(w.window_start, w.lane): w for w in windows}
+    assert found.keys() == set(zip(window.tolist(), lane.tolist(), strict=True))
+    for (start, of_lane), one in found.items():
+        here = (window == start) & (lane == of_lane)
+        joined = here & labelled
+        correct = int(last[joined].sum())
+        assert (one.window_end, one.predicted, one.errors) == (start + 100, here.sum(), failed[here].sum())
+        assert (one.labelled, one.correct, one.revised) == (joined.sum(), correct, revised[here].sum())
+        assert one.coverage == joined.sum() / here.sum()
+        assert one.accuracy == (correct / joined.sum() if joined.any() else None)
+        assert (one.label_delay_p50, one.label_delay_p98) == tuple(upper_end(delay[joined], q) for q in (0.5, 0.98))
+        assert (one.latency_p50, one.latency_p99) == tuple(upper_end(latency[here], q) for q in (0.5, 0.99))
+
+
+def test_says_which_windows_changed_each_once():
+    windows = Windows(POLICY)
+    changed = windows.add(7, [Count(window=w, **OF, predicted=1) for w in (100, 0, 100)])
+    assert changed == (WindowKey(100, 1, "canary", "v1"), WindowKey(0, 1, "canary", "v1"))
+    assert windows[changed[0]].predicted == 2
+    assert windows.first_offset == 7
+
+
+def test_a_window_that_can_no_longer_change_is_forgotten_and_never_published_in_part():
+    windows = Windows(POLICY)
+    windows.add(3, [Count(window=0, **OF, predicted=5)])
+    windows.add(4, [Count(window=100, **OF, predicted=5)])
+    over = 100 + (100 + 1_000 + 50) + 50 + CLOCKS
+    windows.forget(over - 1)
+    assert windows.first_offset == 3
+    windows.forget(over)
+    assert windows.first_offset == 4
+    assert windows.add(5, [Count(window=0, **OF, predicted=1)]) == ()
+    assert windows.late == 1
+    assert Counter(w.window_start for w in windows) == {100: 1}
