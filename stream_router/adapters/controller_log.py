@@ -37,7 +37,7 @@ class ControllerLog:
         self._producer: Producer | None = None
         self._closing = False
         self._callback_error: KafkaException | None = None
-        self.position = self.replay_from = self.next = self.end = 0
+        self.term = self.position = self.replay_from = self.next = self.end = 0
         self.overran = False
         contract = {
             "group.id": route.controller_group,
@@ -129,6 +129,7 @@ class ControllerLog:
         self.next = self.replay_from
         consumer.assign([TopicPartition(self._topic, _PARTITION, self.replay_from)])
         self._producer = producer
+        self.term += 1
         _log.info("controller", route=self._route.name, position=self.position, replay_from=self.replay_from)
 
     def _give_up(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:

@@ -31,10 +31,12 @@ class StartType(click.ParamType):
     name = "earliest|latest|TIME"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Start:
-        if value == "earliest" or value == "latest":  # noqa: PLR1714 - so that the type is narrowed
-            return value
         if isinstance(value, int):
             return value
+        if value == "earliest":
+            return "earliest"
+        if value == "latest":
+            return "latest"
         if str(value).isdecimal():
             return int(value)
         try:

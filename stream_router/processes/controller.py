@@ -73,16 +73,16 @@ class _Term:
         self._reader.close()
 
     def serve(self, stop: threading.Event) -> None:
+        records: list[tuple[int, bytes | None]] = []
         while not stop.is_set() and not self._log.leads:
-            self._log.read(_PAUSE)
+            records = self._log.read(_PAUSE)
         if stop.is_set():
             return
-        controller = self._controller()
-        self._read(controller, [])
-        committed_at = time.monotonic()
-        while not stop.is_set() and self._log.leads:
-            self._read(controller, self._log.read(_PAUSE))
-            if not self._log.caught_up:
+        controller, term, committed_at = self._controller(), self._log.term, time.monotonic()
+        while not stop.is_set() and self._log.leads and self._log.term == term:
+            self._read(controller, records)
+            records = self._log.read(_PAUSE)
+            if records or not self._log.caught_up:
                 continue
             for law in self._reader.new_laws():
                 controller.on_law(law)

@@ -1,0 +1,267 @@
+"""The router on real servers, as separate processes."""
+
+import json
+import time
+
+import pytest
+from confluent_kafka import Producer
+from redis import Redis
+from support.audit import audit, routing_of
+from support.kafka import kafka_records
+from support.load import Feeder
+from support.ports import free_port
+from support.processes import Processes
+from support.waiting import wait_until
+
+from stream_router.adapters.records import decode_law, encode_rollout_event
+from stream_router.core.dead_letter import REASON_HEADER
+from stream_router.core.law import NO_LAW
+from stream_router.core.rollout_event import ROLLBACK, RolloutEvent
+from stream_router.core.route import Route
+from stream_router.core.split import parse_split
+from stream_router.local.valkey import Valkey
+
+pytestmark = pytest.mark.stack
+
+
+@pytest.fixture
+def redis(stack):
+    client = Redis.from_url(stack.redis_url)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def feeder(stack, route):
+    return Feeder(stack.bootstrap_servers, route.topic("requests"))
+
+
+class Lanes:
+    """What the topics of a route hold."""
+
+    def __init__(self, bootstrap: str, route: Route) -> None:
+        self.bootstrap, self.route = bootstrap, route
+
+    def read(self, topic):
+        return kafka_records(self.bootstrap, self.route.topic(topic))
+
+    def routed(self):
+        return {lane: self.read(f"requests.{lane}") for lane in ("stable", "canary")}
+
+    def count(self):
+        return sum(len(records) for records in self.routed().values())
+
+    def splits(self):
+        laws = [decode_law(record.value) for record in self.read("splits")]
+        return {law.epoch: parse_split(law.raw) for law in [NO_LAW, *laws]}
+
+    def faults(self):
+        return audit(self.read("requests"), self.routed(), self.splits(), self.route.name)
+
+
+@pytest.fixture
+def lanes(stack, route):
+    return Lanes(stack.bootstrap_servers, route)
+
+
+def test_every_request_is_in_exactly_one_lane_in_order_although_the_router_is_killed_ten_times(
+    stack_processes: Processes, route, feeder, redis, lanes
+):
+    redis.set(route.key("split"), '{"stable": 0.9, "canary": 0.1}')
+    feeder.send(2000)
+    with feeder.steadily(4000):
+        for kill in range(10):
+            router = stack_processes.start("route", "--route", route.name, "--instance", "a")
+            before = lanes.count()
+            wait_until(lambda before=before: lanes.count() > before, 60, f"the router to route again after kill {kill}")
+            if kill == 5:
+                redis.set(route.key("split"), '{"stable": 0.7, "canary": 0.3}')
+            router.kill()
+    stack_processes.start("route", "--route", route.name, "--instance", "a")
+    wait_until(lambda: lanes.count() >= feeder.sent, 60, "all requests to be routed")
+    assert lanes.faults() == []
+    assert {routing_of(record).epoch for record in lanes.read("requests.canary")} >= {1, 2}
+
+
+def test_the_audit_finds_a_lost_a_doubled_a_changed_and_a_misplaced_request(
+    stack_processes: Processes, route, feeder, redis, lanes
+):
+    redis.set(route.key("split"), '{"stable": 0.5, "canary": 0.5}')
+    stack_processes.start("route", "--route", route.name)
+    wait_until(lambda: lanes.read("splits"), 30, "the split to be in force")
+    feeder.send(400)
+    wait_until(lambda: lanes.count() == 400, 30, "all requests to be routed")
+    source, routed, splits = lanes.read("requests"), lanes.routed(), lanes.splits()
+    stable, canary = routed["stable"], routed["canary"]
+    assert audit(source, routed, splits, route.name) == []
+    assert audit(source, {"stable": stable[1:], "canary": canary}, splits, route.name)
+    assert audit(source, {"stable": [stable[0], *stable], "canary": canary}, splits, route.name)
+    changed = [stable[0]._replace(value=b"{}"), *stable[1:]]
+    assert audit(source, {"stable": changed, "canary": canary}, splits, route.name)
+    assert audit(source, {"stable": canary, "canary": stable}, splits, route.name)
+
+
+def test_a_plain_set_is_obeyed_without_restart(stack_processes: Processes, route, feeder, redis, lanes):
+    router = stack_processes.start("route", "--route", route.name)
+    feeder.send(200)
+    wait_until(lambda: lanes.count() == 200, 30, "requests to be routed")
+    assert lanes.read("requests.canary") == []
+    for epoch, canary in enumerate((0.25, 1.0, 0.0), 1):
+        redis.set(route.key("split"), json.dumps({"stable": 1 - canary, "canary": canary}))
+        wait_until(lambda epoch=epoch: epoch in lanes.splits(), 30, f"epoch {epoch} to be in force")
+        feeder.send(1000)
+        wait_until(lambda: lanes.count() == feeder.sent, 30, "requests to be routed")
+        under = [r for r in lanes.read("requests.canary") if routing_of(r).epoch == epoch]
+        assert abs(len(under) - 1000 * canary) <= (150 if 0 < canary < 1 else 0)
+    assert lanes.faults() == []
+    assert router.running()
+
+
+REFUSED = {
+    '{"stable": 90, "canary": 10}': '{"stable": 0.9, "canary": 0.1}',
+    '"10%"': "not a JSON object",
+    '{"stable": 9, "canary": 1}': '{"stable": 0.9, "canary": 0.1}',
+    '{"stable": 0.9, "canary": 0.05}': "sums to 0.95",
+    '{"stable": 0.9, "blue": 0.1}': "unknown lane 'blue'",
+    '{"canary": 0.1}': "does not name stable",
+    '{"stable": 0.5, "stable": 0.5}': "twice",
+    '{"stable": NaN, "canary": 0.1}': "NaN",
+    '{"stable": 1.1, "canary": -0.1}': "not in 0 to 1",
+    '{"stable": true}': "not a JSON number",
+    "": "empty",
+    "stable=0.9": "not JSON",
+}
+
+
+def test_each_refused_form_leaves_the_split_in_force_and_explains_itself(
+    stack_processes: Processes, route, feeder, redis, lanes
+):
+    good = b'{"stable": 0.8, "canary": 0.2}'
+    redis.set(route.key("split"), good)
+    stack_processes.start("route", "--route", route.name)
+    wait_until(lambda: redis.hget(route.key("applied"), "epoch") == b"1", 30, "the split to be in force")
+
+    def why():
+        return (redis.hget(route.key("rejected"), "why") or b"").decode()
+
+    for document, said in REFUSED.items():
+        redis.delete(route.key("rejected"))
+        redis.set(route.key("split"), document)
+        wait_until(lambda said=said: said in why(), 10, f"{document!r} to be refused with {said!r}")
+    redis.delete(route.key("rejected"))
+    redis.delete(route.key("split"))
+    wait_until(why, 10, "a missing split to be refused")
+    redis.delete(route.key("rejected"))
+    redis.rpush(route.key("split"), "0.9", "0.1")
+    wait_until(lambda: "list" in why(), 10, "a list to be refused")
+    feeder.send(500)
+    wait_until(lambda: lanes.count() == 500, 30, "requests to be routed")
+    assert redis.hget(route.key("applied"), "raw") == good
+    assert {routing_of(r).epoch for records in lanes.routed().values() for r in records} == {1}
+
+
+def test_two_live_routers_of_one_name_are_a_clear_fatal_error(stack_processes: Processes, route, feeder, lanes):
+    first = stack_processes.start("route", "--route", route.name, "--instance", "same")
+    feeder.send(100)
+    wait_until(lambda: lanes.count() == 100, 30, "requests to be routed")
+    stack_processes.start("route", "--route", route.name, "--instance", "same")
+    with feeder.steadily(200):
+        assert first.wait(60) == 1
+    assert "another live process is instance 'same'" in first.stderr
+    wait_until(lambda: lanes.count() == feeder.sent, 60, "the second to route all")
+    assert lanes.faults() == []
+
+
+def test_two_routers_share_the_partitions_and_hand_them_over(stack_processes: Processes, route, feeder, redis, lanes):
+    redis.set(route.key("split"), '{"stable": 0.9, "canary": 0.1}')
+    stack_processes.start("route", "--route", route.name, "--instance", "a")
+    with feeder.steadily(2000):
+        wait_until(lambda: lanes.count() > 500, 30, "the first to route")
+        second = stack_processes.start("route", "--route", route.name, "--instance", "b")
+        wait_until(lambda: "partitions assigned" in second.stderr, 30, "the second to get partitions")
+        before = lanes.count()
+        wait_until(lambda: lanes.count() > before + 1000, 30, "both to route")
+        second.terminate()
+        assert second.wait(30) == 0
+    wait_until(lambda: lanes.count() == feeder.sent, 60, "all requests to be routed")
+    assert lanes.faults() == []
+
+
+def test_a_record_older_than_the_lanes_retention_is_a_dead_letter(
+    stack, stack_processes: Processes, route, feeder, lanes
+):
+    old = 86_400_000  # milliseconds since the epoch: 2 January 1970
+    producer = Producer({"bootstrap.servers": stack.bootstrap_servers})
+    producer.produce(route.topic("requests"), b"old", b"key", timestamp=old, headers=[("h", b"1")])
+    assert producer.flush(10) == 0
+    feeder.send(10)
+    router = stack_processes.start("route", "--route", route.name)
+    letter = wait_until(lambda: lanes.read("dead-letters"), 30, "the dead letter")[0]
+    assert (letter.key, letter.value, letter.headers[0]) == (b"key", b"old", ("h", b"1"))
+    added = dict(letter.headers)
+    assert added["__connect.errors.topic"] == route.topic("requests").encode()
+    assert b"retention" in added[REASON_HEADER]
+    wait_until(lambda: lanes.count() == 10, 30, "the others to be routed")
+    assert router.running()
+
+
+def test_at_least_once_routes_every_request(stack_processes: Processes, route, feeder, redis, lanes):
+    redis.set(route.key("split"), '{"stable": 0.5, "canary": 0.5}')
+    router = stack_processes.start("route", "--route", route.name, "--delivery", "at-least-once")
+    feeder.send(1000)
+    wait_until(lambda: lanes.count() >= 1000, 30, "all requests to be routed")
+    router.terminate()
+    assert router.wait(30) == 0
+    assert {r.value for records in lanes.routed().values() for r in records} == {
+        r.value for r in lanes.read("requests")
+    }
+
+
+def test_from_latest_and_from_a_time_begin_where_they_say(stack_processes: Processes, route, feeder, lanes):
+    feeder.send(100)
+    time.sleep(0.01)  # so that the time below lies between the two lots
+    between = time.time_ns() // 1_000_000
+    time.sleep(0.01)
+    feeder.send(50)
+    router = stack_processes.start("route", "--route", route.name, "--from", str(between))
+    wait_until(lambda: lanes.count() == 50, 30, "the second lot to be routed")
+    router.terminate()
+    assert router.wait(30) == 0
+    feeder.send(25)
+    stack_processes.start("route", "--route", route.name, "--from", "earliest", "--instance", "other")
+    wait_until(lambda: lanes.count() == 75, 30, "the group to go on from its offsets")
+
+
+def test_a_rollback_in_kafka_is_obeyed_while_redis_is_away(
+    stack, stack_processes: Processes, route, feeder, lanes, tmp_path
+):
+    valkey, port = Valkey(tmp_path / "valkey"), free_port()
+    valkey.start(port)
+    try:
+        wait_until(lambda: valkey.answers(port), 30, "Valkey to answer")
+        with Redis(port=port) as client:
+            client.set(route.key("split"), '{"stable": 0.5, "canary": 0.5}')
+        url = f"redis://127.0.0.1:{port}/0"
+        router = stack_processes.start("route", "--route", route.name, "--redis-url", url)
+        wait_until(lambda: lanes.read("splits"), 30, "the split to be in force")
+        feeder.send(200)
+        wait_until(lambda: lanes.count() == 200, 30, "requests to be routed")
+    finally:
+        valkey.daemon.stop(10)
+    producer = Producer({"bootstrap.servers": stack.bootstrap_servers})
+    event = RolloutEvent(
+        kind=ROLLBACK, rollout=1, epoch=1, digest="", verdict="unhealthy", reason="worse by 14 points", decided_at=1
+    )
+    producer.produce(route.topic("rollout-events"), encode_rollout_event(event), b"1")
+    assert producer.flush(10) == 0
+    law = wait_until(
+        lambda: [law for r in lanes.read("splits") if not (law := decode_law(r.value)).registered],
+        30,
+        "a split of its own",
+    )[0]
+    assert (law.epoch, law.canary, law.raw) == (2, 0.0, b'{"stable":1.0,"canary":0.0}')
+    feeder.send(300)
+    wait_until(lambda: lanes.count() == 500, 30, "requests to be routed without Redis")
+    assert lanes.faults() == []
+    assert {routing_of(r).epoch for r in lanes.read("requests.canary")} == {1}
+    assert router.running()
