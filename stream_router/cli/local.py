@@ -103,10 +103,10 @@ def download_progress() -> Iterator[Report]:
 
         def report(there: int, total: int, name: str) -> None:
             if not tasks:
-                tasks.append(bar.add_task(name, total=total))
-            bar.update(tasks[0], completed=there, description=name)
+                tasks.append(bar.add_task(name, total=None))
+            bar.update(tasks[0], completed=there, total=total or None, description=name)
             if not console.is_terminal and (there % _PLAIN_EVERY == 0 or there == total):
-                sys.stderr.write(f"Downloading Apache Kafka: {there} of {total} jars\n")
+                sys.stderr.write(f"Downloading Apache Kafka: {f'{there} of {total} jars' if total else name}\n")
                 sys.stderr.flush()
 
         yield report

@@ -15,7 +15,7 @@ _COORDINATES: Final = (
     "org.slf4j:slf4j-simple:1.7.36:::compile",
 )
 Progress = Callable[[int, int, str], None]
-"""Called with jars there, jars in all, and the one that comes next."""
+"""Called with jars there, jars in all (0: not known yet), and the one that comes next."""
 
 
 def class_path(progress: Progress) -> list[Path]:
@@ -45,6 +45,8 @@ def class_path(progress: Progress) -> list[Path]:
 
 def _fetch(context: Any, resolver: Any, progress: Progress) -> list[Path]:
     wanted = [context.create_dependency(coordinate) for coordinate in _COORDINATES]
+    if not is_whole(Path(wanted[0].artifact.cached_path)):
+        progress(0, 0, "looking up its jars")
     inputs, transitive = resolver.resolve(wanted)
     artifacts = [dependency.artifact for dependency in (*inputs, *transitive) if dependency.scope != "test"]
     missing = [artifact for artifact in artifacts if not is_whole(Path(artifact.cached_path))]
