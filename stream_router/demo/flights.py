@@ -17,9 +17,6 @@ from stream_router.errors import SettingError
 LATE: Final = 15
 """Minutes of arrival delay beyond which a flight is late."""
 
-LONGEST: Final = 750
-"""Minutes within which every flight of the year is at a gate."""
-
 REPLAYED: Final = range(4, 13)
 """Months that are replayed; those before are for training."""
 

@@ -1,0 +1,121 @@
+"""Replays flights in accelerated time: a request when a flight departs, its label when it is at the gate."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from confluent_kafka import KafkaError, Message, Producer
+
+from stream_router.adapters.avro import Codec
+from stream_router.adapters.kafka import client_config, explain
+from stream_router.core.route import Route
+from stream_router.demo.flights import REPLAYED, load_flights, requests_of
+from stream_router.settings import Settings
+
+_CHUNK: Final = 2_000
+"""Flights made into records at once: the first must not wait for the last."""
+
+_STEP: Final = 0.005
+"""Seconds of sleep between looks at what is due."""
+
+
+class Event(NamedTuple):
+    """A flight departs or is at the gate, `minute` minutes after the first departure; `content` is a request or a
+    label as in schemas/flight_request and schemas/ground_truth.
+    """
+
+    minute: float
+    kind: Literal["request", "label"]
+    content: dict[str, Any]
+
+
+@dataclass
+class Sent:
+    requests: int = 0
+    labels: int = 0
+
+
+def events(flights: pd.DataFrame) -> Iterator[Event]:
+    """Every departure and every arrival, in order of time, each flight's departure first."""
+    times = np.concatenate([flights["departs"].to_numpy(), flights["lands"].to_numpy()])
+    order = np.argsort(times, kind="stable")[: int(np.isfinite(times).sum())]  # NaN, for never, sorts last
+    ids, late = flights["request_id"].tolist(), flights["late"].tolist()
+    requests = _lazily(flights)
+    for index in order.tolist():
+        if index < len(flights):  # departures are in order of their own
+            yield Event(times[index], "request", next(requests))
+        else:
+            flight = index - len(flights)
+            yield Event(times[index], "label", {"request_id": ids[flight], "value": late[flight]})
+
+
+def _lazily(flights: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    for first in range(0, len(flights), _CHUNK):
+        yield from requests_of(flights.iloc[first : first + _CHUNK])
+
+
+class FlightProducer:
+    """Writes events to the topics of a route. Raises StreamRouterError when a record could not be delivered."""
+
+    def __init__(self, settings: Settings, route: Route) -> None:
+        self._settings, self._route = settings, route
+        contract = {"partitioner": "murmur2_random", "enable.idempotence": True}
+        self._producer = Producer(client_config(settings, {"linger.ms": 5}, contract))
+        self._request, self._label = Codec.of("flight_request"), Codec.of("ground_truth")
+        self._error: KafkaError | None = None
+        self.sent = Sent()
+
+    def send(self, event: Event) -> None:
+        content = event.content
+        if event.kind == "request":
+            self._produce(self._route.topic("requests"), content["tailnum"], self._request.encode(content))
+            self.sent.requests += 1
+        else:
+            self._produce(self._route.topic("ground-truth"), content["request_id"], self._label.encode(content))
+            self.sent.labels += 1
+
+    def serve(self) -> None:
+        """Let the client report what it delivered."""
+        self._producer.poll(0)
+        if self._error is not None:
+            raise explain(self._error, self._settings, f"sending flights to route {self._route.name}")
+
+    def close(self) -> None:
+        self._producer.flush(10)
+        self.serve()
+
+    def _produce(self, topic: str, key: str, value: bytes) -> None:
+        while True:
+            try:
+                self._producer.produce(topic, value, key.encode(), on_delivery=self._on_delivery)
+            except BufferError:
+                self._producer.poll(0.1)
+            else:
+                return
+
+    def _on_delivery(self, error: KafkaError | None, _message: Message) -> None:
+        self._error = self._error or error
+
+
+def replay(producer: FlightProducer, flights: pd.DataFrame, pace: float, stop: Callable[[], bool]) -> None:
+    """Send each event when it is due, `pace` seconds to a minute, until `stop()` or the last flight."""
+    begun = time.monotonic()
+    for event in events(flights):
+        due = begun + event.minute * pace
+        while time.monotonic() < due and not stop():
+            producer.serve()
+            time.sleep(_STEP)
+        if stop():
+            return
+        producer.send(event)
+
+
+def produce_flights(settings: Settings, route: Route, seconds_per_hour: float, stop: Callable[[], bool]) -> Sent:
+    """Replay the later months until `stop()` or their end; returns what was delivered."""
+    producer = FlightProducer(settings, route)
+    replay(producer, load_flights(REPLAYED), seconds_per_hour / 60, stop)
+    producer.close()
+    return producer.sent

@@ -1,0 +1,94 @@
+"""How the demo ended, in sentences and as a document; and why, where it did not end as it should. No I/O."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from stream_router.core.lane import CANARY, LANES, STABLE, Lane
+from stream_router.core.law_store import Refusal
+from stream_router.demo.ledger import LaneCount, Ledger, Rollback
+
+
+class Result(NamedTuple):
+    """`seconds` of the whole run; `watched` those from the operator's SET to the rollback's event being read."""
+
+    route: str
+    split: str
+    lanes: Mapping[Lane, LaneCount]
+    rollback: Rollback
+    watched: float
+    seconds: float
+
+
+def sentences(result: Result) -> list[str]:
+    rollback = result.rollback
+    stable, canary = rollback.since[STABLE], rollback.since[CANARY]
+    took = "" if rollback.seconds is None else f"{rollback.seconds:.2f} s after the deciding label and "
+    return [
+        f"Rolled back {result.watched:.1f} s after the SET: {rollback.event.reason}",
+        f"The bad model answered {rollback.answered:,} requests.",
+        f"Without the canary release it would have answered {rollback.without_canary:,}: all that came in that time.",
+        f"Routing was rolled back {took}{rollback.seconds_from_verdict:.2f} s after the verdict.",
+        f"Since then {stable:,} requests went to stable and {canary:,} to canary.",
+    ]
+
+
+def document(result: Result) -> dict[str, Any]:
+    """For `--output json`; accuracies are ratios, times seconds."""
+    rollback = result.rollback
+    event, numbers = rollback.event, rollback.event.numbers
+    return {
+        "verdict": "rolled back",
+        "reason": event.reason,
+        "route": result.route,
+        "split": result.split,
+        "rollout": event.rollout,
+        "evidence": numbers and numbers.evidence,
+        "threshold": numbers and numbers.threshold,
+        "lanes": {lane: _lane_document(result.lanes[lane]) for lane in LANES},
+        "bad_model_answered": rollback.answered,
+        "without_canary_release": rollback.without_canary,
+        "seconds_from_set_to_rollback": round(result.watched, 3),
+        "seconds_from_deciding_label_to_rollback": rollback.seconds,
+        "seconds_from_verdict_to_rollback": rollback.seconds_from_verdict,
+        "since_rollback": rollback.since,
+        "seconds": round(result.seconds, 1),
+    }
+
+
+def why_not(ledger: Ledger, evidence: Mapping[str, str], refusal: Refusal | None) -> str:
+    """Why no rollback came; the first link of the chain that is missing. `evidence` is `:rollout` in Redis."""
+    answered, errors, canary = ledger.answered[CANARY], ledger.errors[CANARY], ledger.lane(CANARY)
+    if refusal is not None:
+        why = f"the split was refused: {refusal.why}"
+    elif not ledger.canary_epochs:
+        why = "no router has written to the splits topic that the split is in force"
+    elif ledger.event is not None:
+        why = f"a rollback was ordered ({ledger.event.reason}), but no request has been routed by it"
+    elif answered == 0:
+        why = f"of canary's {canary.requests:,} requests none was answered and {errors:,} are errors"
+    elif canary.labelled == 0:
+        why = f"none of canary's {answered:,} predictions has met its label"
+    else:
+        why = (
+            f"the evidence against canary is {evidence.get('evidence', 'unknown')} of {evidence.get('threshold', '?')} "
+            f"after {evidence.get('canary_labels', '0')} canary labels in the test; "
+            f"accuracy {shown(canary)} in canary, {shown(ledger.lane(STABLE))} in stable"
+        )
+    return why
+
+
+def shown(count: LaneCount) -> str:
+    """Accuracy with its 95 % interval."""
+    if count.accuracy is None:
+        return "unknown"
+    return f"{count.accuracy:.3f} [{count.interval.low:.3f}, {count.interval.high:.3f}]"
+
+
+def _lane_document(count: LaneCount) -> dict[str, Any]:
+    return {
+        "requests": count.requests,
+        "labelled": count.labelled,
+        "correct": count.correct,
+        "accuracy": count.accuracy,
+        "interval": list(count.interval),
+    }
