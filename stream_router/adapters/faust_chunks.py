@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 import faust
+from aiokafka.errors import IllegalStateError
 from aiokafka.protocol.group import HeartbeatRequest
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -65,12 +66,15 @@ class ChunkApp(faust.App):  # type: ignore[misc]  # Faust has no types for us
             and not self.rebalancing
         )
 
-    async def seek(self, offsets: Mapping[TP, int]) -> int:
-        """Read on from these offsets. Returns the number that the chunks read from there will carry."""
-        number, thread = next(self._seeks), self.consumer._thread
+    def next_seek(self) -> int:
+        """The number of a seek to come, from 1; from now on chunks of an earlier one are out of date."""
+        return next(self._seeks)
+
+    async def seek(self, offsets: Mapping[TP, int], number: int) -> None:
+        """Read on from these offsets; the chunks will carry the number. Raises KafkaError if we do not own them."""
+        thread = self.consumer._thread
         await thread.call_thread(thread.seek_numbered, offsets, number)
         self.consumer.resume_partitions(set(offsets))
-        return number
 
     async def stable_ends(self, partitions: set[TP]) -> dict[TP, int]:
         """The last stable offset of each partition."""
@@ -103,6 +107,8 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # as above
         return chunks
 
     async def seek_numbered(self, offsets: Mapping[TP, int], number: int) -> None:
+        if missing := set(offsets) - self._consumer._subscription.assigned_partitions():
+            raise IllegalStateError(f"not assigned: {missing}")
         for tp, offset in offsets.items():
             self._consumer.seek(tp, offset)
             self._states[tp].seek_number = number  # ends with the assignment, as the position does

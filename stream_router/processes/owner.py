@@ -67,6 +67,7 @@ class Owner:
 
     def _forget(self) -> None:
         self._live = self._rebuilt = False
+        self._lost: KafkaError | None = None
         self._seek = 0
         self._place = Place(_NOWHERE, _NOWHERE, 0)
         self._positions = _NOWHERE
@@ -107,8 +108,12 @@ class Owner:
         await self._shared.in_thread(setattr, self, "_writer", None)  # in a thread: the end of a producer takes time
 
     async def resume(self) -> None:
-        """After a rebalance that left the partition here: read on from where it was."""
-        self._seek = await self._shared.app.seek(self._offsets(self._positions))
+        """Read on from where we are, also after a rebalance that left the partition here."""
+        self._seek = self._shared.app.next_seek()  # before the seek: what is under way must not move the positions
+        try:
+            await self._shared.app.seek(self._offsets(self._positions), self._seek)
+        except KafkaError as error:
+            self._lost = error
 
     def on_chunk(self, side: Side, chunk: Chunk) -> None:
         """Join a chunk. Raises DeadLetterLimitError."""
@@ -182,6 +187,8 @@ class Owner:
 
     async def _flush(self) -> None:
         positions, base = self._positions, self._place.base
+        if self._lost is not None:
+            raise self._lost
         if not self._rebuilt:
             if positions.predictions < base.predictions or positions.ground_truth < base.ground_truth:
                 return
