@@ -10,6 +10,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from stream_router.adapters.kafka import TIMEOUT, Record, Start, client_config, explain, fetch
+from stream_router.adapters.metrics import DEAD_LETTERS, TRANSACTION_SECONDS
 from stream_router.core.dead_letter import DeadLetterLimit, dead_letter_headers
 from stream_router.errors import FencedError, StreamRouterError
 from stream_router.settings import Settings
@@ -94,6 +95,7 @@ class Output:
         added = dead_letter_headers(
             topic=topic, partition=partition, offset=offset, stage=self._config.stage, error=error
         )
+        DEAD_LETTERS.labels(topic, type(error).__name__).inc()
         _log.warning("dead letter", reason=str(error), topic=topic, partition=partition, offset=offset)
         headers = [*(message.headers() or ()), *added]
         self.produce(self._config.dead_letters, message.value(), message.key(), -1, 0, headers)
@@ -236,6 +238,8 @@ class TransactionLoop:
                 raise KafkaException(error)
             if offsets:
                 self._consumer.commit(offsets=offsets, asynchronous=False)
+        if self._open_since is not None:
+            TRANSACTION_SECONDS.observe(time.monotonic() - self._open_since)
         self._open_since, self._unsaved_start, self._failures = None, False, 0
         self._handler.committed()
 

@@ -8,11 +8,12 @@ from typing import Final
 import structlog
 
 from stream_router.adapters.kafka import Record, Start, partition_count, topic_config
+from stream_router.adapters.metrics import CANARY_WEIGHT, ROUTED, SPLIT_EPOCH
 from stream_router.adapters.records import encode_law
 from stream_router.adapters.redis import RedisLaw
 from stream_router.adapters.transactions import Delivery, LoopConfig, Output, TransactionLoop
 from stream_router.core.header import HEADER, Routing
-from stream_router.core.lane import LANES
+from stream_router.core.lane import CANARY, LANES, STABLE
 from stream_router.core.law import Law
 from stream_router.core.partitioner import assign_canary, record_key, rollout_seed
 from stream_router.core.route import Route
@@ -69,6 +70,8 @@ class Router:
         for law in self._written:
             self._state.on_written(law)
         self._written.clear()
+        ROUTED.labels(STABLE).inc(self._open.routed - self._open.canary)
+        ROUTED.labels(CANARY).inc(self._open.canary)
         self.done.routed += self._open.routed
         self.done.canary += self._open.canary
         self.done.dead_letters += self._open.dead_letters
@@ -80,6 +83,8 @@ class Router:
 
     def handle(self, messages: Sequence[Record], output: Output) -> None:
         law = self._state.law
+        SPLIT_EPOCH.set(law.epoch)
+        CANARY_WEIGHT.set(law.canary)
         if self._state.must_write(law) and law not in self._written:
             key = f"{law.epoch}:{law.digest}".encode()
             output.produce(self._route.topic("splits"), encode_law(law), key, 0, 0, None)

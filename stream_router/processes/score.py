@@ -18,6 +18,7 @@ from stream_router.adapters.kafka import (
     partition_count,
     stable_ends,
 )
+from stream_router.adapters.metrics import MODEL_SECONDS, SCORED
 from stream_router.adapters.model import Model, Row
 from stream_router.adapters.records import encode_prediction
 from stream_router.adapters.requests import RequestDecoder
@@ -71,6 +72,8 @@ class Scorer:
 
     def committed(self) -> None:
         done, new = self.done, self._open
+        SCORED.labels(self._lane, "answered").inc(new.predictions - new.errors)
+        SCORED.labels(self._lane, "error").inc(new.errors)
         self.done = Scored(*(getattr(done, name) + getattr(new, name) for name in Scored.__dataclass_fields__))
         self._open = Scored()
 
@@ -85,6 +88,7 @@ class Scorer:
         answers, seconds = self._ask([request.row for request in requests if request.row is not None])
         scored_at, batch_id, waiting = _clock(), f"{self._run}-{self._batches}", iter(answers)
         self._batches += 1
+        MODEL_SECONDS.labels(self._lane).observe(seconds)
         for index, request in enumerate(requests):
             answer = Answer(None, request.problem) if request.row is None else next(waiting)
             prediction = Prediction(
