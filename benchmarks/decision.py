@@ -8,14 +8,12 @@ from pathlib import Path
 
 import click
 import numpy as np
-from decision_cases import Case, Result, changing, constant, delayed, drift_and_ramp, entities, judge, late_change
+from decision_cases import Case, Result, changing, constant, delayed, drift_and_ramp, entities, late_change
 from rich.console import Console
 from vectorised_decision import EProcesses
 
 from stream_router.core.decision import EProcess
 from stream_router.core.policy import Policy
-
-__all__ = ["judge"]
 
 
 @dataclass(frozen=True)

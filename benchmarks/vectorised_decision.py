@@ -4,6 +4,7 @@ Works on plain numbers where the core works on logarithms: for blocks of up to a
 """
 
 import numpy as np
+import numpy.typing as npt
 
 from stream_router.core.decision import (
     ALTERNATIVES,
@@ -13,6 +14,9 @@ from stream_router.core.decision import (
     RELEASED_WEIGHTS,
 )
 from stream_router.core.policy import Policy
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 MAX_BLOCK = 20_000
 _LOG_FACTORIALS = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, MAX_BLOCK + 1)))])
@@ -31,7 +35,7 @@ class EProcesses:
         self.unhealthy = np.zeros(runs, bool)
         self._begun = np.zeros(runs, bool)
 
-    def update(self, of, n_a, n_b, e_a, e_b) -> None:
+    def update(self, of: Ints, n_a: Ints, n_b: Ints, e_a: Ints, e_b: Ints) -> None:
         """One block each of the runs with the indices `of`; all arguments are integer arrays of one length."""
         of, n_a, n_b, e_a, e_b = (a[~self.unhealthy[of]] for a in (of, n_a, n_b, e_a, e_b))
         if not len(of):
@@ -58,7 +62,7 @@ class EProcesses:
         self.total[of] = np.where(hit, self._log_threshold, self.total[of] + np.log(factor))
         self.invested[of] = invested * powers[:, e_b].T / means
 
-    def _null(self, x, n_a, n_b, bad):
+    def _null(self, x: Ints, n_a: Ints, n_b: Ints, bad: Ints) -> Floats:
         """P0 over x, shape (runs, x): 0 outside the support."""
         parts = (n_b[:, None] - x, bad[:, None] - x, (n_a - bad)[:, None] + x)
         log_weights = np.log(self._psi0) * x - _LOG_FACTORIALS[x]
@@ -71,8 +75,8 @@ class EProcesses:
         return weights / weights.sum(1, keepdims=True)
 
 
-def _boost(null, bet, cap):
-    """b of each run, shape (runs,)."""
+def _boost(null: Floats, bet: Floats, cap: Floats) -> Floats:
+    """Scale b of each run, shape (runs,)."""
     product = null * bet
     b = np.ones(len(cap))
     todo = np.arange(len(cap))

@@ -1,7 +1,7 @@
 """What goes into a block and when it closes."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.evidence import POLICY, SECOND, outcome
 
@@ -50,6 +50,7 @@ def blind(make_blocks, seed):
     return sizes(make_blocks, outcomes) == sizes(make_blocks, other)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_a_block_closes_neither_by_lane_nor_by_outcome(seed):
     assert blind(Blocks, seed)
@@ -124,6 +125,7 @@ def test_a_cohort_ripens_by_the_ticks_of_its_own_partition_in_the_order_of_the_r
     assert len(cohorts) == len(orders)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 9)), max_size=200), st.sampled_from([None, 2, 5]))
 def test_an_entity_has_one_outcome_a_period_its_first(requests, period):
     entities = Entities(Policy(entity_period=period))

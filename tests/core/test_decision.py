@@ -118,6 +118,7 @@ def test_a_huge_block_is_one_bet_like_any_other():
     assert test.unhealthy
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=30))
 def test_capital_is_released_by_labels_and_never_more_than_there_is(canary_labels):
     policy = Policy(max_labels=500)

@@ -5,7 +5,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import nchypergeom_fisher
 
@@ -18,6 +18,7 @@ def margins(draw, most=120):
     return n_a, n_b, draw(st.integers(0, n_a + n_b))
 
 
+@settings(deadline=None)
 @given(margins(), st.floats(0.2, 5.0))
 def test_equals_scipy(block, odds):
     n_a, n_b, bad = block
@@ -36,6 +37,7 @@ def test_equals_a_count_of_all_ways_to_place_the_bad_outcomes(n_a, n_b, bad, odd
     np.testing.assert_allclose(np.exp(log_pmf(n_a, n_b, bad, odds)), [w / total for w in weights.values()])
 
 
+@settings(deadline=None)
 @given(margins(most=3_000_000))
 def test_a_block_of_any_size_has_a_law_that_sums_to_one(block):
     n_a, n_b, bad = block

@@ -66,7 +66,7 @@ def test_an_equal_canary_stays_inconclusive():
     assert "not shown to be less accurate" in summary.verdict.reason
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(seeds, st.floats(0.05, 1.0), st.booleans())
 def test_a_replay_from_the_saved_offset_gives_the_same_from_there_on(seed, part, ramp):
     """Whenever a controller moves: from `replay_from` as it was saved, outputs after the move are those of one that
@@ -234,3 +234,16 @@ def test_the_labels_that_a_policy_allows_can_run_out_and_the_test_goes_on():
     summary = fold.summary(1)
     assert summary.max_labels_reached
     assert "no decision within 20 canary labels" in summary.verdict.reason
+
+
+@pytest.mark.parametrize(("ripe_age", "least", "most"), [(60 * SECOND, 0, 1), (0, 6, 8)])
+def test_errors_that_are_labelled_earlier_in_canary_count_against_it_only_if_bet_on_unripe(ripe_age, least, most):
+    """Equal accuracy; as joined, nearly every such rollout would be rolled back."""
+    early = {("stable", True): 15.0, ("canary", True): 1.0, ("stable", False): 5.0, ("canary", False): 5.0}
+    equal = {"stable": 0.3, "canary": 0.3}
+    unhealthy = 0
+    for seed in range(8):
+        simulation = Simulation(seed=seed, error=equal, delays=early, ripe_age=ripe_age, a_second=40, partitions=1)
+        _, outputs = folded(simulation.records(), EvidenceFold(POLICY, partitions=1))
+        unhealthy += len(verdicts(outputs))
+    assert least <= unhealthy <= most

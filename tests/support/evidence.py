@@ -54,8 +54,8 @@ def in_force(epoch: int = 1, canary: float = 0.1, rollout: int = 1, digest: str 
 class Simulation:
     """A rollout as its evidence: what each partition's worker flushes, a tick a second.
 
-    Label delays are exponential with a mean of 5 s; a request in ten is of a known entity. `epochs` are pairs of a
-    start time and canary's share.
+    `delays`: means, in seconds, of the exponential label delays by lane and outcome, 5 where not given. A request in
+    ten is of a known entity. `epochs` are pairs of a start time and canary's share.
     """
 
     seed: int
@@ -65,6 +65,8 @@ class Simulation:
     rollout: int = 1
     epochs: tuple[tuple[int, float], ...] = ((0, 0.3),)
     error: dict[str, float] = field(default_factory=lambda: {"stable": 0.1, "canary": 0.6})
+    delays: dict[tuple[str, bool], float] = field(default_factory=dict)
+    ripe_age: int = 20 * SECOND
     policy: Policy = POLICY
 
     def records(self) -> list[Evidence]:
@@ -75,7 +77,7 @@ class Simulation:
             epoch = max(number for number, (start, _) in enumerate(self.epochs) if start <= second)
             for _ in range(self.a_second):
                 self._request(rng, second * SECOND, epoch, due, counts)
-        records = [started(self.rollout, policy=self.policy)]
+        records = [started(self.rollout, self.ripe_age, self.policy)]
         for second in range(self.seconds):
             for number, (start, share) in enumerate(self.epochs):
                 if start == second:
@@ -88,8 +90,8 @@ class Simulation:
     def _request(self, rng, routed_at, epoch, due, counts) -> None:
         partition = int(rng.integers(self.partitions))
         lane = "canary" if rng.random() < self.epochs[epoch][1] else "stable"
-        delay = int(rng.exponential(5 * SECOND))
         bad = bool(rng.random() < self.error[lane])
+        delay = int(rng.exponential(self.delays.get((lane, bad), 5) * SECOND))
         known_entity = rng.random() < 0.1
         window = self.policy.window_start(routed_at)
         version = {"stable": "v1", "canary": "v2"}[lane]
