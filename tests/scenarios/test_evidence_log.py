@@ -1,0 +1,93 @@
+"""Kafka shuts out the former owner of a partition, and its successor finds where to go on."""
+
+from collections.abc import Iterator
+
+import pytest
+from confluent_kafka import KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from conftest import Servers
+from support.kafka import kafka_records
+
+from stream_router.adapters.evidence_log import DeadLetter, EvidenceLog, Place
+from stream_router.adapters.records import decode_evidence
+from stream_router.core.evidence import Evidence, Positions
+from stream_router.core.route import Route
+from stream_router.settings import Settings
+
+pytestmark = pytest.mark.stack
+
+PARTITION = 2
+
+
+@pytest.fixture
+def log(settings: Settings, route: Route) -> Iterator[EvidenceLog]:
+    log = EvidenceLog(settings, route)
+    yield log
+    log.close()
+
+
+@pytest.fixture
+def filled(stack: Servers, route: Route) -> None:
+    """Ten records in each input partition."""
+    producer = Producer({"bootstrap.servers": stack.bootstrap_servers})
+    for topic in (route.topic("predictions"), route.topic("ground-truth")):
+        for _ in range(10):
+            producer.produce(topic, b"", partition=PARTITION)
+    assert producer.flush(10) == 0
+
+
+def evidence(by: str, positions: Positions, partition: int = PARTITION) -> Evidence:
+    return Evidence(by=by, written_at=1, partition=partition, positions=positions)
+
+
+def test_a_partition_without_evidence_begins_at_the_logs_start(log: EvidenceLog) -> None:
+    assert log.place(PARTITION) == Place(Positions(0, 0), Positions(0, 0), 0)
+
+
+@pytest.mark.usefixtures("filled")
+def test_a_successor_goes_on_where_the_last_flush_ended(log: EvidenceLog) -> None:
+    place = Place(Positions(8, 7), Positions(3, 2), 1234)
+    log.writer(PARTITION).write([evidence("A", place.base)], [], place)
+    assert log.place(PARTITION) == place
+    assert log.place(PARTITION + 1).base == Positions(0, 0)
+
+
+@pytest.mark.usefixtures("filled")
+def test_a_predecessor_is_shut_out(log: EvidenceLog, stack: Servers, route: Route) -> None:
+    places = [Place(Positions(number, number), Positions(0, 0), 0) for number in range(4)]
+    former = log.writer(PARTITION)
+    former.write([evidence("A", places[1].base)], [], places[1])
+    successor = log.writer(PARTITION)
+    with pytest.raises(KafkaException):
+        former.write([evidence("A", places[2].base)], [DeadLetter(b"k", b"v", [])], places[2])
+    assert log.place(PARTITION) == places[1]
+    successor.write([evidence("B", places[3].base)], [DeadLetter(b"k", b"v", [("h", b"x")])], places[3])
+    assert log.place(PARTITION) == places[3]
+    records = kafka_records(stack.bootstrap_servers, route.topic("evidence"))
+    assert [decode_evidence(record.value).by for record in records] == ["A", "B"]
+    dead = kafka_records(stack.bootstrap_servers, route.topic("dead-letters"))
+    assert [(record.key, record.value, record.headers) for record in dead] == [(b"k", b"v", [("h", b"x")])]
+
+
+@pytest.mark.usefixtures("filled")
+def test_the_records_know_the_positions_when_the_groups_offsets_are_gone(
+    log: EvidenceLog, stack: Servers, route: Route
+) -> None:
+    place = Place(Positions(8, 7), Positions(3, 2), 1234)
+    log.writer(PARTITION).write([evidence("A", Positions(1, 1)), evidence("A", place.base)], [], place)
+    log.writer(0).write([evidence("B", Positions(9, 9), partition=0)], [], place)
+    client = AdminClient({"bootstrap.servers": stack.bootstrap_servers})
+    for future in client.delete_consumer_groups([route.evidence_group]).values():
+        future.result()
+    assert log.place(PARTITION) == Place(place.base, Positions(0, 0), 0)
+
+
+@pytest.mark.usefixtures("filled")
+def test_a_place_lies_within_the_log(log: EvidenceLog, stack: Servers, route: Route) -> None:
+    place = Place(Positions(8, 4), Positions(3, 2), 1234)
+    log.writer(PARTITION).write([evidence("A", place.base)], [], place)
+    client = AdminClient({"bootstrap.servers": stack.bootstrap_servers})
+    topics = (route.topic("predictions"), route.topic("ground-truth"))
+    for future in client.delete_records([TopicPartition(topic, PARTITION, 5) for topic in topics]).values():
+        future.result()
+    assert log.place(PARTITION) == Place(Positions(8, 5), Positions(5, 5), 1234)
