@@ -1,5 +1,6 @@
 """A route's topics on the brokers: created where they are missing, compared with their declarations, never changed."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, cast
@@ -24,6 +25,8 @@ FOLLOWS: Final[Mapping[Topic, Topic]] = {
     "ground-truth": "predictions",
 }
 """Topics whose partition count must be that of another: order per key, and a join that meets by partition."""
+
+_POLL: Final = 0.05
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ def apply(settings: Settings, route: Route, partitions: int | None = None) -> li
         count = cast("int", counts[state.declaration.topic])
         created = state.partitions is None and _create(client, settings, state, count)
         applied.append(Applied(state.name, count, created))
+    _wait_until_listed(client, settings, {topic.name for topic in applied})
     return applied
 
 
@@ -129,6 +133,15 @@ def _create(client: AdminClient, settings: Settings, state: State, count: int) -
         explained = explain(error, settings, f"creating topic {state.name}")
         raise explained from error
     return True
+
+
+def _wait_until_listed(client: AdminClient, settings: Settings, names: set[str]) -> None:
+    """A created topic may be unknown to a broker for a moment. Raises TopicError, UnreachableError."""
+    deadline = time.monotonic() + TIMEOUT
+    while missing := names - _partition_counts(client, settings).keys():
+        if time.monotonic() > deadline:
+            raise TopicError(f"topic {min(missing)} was created, but the brokers do not list it after {TIMEOUT:.0f} s")
+        time.sleep(_POLL)
 
 
 def _partition_counts(client: AdminClient, settings: Settings) -> dict[str, int]:

@@ -98,11 +98,14 @@ def _run(
         from stream_router.demo import report, run, screen, servers  # noqa: PLC0415
 
     plan = run.Plan(route=route, canary_version=canary_version, limit=limit)
-    with download_progress() as progress, screen.screen_for(sys.stderr if output == "json" else sys.stdout) as shown:
 
-        def open_servers(cleanup: ExitStack) -> servers.Servers:
-            return servers.given_servers(*given) if given else servers.own_servers(folder, progress, cleanup)
+    def open_servers(cleanup: ExitStack) -> servers.Servers:
+        if given:
+            return servers.given_servers(*given)
+        with download_progress() as progress:
+            return servers.own_servers(folder, progress, cleanup)
 
+    with screen.screen_for(sys.stderr if output == "json" else sys.stdout) as shown:
         result = run.run_demo(plan, open_servers, folder, shown, interrupts)
     if output == "json":
         click.echo(json.dumps(report.document(result)))

@@ -94,7 +94,7 @@ class Demo:
         set_at = time.monotonic()
         rollback = self._until(lambda: ledger.rollback, self._plan.limit, self._why_no_rollback)
         watched = time.monotonic() - set_at
-        self._screen.say(f"Rolled back: {rollback.event.reason}")
+        self._screen.say(f"Rolled back; {AFTERWARDS:.0f} more seconds of traffic")
         deadline = time.monotonic() + AFTERWARDS
         self._until(lambda: time.monotonic() > deadline, AFTERWARDS * 4, lambda: "the traffic ended")
         final = ledger.rollback or rollback

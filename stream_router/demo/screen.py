@@ -16,6 +16,9 @@ from stream_router.demo.ledger import LaneCount
 from stream_router.demo.report import shown
 
 _PLAIN_EVERY: Final = 2.0
+"""Seconds between two lines of the state."""
+
+_STYLES: Final[Mapping[Lane, str]] = {STABLE: "green", CANARY: "yellow"}
 
 
 class Picture(NamedTuple):
@@ -82,16 +85,19 @@ class TerminalScreen:
         self._live.console.print(Text(took, style="dim").append(sentence, style="not dim"))
 
     def show(self, picture: Picture) -> None:
-        table = Table("lane", "model", "share", "requests", "labels joined", "accuracy [95 % interval]", box=None)
+        table = Table("lane", "model", box=None, padding=(0, 2))
+        for heading in ("share", "requests", "labels joined", "accuracy [95 % interval]"):
+            table.add_column(heading, justify="right")
         for lane in LANES:
             count = picture.lanes[lane]
-            style = {STABLE: "green", CANARY: "yellow"}[lane] if picture.shares[lane] else "dim"
+            style = _STYLES[lane] if picture.shares[lane] else "dim"
             cells = (f"{picture.shares[lane]:.0%}", f"{count.requests:,}", f"{count.labelled:,}", shown(count))
             table.add_row(lane, picture.versions[lane], *cells, style=style)
+        way = Table.grid(padding=(0, 2))
+        newest = f"newest request {picture.newest_request}" if picture.newest_request else ""
+        way.add_row(f"  {_evidence(picture)}", ProgressBar(total=1.0, completed=_way(picture), width=40), newest)
         self._live.start()
-        filled = ProgressBar(total=1.0, completed=_way(picture), width=40)
-        about = f"newest request: {picture.newest_request}" if picture.newest_request else ""
-        self._live.update(Group(table, Text(_evidence(picture)), filled, Text(about, style="dim")))
+        self._live.update(Group("", table, "", way))
 
 
 def screen_for(output: TextIO) -> Screen:
