@@ -33,8 +33,9 @@ def assign_canary(keys: Sequence[bytes], split: Split, seed: int) -> npt.NDArray
     if split.canary == 0.0 or split.stable == 0.0:
         return np.full(len(keys), split.canary > 0.0)
     hashes = np.fromiter((xxh3_64_intdigest(key, seed) for key in keys), np.uint64, len(keys))
-    stable = -np.log(_uniform(hashes ^ _LANE_HASHES[STABLE])) / split.stable
-    canary = -np.log(_uniform(hashes ^ _LANE_HASHES[CANARY])) / split.canary
+    with np.errstate(over="ignore"):  # infinity is the right score of a weight that is next to nothing
+        stable = -np.log(_uniform(hashes ^ _LANE_HASHES[STABLE])) / split.stable
+        canary = -np.log(_uniform(hashes ^ _LANE_HASHES[CANARY])) / split.canary
     return canary < stable
 
 

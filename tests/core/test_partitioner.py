@@ -1,12 +1,14 @@
 """The laws of the partitioner."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from xxhash import xxh3_64_intdigest
 
 from stream_router.core.partitioner import assign_canary, record_key, rollout_seed
 from stream_router.core.split import ALL_STABLE, Split
@@ -30,6 +32,30 @@ def test_the_published_vectors_hold(vector):
     }
     assert lanes == vector["lanes"]
     assert f"{seed:016x}" == vector["seed"]
+
+
+def reference_lane(key: bytes, canary: float, route: str, rollout: int) -> str:
+    """docs/partitioner.md, word for word, a key at a time."""
+
+    def mix(z: int) -> int:
+        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+        z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
+        return z ^ (z >> 31)
+
+    h = xxh3_64_intdigest(key, xxh3_64_intdigest(f"{route}/{rollout}".encode()))
+    scores = {
+        lane: -math.log(((mix(h ^ xxh3_64_intdigest(lane.encode())) >> 11) + 0.5) / 2**53) / weight
+        for lane, weight in (("stable", 1 - canary), ("canary", canary))
+        if weight > 0
+    }
+    return min(scores, key=scores.__getitem__)
+
+
+def test_the_vectors_are_those_of_the_published_description():
+    for vector in VECTORS:
+        key, route, rollout = bytes.fromhex(vector["key"]), vector["route"], vector["rollout"]
+        lanes = {canary: reference_lane(key, float(canary), route, rollout) for canary in vector["lanes"]}
+        assert lanes == vector["lanes"]
 
 
 @given(st.lists(st.binary(max_size=40), max_size=50), st.floats(0, 1), st.integers(0, 10**9))
