@@ -12,6 +12,7 @@ from confluent_kafka.admin import (
     NewTopic,
     ResourceType,
 )
+from support.waiting import wait_until
 
 from stream_router.adapters import topics
 from stream_router.core.route import Route
@@ -28,6 +29,7 @@ def client(stack):
 def create(stack, name, partitions):
     kafka = client(stack)
     kafka.create_topics([NewTopic(name, partitions, -1)])[name].result()
+    wait_until(lambda: name in kafka.list_topics(timeout=10).topics, 30, f"the broker lists {name}")
 
 
 def test_applied_topics_are_as_declared(settings, route, partitions):
@@ -83,12 +85,15 @@ def test_each_difference_is_named(settings, stack, route, partitions):
     changed = ConfigResource(ResourceType.TOPIC, route.topic("evidence"), incremental_configs=[shorter])
     kafka.incremental_alter_configs([changed])[changed].result()
 
-    found = "\n".join(topics.differences(settings, route, partitions))
+    def found_all():
+        found = topics.differences(settings, route, partitions)
+        return found if len(found) == 4 else None
+
+    found = "\n".join(wait_until(found_all, 30, "the broker shows the four changes"))
     assert f"{route.topic('splits')} is missing" in found
     assert f"{grown} has {partitions + 1} partitions, but {route.topic('requests')} has {partitions}" in found
     assert f"{truth} has {partitions + 2} partitions, but {route.topic('predictions')} has {partitions}" in found
     assert f"{route.topic('evidence')} has retention.ms=5, declared is 7776000000" in found
-    assert len(found.splitlines()) == 4
 
 
 def test_another_count_than_declared_is_named(settings, route):
