@@ -19,7 +19,7 @@ class Entities:
 
     def __init__(self, policy: Policy) -> None:
         self._period = policy.entity_period
-        self._seen: set[tuple[int, int]] = set()
+        self._seen: dict[int, set[int]] = {}
         self._canary = 0
         self._canary_repeats_in_a_row = 0
         self.repeats = 0
@@ -27,12 +27,12 @@ class Entities:
     def admit(self, outcome: Outcome) -> bool:
         """Whether this is the entity's first outcome in its period; it then is used."""
         period = outcome.window // self._period if self._period else 0
-        entity = (period, outcome.entity)
-        if entity in self._seen:
+        seen = self._seen.setdefault(period, set())
+        if outcome.entity in seen:
             self.repeats += 1
             self._canary_repeats_in_a_row += outcome.lane == CANARY
             return False
-        self._seen.add(entity)
+        seen.add(outcome.entity)
         if outcome.lane == CANARY:
             self._canary += 1
             self._canary_repeats_in_a_row = 0

@@ -83,7 +83,9 @@ class Windows:
                 self.late += 1
                 continue
             key = WindowKey(count.window, count.rollout, count.lane, count.model_version)
-            self._counts.setdefault(key, _Counts()).add(count)
+            if key not in self._counts:
+                self._counts[key] = _Counts()
+            self._counts[key].add(count)
             self._first_offsets.setdefault(count.window, offset)
             changed[key] = None
         return tuple(changed)
@@ -92,7 +94,7 @@ class Windows:
         """Forget what cannot change once every partition's evidence is complete until `tick`."""
         policy = self._policy
         reach = policy.window + policy.label_horizon + policy.prediction_deadline
-        until = tick - CLOCKS - policy.prediction_deadline - reach - policy.window
+        until = policy.window_start(tick - CLOCKS - policy.prediction_deadline - reach - policy.window)
         if self._forgotten_until is not None and until <= self._forgotten_until:
             return
         self._forgotten_until = until

@@ -66,7 +66,7 @@ def test_an_equal_canary_stays_inconclusive():
     assert "not shown to be less accurate" in summary.verdict.reason
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(seeds, st.floats(0.05, 1.0), st.booleans())
 def test_a_replay_from_the_saved_offset_gives_the_same_from_there_on(seed, part, ramp):
     """Whenever a controller moves: from `replay_from` as it was saved, outputs after the move are those of one that
@@ -75,15 +75,30 @@ def test_a_replay_from_the_saved_offset_gives_the_same_from_there_on(seed, part,
     epochs = ((0, 0.3), (40, 0.5), (60, 0.0), (70, 0.4)) if ramp else ((0, 0.3),)
     calm = {"stable": 0.2, "canary": 0.35}
     earlier = Simulation(seed=seed, seconds=40, rollout=1, error=calm).records()
-    records = earlier + _later(Simulation(seed=seed + 1, rollout=2, epochs=epochs, error=calm, seconds=150).records())
+    later = Simulation(seed=seed + 1, rollout=2, epochs=epochs, error=calm, seconds=120).records()
+    assert_can_move(earlier + _later(later), part)
+
+
+@settings(max_examples=12, deadline=None)
+@given(seeds, st.floats(0.05, 1.0))
+def test_a_replay_between_rollouts_gives_the_same_windows_from_there_on(seed, part):
+    policy = replace(POLICY, label_horizon=30 * SECOND)
+    records = Simulation(seed=seed, seconds=250, a_second=5, rollout=0, policy=policy).records()
+    assert_can_move(records, part, policy)
+    fold, _ = folded(records, EvidenceFold(policy, partitions=2))
+    assert fold.replay_from > 0
+    assert fold.windows.late == 0
+
+
+def assert_can_move(records, part, policy=POLICY):
     moved_at = int(part * len(records))
-    fold, before = folded(records[:moved_at])
+    fold, before = folded(records[:moved_at], EvidenceFold(policy, partitions=2))
     start = moved_at if fold.replay_from is None else fold.replay_from
-    successor, _ = folded(records[start:moved_at], first=start)
+    successor, _ = folded(records[start:moved_at], EvidenceFold(policy, partitions=2), start)
     _, expected = folded(records[moved_at:], fold, moved_at)
     _, found = folded(records[moved_at:], successor, moved_at)
     assert found == expected
-    assert verdicts(before + expected) == verdicts(folded(records)[1])
+    assert before + expected == folded(records, EvidenceFold(policy, partitions=2))[1]
 
 
 def _later(records, by=40 * SECOND, epochs=10):

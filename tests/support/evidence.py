@@ -54,8 +54,8 @@ def in_force(epoch: int = 1, canary: float = 0.1, rollout: int = 1, digest: str 
 class Simulation:
     """A rollout as its evidence: what each partition's worker flushes, a tick a second.
 
-    `delays`: means, in seconds, of the exponential label delays by lane and outcome, 5 where not given. A request in
-    ten is of a known entity. `epochs` are pairs of a start time and canary's share.
+    `delays`: means, in seconds, of the exponential label delays by lane and outcome, 5 where not given; labels past
+    the horizon are left out. A request in ten is of a known entity. `epochs`: start times and canary's shares.
     """
 
     seed: int
@@ -96,6 +96,11 @@ class Simulation:
         window = self.policy.window_start(routed_at)
         version = {"stable": "v1", "canary": "v2"}[lane]
         labelled = ((routed_at + delay) // SECOND, partition)
+        of = {"window": window, "rollout": self.rollout, "lane": lane, "model_version": version}
+        counts[(routed_at // SECOND, partition)].append(Count(**of, predicted=1))
+        if routed_at + delay > window + self.policy.window + self.policy.label_horizon:
+            return
+        counts[labelled].append(Count(**of, labelled=1, correct=int(not bad)))
         due[labelled].append(
             outcome(
                 window=window,
@@ -110,6 +115,3 @@ class Simulation:
                 bad=bad,
             ),
         )
-        of = {"window": window, "rollout": self.rollout, "lane": lane, "model_version": version}
-        counts[(routed_at // SECOND, partition)].append(Count(**of, predicted=1))
-        counts[labelled].append(Count(**of, labelled=1, correct=int(not bad)))
