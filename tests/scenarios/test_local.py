@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 import redis
@@ -68,14 +67,6 @@ def test_up_status_down_leave_no_process(processes, tmp_path):
 
 def test_up_twice_is_up_once(running, data):
     assert stack.start(data) == running
-
-
-def test_ready_in_ten_seconds_once_formatted(running, data):
-    assert running
-    stack.stop(data)
-    started = time.monotonic()
-    stack.start(data)
-    assert time.monotonic() - started < 10
 
 
 @pytest.mark.parametrize("killed", [("kafka_pid", "redis_pid"), ("kafka_pid",), ("redis_pid",)])
