@@ -33,7 +33,7 @@ MODEL_SECONDS: Final = Histogram("stream_router_model_seconds", "One call of the
 # monitor
 LABELS: Final = Counter(
     "stream_router_labels_total",
-    "Labels by outcome: joined, revised, repeated, unmatched or too late.",
+    "Labels and predictions by outcome: joined, duplicate, revised, orphan or expired.",
     ["outcome"],
 )
 EVIDENCE_FLUSH_SECONDS: Final = Histogram(

@@ -183,7 +183,7 @@ class Owner:
         self._shared.limit.on_dead_letter(error)
         added = dead_letter_headers(**where, stage="VALUE_CONVERTER", error=error)
         self._dead_letters.append(DeadLetter(record.key, record.value, [*record.headers, *added]))
-        DEAD_LETTERS.labels(topic=record.topic, reason="undecodable").inc()
+        DEAD_LETTERS.labels(topic=record.topic, reason=type(error).__name__).inc()
 
     async def _flush(self) -> None:
         positions, base = self._positions, self._place.base

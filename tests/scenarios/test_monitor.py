@@ -1,7 +1,9 @@
 """The monitor on a real broker: exact whatever is killed."""
 
+import threading
+
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from conftest import Servers
 from support.evidence_feed import Feed
@@ -19,6 +21,7 @@ from stream_router.core.evidence import Evidence
 from stream_router.core.policy import Policy
 from stream_router.core.route import Route
 from stream_router.errors import DecodeError
+from stream_router.processes.monitor import run_monitor
 from stream_router.settings import Settings
 
 pytestmark = pytest.mark.stack
@@ -105,6 +108,33 @@ def test_evidence_equals_a_recount_although_a_monitor_is_killed(
         assert ticks == sorted(ticks)
         assert ticks
     assert last.terminate() == 0
+
+
+def test_too_many_dead_letters_end_the_process(
+    stack: Servers, route: Route, stack_processes: Processes, partitions: int
+) -> None:
+    producer = Producer({"bootstrap.servers": stack.bootstrap_servers})
+    for number in range(100):
+        producer.produce(route.topic("predictions"), b"nonsense", partition=number % partitions)
+    assert producer.flush(10) == 0
+    stopped = stack_processes.run("monitor", "--route", route.name, STREAM_ROUTER_DEAD_LETTERS__CONSECUTIVE="50")
+    assert stopped.process.returncode == 1
+    assert "51 dead letters in a row, more than 50" in stopped.stderr
+
+
+def test_a_service_that_fails_ends_the_process_with_its_error(settings: Settings, route: Route) -> None:
+    served = threading.Event()
+
+    def patient(ending: threading.Event) -> None:
+        ending.wait()
+        served.set()
+
+    def failing(_ending: threading.Event) -> None:
+        raise LookupError("a fault in the service")
+
+    with pytest.raises(LookupError, match="a fault in the service"):
+        run_monitor(settings, route, worker="A", services=[patient, failing], stop=lambda: False)
+    assert served.is_set()
 
 
 def test_unequal_partition_counts_are_refused(route_name: str, stack_processes: Processes, stack: Servers) -> None:
