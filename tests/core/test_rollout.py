@@ -262,3 +262,44 @@ def test_errors_that_are_labelled_earlier_in_canary_count_against_it_only_if_bet
         _, outputs = folded(simulation.records(), EvidenceFold(POLICY, partitions=1))
         unhealthy += len(verdicts(outputs))
     assert least <= unhealthy <= most
+
+
+def test_a_late_outcome_enters_at_once_and_only_by_its_own_partitions_ticks():
+    fold, _ = folded([started(), in_force(), flush(0, tick=40 * SECOND), flush(0, outcome(entity=1))])
+    assert (fold.summary(1).in_open_blocks, fold.summary(1).unripe) == (1, 0)
+    folded([flush(1, outcome(entity=2))], fold, 4)
+    assert (fold.summary(1).in_open_blocks, fold.summary(1).unripe) == (1, 1)
+    folded([flush(1, tick=40 * SECOND)], fold, 5)
+    assert (fold.summary(1).in_open_blocks, fold.summary(1).unripe) == (2, 0)
+
+
+def test_ticks_from_before_a_rollout_ripen_nothing_of_it():
+    """A successor that replays from the rollout's first record does not know them."""
+    records = [flush(0, tick=40 * SECOND), started(), in_force(), flush(0, outcome())]
+    fold, _ = folded(records)
+    successor, _ = folded(records[fold.replay_from :], first=fold.replay_from)
+    assert fold.replay_from == 1
+    assert fold.summary(1) == successor.summary(1)
+    assert fold.summary(1).unripe == 1
+
+
+@pytest.mark.parametrize("arrival", [1, -1])
+def test_outcomes_that_waited_too_long_are_taken_in_the_order_of_the_requests_hashes(arrival):
+    """Of an entity's two outcomes the one with the lower hash counts, whichever label came first."""
+    pair = [outcome(order=1, bad=False), outcome(order=2, bad=True)][::arrival]
+    records = [started(), flush(0, *pair, tick=40 * SECOND), in_force(), flush(0, tick=10**6)]
+    (block,) = blocks(folded(records)[1])
+    assert (block.canary_labels, block.canary_bad) == (1, 0)
+
+
+def test_a_window_stays_until_every_partition_is_past_it():
+    count = Count(window=0, rollout=0, lane="stable", model_version="v1", predicted=1)
+    fold, _ = folded([flush(0, counts=[count], tick=SECOND), flush(1, tick=10**9)])
+    assert len(list(fold.windows)) == 1
+    folded([flush(0, tick=10**9)], fold, 2)
+    assert not list(fold.windows)
+
+
+def test_the_clock_is_the_newest_tick_and_never_falls():
+    fold, _ = folded([flush(0, tick=5 * SECOND), flush(1, tick=3 * SECOND), flush(0, tick=2 * SECOND)])
+    assert fold.clock == 5 * SECOND
