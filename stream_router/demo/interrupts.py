@@ -29,7 +29,8 @@ class Interrupts:
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal returned
+            # Who asked once need not ask again; and unlike a handler of ours this outlives the interpreter's end.
+            signal.signal(number, signal.SIG_IGN if self.came else handler)  # type: ignore[arg-type]  # what signal.signal returned
 
     @contextmanager
     def raising(self) -> Iterator[None]:

@@ -13,6 +13,14 @@ def interrupt(request):
     return lambda: os.kill(os.getpid(), request.param)
 
 
+@pytest.fixture(autouse=True)
+def _handlers_of_pytest():
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def test_raised_where_it_is_wanted(interrupt):
     with Interrupts() as interrupts, pytest.raises(Interrupted), interrupts.raising():
         interrupt()
@@ -58,6 +66,12 @@ def test_one_that_came_early_is_raised_at_the_first_chance(interrupt):
         interrupt()
         with pytest.raises(Interrupted), interrupts.raising():
             pytest.fail("entered")
+
+
+def test_a_signal_while_the_process_ends_is_only_noted(interrupt):
+    with Interrupts() as interrupts, pytest.raises(Interrupted), interrupts.raising():
+        interrupt()
+    interrupt()
 
 
 def test_the_handlers_from_before_are_back_afterwards():

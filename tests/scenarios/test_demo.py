@@ -55,9 +55,16 @@ def test_the_bad_canary_is_rolled_back(demo, tmp_path):
     assert not list(tmp_path.glob("stream-router-demo-*")), "without --keep no folder stays"
 
 
-@pytest.mark.parametrize("moment", ["The models are trained", "answer", "Started", "redis-cli"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
-def test_it_can_be_interrupted_at_any_moment(demo, tmp_path, moment, number):
+@pytest.mark.parametrize(
+    ("number", "moment"),
+    [
+        (signal.SIGINT, "The models are trained"),
+        (signal.SIGINT, "answer"),
+        (signal.SIGTERM, "Started"),
+        (signal.SIGINT, "redis-cli"),
+    ],
+)
+def test_it_can_be_interrupted_at_any_moment(demo, tmp_path, number, moment):
     command = demo("--output", "json")
     wait_for(command, moment)
     command.process.send_signal(number)
