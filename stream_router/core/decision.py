@@ -126,18 +126,17 @@ def boosted(log_null: Array, log_bet: Array, log_cap: float) -> Boost:
     point of b = (1 - c P0{b L >= c}) / sum over {b L < c} of P0 L; on the way there b only grows, and every
     iterate keeps the mean of the factor at or below 1.
     """
-    null = np.exp(log_null)
-    tail = np.cumsum(null[::-1])[::-1]
-    head = np.cumsum(np.exp(log_null + log_bet))
+    log_tail = np.logaddexp.accumulate(log_null[::-1])[::-1]
+    log_head = np.logaddexp.accumulate(log_null + log_bet)
     log_b = 0.0
     capped = int(np.searchsorted(log_bet, log_cap))
     for _ in range(BOOST_ITERATIONS):
         if capped == 0:
             break
-        wasted = math.exp(log_cap + math.log(tail[capped])) if capped < len(tail) and tail[capped] > 0 else 0.0
+        wasted = math.exp(log_cap + log_tail[capped]) if capped < len(log_tail) else 0.0
         if wasted >= 1.0:
             break
-        log_b = math.log((1.0 - wasted) / head[capped - 1])
+        log_b = math.log1p(-wasted) - float(log_head[capped - 1])
         before, capped = capped, int(np.searchsorted(log_bet, log_cap - log_b))
         if capped == before:
             break

@@ -117,6 +117,18 @@ def test_a_huge_block_is_one_bet_like_any_other():
     assert test.unhealthy
 
 
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 2**32 - 1), st.floats(0.01, 0.4))
+def test_evidence_stays_a_number_when_all_capital_is_invested_and_blocks_are_huge(seed, canary_error):
+    rng = np.random.default_rng(seed)
+    test = EProcess(Policy(max_labels=1))
+    for n_b in rng.integers(0, 20_000, 20).tolist():
+        test.update(20_000, n_b, int(rng.binomial(20_000, 0.2)), int(rng.binomial(n_b, canary_error)))
+        assert math.isfinite(test.state.total)
+        assert 0 <= test.value <= test.threshold
+    assert test.unhealthy or canary_error < 0.25
+
+
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=30))
 def test_capital_is_released_by_labels_and_never_more_than_there_is(canary_labels):
