@@ -95,9 +95,9 @@ def _run(
 ) -> None:
     with interrupts.raising():
         # Imported here, so that a signal in the half second that it takes ends like any other.
-        from stream_router.demo import report, run, screen, servers  # noqa: PLC0415
+        from stream_router.demo import report, run, screen, servers, watch  # noqa: PLC0415
 
-    plan = run.Plan(route=route, canary_version=canary_version, limit=limit)
+    plan = watch.Plan(route=route, canary_version=canary_version, limit=limit)
 
     def open_servers(cleanup: ExitStack) -> servers.Servers:
         if given:
