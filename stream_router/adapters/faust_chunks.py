@@ -24,11 +24,14 @@ _GATHER: Final = 0.03
 class Chunk(NamedTuple):
     """aiokafka's ConsumerRecords of one partition, perhaps none.
 
-    `position` is the fetch position behind them, also past transaction markers and aborted records, which no chunk
-    shows; `seek` the number of the seek under which they were read.
+    `start` and `position` are the fetch positions before and behind them, also past transaction markers and aborted
+    records, which no chunk shows; `seek` is the number of the seek under which they were read. A chunk can be lost on
+    its way through Faust (a fetch whose caller a rebalance has cancelled): then the next one's `start` is not the
+    `position` of the one before, and its reader has to seek back.
     """
 
     records: Sequence[Any]
+    start: int
     position: int
     seek: int
 
@@ -103,7 +106,8 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # as above
         for tp in active:
             state = self._states.get(tp)
             if hasattr(state, "seek_number") and state.has_valid_position:
-                chunks[tp] = Chunk(fetched.get(tp, ()), state.position, state.seek_number)
+                chunks[tp] = Chunk(fetched.get(tp, ()), state.handed_over, state.position, state.seek_number)
+                state.handed_over = state.position
         return chunks
 
     async def seek_numbered(self, offsets: Mapping[TP, int], number: int) -> None:
@@ -111,7 +115,8 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # as above
             raise IllegalStateError(f"not assigned: {missing}")
         for tp, offset in offsets.items():
             self._consumer.seek(tp, offset)
-            self._states[tp].seek_number = number  # ends with the assignment, as the position does
+            state = self._states[tp]  # ends with the assignment, as the position does
+            state.seek_number, state.handed_over = number, offset
 
     async def heartbeat(self, generation: int) -> bool:
         """Ask the group; what follows from the answer is left to aiokafka's own heartbeat."""
@@ -145,8 +150,8 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]  # as above
         for tp, chunk in (await self._getmany(active, timeout) if active else {}).items():
             if self.should_stop or not self.flow_active or self.app.consumer_generation_id != generation:
                 return
-            if self._told.get(tp) != chunk[1:]:  # a position may move without records
-                self._told[tp] = chunk[1:]
+            if self._told.get(tp) != (chunk.position, chunk.seek):  # a position may move without records
+                self._told[tp] = chunk.position, chunk.seek
                 self._read_offset[tp] = None  # else Faust's guard against repeats may drop what a seek back brings
                 yield (
                     tp,

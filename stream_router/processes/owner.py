@@ -68,6 +68,7 @@ class Owner:
     def _forget(self) -> None:
         self._live = self._rebuilt = False
         self._lost: KafkaError | None = None
+        self._gap = False
         self._seek = 0
         self._place = Place(_NOWHERE, _NOWHERE, 0)
         self._positions = _NOWHERE
@@ -98,6 +99,10 @@ class Owner:
                 await self._take_over()
                 while not self._dropped:
                     await asyncio.sleep(_FLUSH)
+                    if self._gap:
+                        _log.info("a chunk was lost on its way, reading it again", partition=self._partition)
+                        self._gap = False
+                        await self.resume()
                     await self._flush()
             except (KafkaException, KafkaError) as error:
                 _log.warning(
@@ -118,6 +123,9 @@ class Owner:
     def on_chunk(self, side: Side, chunk: Chunk) -> None:
         """Join a chunk. Raises DeadLetterLimitError."""
         if chunk.seek != self._seek:  # was on its way when we sought
+            return
+        if chunk.start != getattr(self._positions, side):  # one before it was lost on its way
+            self._gap, self._seek = True, 0
             return
         if side == "predictions":
             self._join.on_predictions(
