@@ -1,5 +1,6 @@
 """Models for tests, loaded by the scoring jobs as support.models:load."""
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -7,12 +8,16 @@ Rows = list[dict[str, Any]]
 
 
 def load(version: str) -> Callable[[Rows], list[Any]]:
-    """even: whether x is even. poor: the same, but raises on x ending in 7. short: an answer too few. odd: text."""
+    """even: whether x is even. poor: the same, but raises on x ending in 7. short: an answer too few.
+
+    A number, such as 0.9: whether x is even, right for that share of the rows.
+    """
 
     def predict(rows: Rows) -> list[Any]:
         if version == "poor" and any(row["x"] % 10 == 7 for row in rows):
             raise ValueError("cannot digest a 7")
-        answers = [row["x"] % 2 == 0 for row in rows]
+        accuracy = float(version) if version[0].isdigit() else 1.0
+        answers = [(row["x"] % 2 == 0) == (random.Random(row["x"]).random() < accuracy) for row in rows]
         return answers[:-1] if version == "short" else answers
 
     predict.digest = f"digest of {version}"  # type: ignore[attr-defined]  # a function can carry it

@@ -1,0 +1,19 @@
+"""Ground truth for the models of support.models: whether x is even."""
+
+from confluent_kafka import Producer
+
+from stream_router.adapters.labels import encode_label
+
+
+class Truth:
+    """Sends the labels of requests r0, r1 and so on."""
+
+    def __init__(self, bootstrap: str, topic: str) -> None:
+        self._producer = Producer({"bootstrap.servers": bootstrap, "partitioner": "murmur2_random", "linger.ms": 5})
+        self._topic = topic
+
+    def send(self, first: int, end: int) -> None:
+        for number in range(first, end):
+            request_id = f"r{number}"
+            self._producer.produce(self._topic, encode_label(request_id, number % 2 == 0), request_id.encode())
+        assert self._producer.flush(30) == 0
