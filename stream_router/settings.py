@@ -34,6 +34,7 @@ class PolicySettings(BaseModel):
     entity_period: float | None = Field(None, gt=0, description="one outcome per entity in this time, seconds")
     max_labels: int = Field(20_000, gt=0, description="canary labels after which a rollout is over")
     psi0: float = Field(1.0, ge=1, description="error odds ratio that is still healthy")
+    assign_by: Literal["key", "request"] = Field("key", description="sticky by the request's key, or not at all")
 
     def frozen(self) -> Policy:
         def milliseconds(seconds: float) -> int:
@@ -48,6 +49,7 @@ class PolicySettings(BaseModel):
             entity_period=None if self.entity_period is None else milliseconds(self.entity_period),
             max_labels=self.max_labels,
             psi0=self.psi0,
+            assign_by=self.assign_by,
         )
 
 
@@ -100,7 +102,6 @@ class Settings(BaseSettings):
     topics: TopicNames = Field(default_factory=TopicNames)
     policy: PolicySettings = Field(default_factory=PolicySettings)
     dead_letters: DeadLetterLimits = Field(default_factory=DeadLetterLimits)
-    assign_by: Literal["key", "request"] = "key"
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     metrics_port: int | None = Field(None, ge=0, le=65535)

@@ -90,7 +90,7 @@ class ControllerLog:
             for entry in entries:
                 # Each of these topics has one partition.
                 self._producer.produce(entry.topic, entry.value, entry.key, 0, headers=entry.headers)
-            self._producer.flush()
+            self._producer.flush(TIMEOUT)
             self._producer.send_offsets_to_transaction([offset], self._consumer.consumer_group_metadata(), TIMEOUT)
             self._producer.commit_transaction(TIMEOUT)
         except KafkaException as error:

@@ -220,7 +220,7 @@ class TransactionLoop:
             self._open_since = now
 
     def _commit(self) -> None:
-        self._producer.flush()  # before the offsets: else the two requests race, and one waits out retry.backoff.ms
+        self._producer.flush(TIMEOUT)  # before the offsets: else the two requests race, and one waits out retry.backoff.ms
         offsets = [
             TopicPartition(self._config.topic, partition, offset) for partition, offset in self._positions.items()
         ]

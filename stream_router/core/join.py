@@ -137,7 +137,8 @@ class Join:
             self.kinds["duplicate" if request_id in self._rows else "expired"] += new
             return
         cohort = self._cohort(prediction)
-        key = request_id.encode() if prediction.key is None else prediction.key
+        entity = prediction.key if self._policy.assign_by == "key" else None
+        key = request_id.encode() if entity is None else entity
         value = prediction.value if prediction.error is None else None
         row = self._rows[request_id] = _Row(cohort, routed_at, scored_at - self._reach, _signed_hash(key), value, new)
         bucket = self._row_expiry.bucket(routed_at)

@@ -1,6 +1,7 @@
 """The policy of a rollout: frozen, and written into R.evidence with the rollout that it judges."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,6 +13,7 @@ class Policy:
     without being full; None means label_horizon. alpha: probability of ever rolling back a healthy canary.
     entity_period: at most one outcome per entity in this time; None means the whole rollout. max_labels: canary
     labels after which a rollout without a decision is over. psi0: the error odds ratio that is still healthy.
+    assign_by: what the lane and the entity of a request are drawn from, its key or the request itself.
     """
 
     window: int = 60_000
@@ -22,6 +24,7 @@ class Policy:
     entity_period: int | None = None
     max_labels: int = 20_000
     psi0: float = 1.0
+    assign_by: Literal["key", "request"] = "key"
 
     @property
     def block_age(self) -> int:

@@ -142,7 +142,7 @@ def route_requests(
     state = RoutingState(who=f"router {instance}")
     store = RedisLaw(route, settings)
     keeper = LawKeeper(settings, route, store, state, f"router {instance}")
-    router = Router(route, state, limits, by_request=settings.assign_by == "request")
+    router = Router(route, state, limits, by_request=settings.policy.assign_by == "request")
     config = LoopConfig(
         topic=route.topic("requests"),
         group=route.router_group,
