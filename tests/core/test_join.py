@@ -313,6 +313,13 @@ def test_a_delay_is_never_negative_and_the_entity_is_the_key() -> None:
     assert keyless.entity == keyless.order == order_of("c")
 
 
+def test_assigned_by_request_each_request_is_its_own_entity() -> None:
+    join = Join(replace(POLICY, assign_by="request"), NOWHERE)
+    join.on_predictions([(0, prediction("a", key=b"entity")), (1, prediction("b", key=b"entity"))])
+    join.on_labels([Label(name, True, BEGIN + 3, offset) for offset, name in enumerate("ab")])
+    assert [outcome.entity for outcome in join.take().outcomes] == [order_of("a"), order_of("b")]
+
+
 def test_a_flush_is_cut_into_records_of_bounded_size() -> None:
     join = Join(POLICY, NOWHERE)
     join.on_predictions((number, prediction(f"r{number}")) for number in range(4_500))
