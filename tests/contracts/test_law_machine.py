@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from support.law_benches import Bench, FakeBench, ValkeyBench
 from support.law_faults import FAULTS, Fault, planted, planted_script
-from support.law_world import LIST, MISSING, Document, Router, World, document, random_history
+from support.law_histories import random_history
+from support.law_world import LIST, MISSING, Document, Router, World, document
 
 from stream_router.adapters import fake_law, fake_redis
 from stream_router.adapters.redis import SCRIPT
