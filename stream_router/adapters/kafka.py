@@ -126,6 +126,26 @@ def stable_ends(settings: Settings, topic: str, partitions: int) -> dict[int, in
         raise explain(error, settings, f"asking for the ends of topic {topic}") from error
 
 
+def begin_offsets(
+    consumer: Consumer, partitions: list[TopicPartition], start: Start
+) -> tuple[list[TopicPartition], bool]:
+    """The group's offsets of the partitions; where it has none, those that `start` names, and then True.
+
+    Raises KafkaException.
+    """
+    places = consumer.committed(partitions, TIMEOUT)
+    new = [place for place in places if place.offset < 0]
+    found = {}
+    if new and isinstance(start, int):
+        asked = [TopicPartition(place.topic, place.partition, start) for place in new]
+        found = {place.partition: place.offset for place in consumer.offsets_for_times(asked, TIMEOUT)}
+    for place in new:
+        low, high = consumer.get_watermark_offsets(TopicPartition(place.topic, place.partition), TIMEOUT)
+        at_time = found.get(place.partition, -1)
+        place.offset = at_time if at_time >= 0 else low if start == "earliest" else high
+    return places, bool(new)
+
+
 class Follower:
     """Reads a topic of one partition from its beginning, again and again to its end."""
 

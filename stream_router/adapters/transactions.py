@@ -1,21 +1,19 @@
 """Consume, produce and commit the offsets in one Kafka transaction: the loop of the router and of the scoring jobs."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from stream_router.adapters.kafka import TIMEOUT, Record, Start, client_config, explain, fetch
-from stream_router.adapters.metrics import DEAD_LETTERS, TRANSACTION_SECONDS
-from stream_router.core.dead_letter import DeadLetterLimit, dead_letter_headers
+from stream_router.adapters.kafka import TIMEOUT, Record, begin_offsets, client_config, explain, fetch
+from stream_router.adapters.loop import Handler, LoopConfig, Output
+from stream_router.adapters.metrics import TRANSACTION_SECONDS
+from stream_router.core.dead_letter import DeadLetterLimit
 from stream_router.errors import FencedError, StreamRouterError
 from stream_router.settings import Settings
-
-Delivery = Literal["exactly-once", "at-least-once"]
 
 RebalanceCallback = Callable[[Consumer, list[TopicPartition]], None]
 
@@ -29,77 +27,6 @@ _PATIENCE: Final = 10
 """Transactions that may fail in a row before the process gives up."""
 
 _log = structlog.get_logger()
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoopConfig:
-    """One consumer group's loop over one topic.
-
-    `instance` names this process among the group's: a restart under the same name takes its partitions over at once
-    and shuts its predecessor out. `max_wait` (seconds) and `max_batch` bound a micro-batch, `interval` (seconds) how
-    long a transaction stays open.
-    """
-
-    topic: str
-    group: str
-    instance: str
-    dead_letters: str
-    stage: str
-    start: Start = "earliest"
-    max_batch: int = 5_000
-    max_wait: float = 0.02
-    interval: float = 0.05
-    delivery: Delivery = "exactly-once"
-    max_message_bytes: int = 2_000_000
-    static_member: bool = True
-
-
-class Handler(Protocol):
-    """What a process does with its records, inside the loop's transaction."""
-
-    def handle(self, messages: Sequence[Record], output: "Output") -> None:
-        """Produce what follows from a batch."""
-
-    def due(self) -> bool:
-        """Whether a transaction is wanted although no record came."""
-
-    def committed(self) -> None:
-        """The transaction is committed."""
-
-    def aborted(self) -> None:
-        """The transaction is undone, and its records will come again."""
-
-
-class Output:
-    """Where a handler writes: the transaction's producer, and the dead letters."""
-
-    def __init__(self, producer: Producer, config: LoopConfig, limit: DeadLetterLimit) -> None:
-        self._producer, self._config, self._limit = producer, config, limit
-        self.dead = 0
-
-    def produce(self, topic: str, value: Any, key: Any, partition: int, timestamp: int, headers: Any) -> None:
-        """Positional arguments: keywords cost a quarter of the router's rate."""
-        while True:
-            try:
-                return self._producer.produce(topic, value, key, partition, None, None, timestamp, headers)
-            except BufferError:
-                self._producer.poll(0.05)
-
-    def produced(self, count: int) -> None:
-        self._limit.on_records(count)
-
-    def divert(self, message: Record, error: Exception) -> None:
-        """Write a dead letter. Raises DeadLetterLimitError past the quota."""
-        self._limit.on_dead_letter(error)
-        topic, partition, offset = message.topic(), message.partition(), message.offset()
-        added = dead_letter_headers(
-            topic=topic, partition=partition, offset=offset, stage=self._config.stage, error=error
-        )
-        DEAD_LETTERS.labels(topic, type(error).__name__).inc()
-        _log.warning("dead letter", reason=str(error), topic=topic, partition=partition, offset=offset)
-        headers = [*(message.headers() or ()), *added]
-        self.produce(self._config.dead_letters, message.value(), message.key(), -1, 0, headers)
-        self.dead += 1
 
 
 class TransactionLoop:
@@ -206,7 +133,8 @@ class TransactionLoop:
         for message in messages:
             error = message.error()
             if error is None:
-                records.append(message)
+                if message.partition() in self._positions:  # else it was revoked while the record waited
+                    records.append(message)
             elif error.fatal() or error.code() in _FENCED or not (error.retriable() or _passes(error)):
                 raise KafkaException(error)
             else:
@@ -220,7 +148,9 @@ class TransactionLoop:
             self._open_since = now
 
     def _commit(self) -> None:
-        self._producer.flush(TIMEOUT)  # before the offsets: else the two requests race, and one waits out retry.backoff.ms
+        self._producer.flush(
+            TIMEOUT
+        )  # before the offsets: else the two requests race, and one waits out retry.backoff.ms
         offsets = [
             TopicPartition(self._config.topic, partition, offset) for partition, offset in self._positions.items()
         ]
@@ -326,23 +256,10 @@ class TransactionLoop:
             self._positions.pop(place.partition, None)
 
     def _begin_offsets(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
-        """The group's offsets; where it has none, those that `start` names, committed with the next transaction."""
-        places = self._consumer.committed(partitions, TIMEOUT)
-        new = [place for place in places if place.offset < 0]
-        if not new:
-            return list(places)
-        self._unsaved_start = True
-        start = self._config.start
-        if isinstance(start, int):
-            asked = [TopicPartition(place.topic, place.partition, start) for place in new]
-            found = {place.partition: place.offset for place in self._consumer.offsets_for_times(asked, TIMEOUT)}
-        else:
-            found = {}
-        for place in new:
-            low, high = self._consumer.get_watermark_offsets(TopicPartition(place.topic, place.partition), TIMEOUT)
-            at_time = found.get(place.partition, -1)
-            place.offset = at_time if at_time >= 0 else low if start == "earliest" else high
-        return list(places)
+        """Where to read on; a start that the group has not committed yet goes with the next transaction."""
+        places, new = begin_offsets(self._consumer, partitions, self._config.start)
+        self._unsaved_start = self._unsaved_start or new
+        return places
 
     def _explain(self, error: KafkaException) -> StreamRouterError:
         cause, config = error.args[0], self._config

@@ -8,10 +8,11 @@ from typing import Final
 import structlog
 
 from stream_router.adapters.kafka import Record, Start, partition_count, topic_config
+from stream_router.adapters.loop import Delivery, LoopConfig, Output
 from stream_router.adapters.metrics import CANARY_WEIGHT, ROUTED, SPLIT_EPOCH
 from stream_router.adapters.records import encode_law
 from stream_router.adapters.redis import RedisLaw
-from stream_router.adapters.transactions import Delivery, LoopConfig, Output, TransactionLoop
+from stream_router.adapters.transactions import TransactionLoop
 from stream_router.core.header import HEADER, Routing
 from stream_router.core.lane import CANARY, LANES, STABLE
 from stream_router.core.law import Law

@@ -18,11 +18,12 @@ from stream_router.adapters.kafka import (
     partition_count,
     stable_ends,
 )
+from stream_router.adapters.loop import LoopConfig, Output
 from stream_router.adapters.metrics import MODEL_SECONDS, SCORED
 from stream_router.adapters.model import Model, Row
 from stream_router.adapters.records import encode_prediction
 from stream_router.adapters.requests import RequestDecoder
-from stream_router.adapters.transactions import LoopConfig, Output, TransactionLoop
+from stream_router.adapters.transactions import TransactionLoop
 from stream_router.core.answer import Answer, answers_of, raised
 from stream_router.core.header import Routing, parse_routing
 from stream_router.core.lane import Lane
