@@ -11,7 +11,7 @@ from stream_router.core.law_store import LawStore, ReadAgain
 from stream_router.core.rollout_event import ROLLBACK
 from stream_router.core.route import Route
 from stream_router.core.routing_state import RoutingState
-from stream_router.errors import StreamRouterError, UnreachableError
+from stream_router.errors import UnreachableError
 from stream_router.processes.law_reader import LawReader
 from stream_router.settings import Settings
 
@@ -30,13 +30,13 @@ class LawKeeper:
         self._redis_answers = True
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="law-keeper", daemon=True)
-        self.failure: StreamRouterError | None = None
+        self.failure: Exception | None = None
 
     def start(self) -> None:
         """Returns when the first law is known, from Redis or, where it is away, from the topics alone."""
         self._read_topics()
-        if not self._ask_script():
-            self._state.start_alone(_clock())
+        self._ask_script()
+        self._state.start_alone(_clock())  # where the script gave no law: R.splits may have one
         self._thread.start()
 
     def stop(self) -> None:
@@ -54,7 +54,7 @@ class LawKeeper:
                 else:
                     self._ask_script()
                 self._state.on_time(_clock())
-        except StreamRouterError as error:
+        except Exception as error:  # noqa: BLE001 - the routing loop raises it, else it would route by an old law for ever
             self.failure = error
 
     def _read_topics(self) -> None:
@@ -65,8 +65,7 @@ class LawKeeper:
                 _log.warning("rollback", rollout=event.rollout, reason=event.reason)
                 self._state.on_rollback(event.rollout, event.reason, _clock())
 
-    def _ask_script(self) -> bool:
-        """Whether Redis answered."""
+    def _ask_script(self) -> None:
         try:
             reply = self._store.call(self._state.knowledge, self._store.look(), now=_clock(), who=self._who)
             if isinstance(reply, ReadAgain):
@@ -75,13 +74,12 @@ class LawKeeper:
             if self._redis_answers:
                 _log.warning("routing goes on with the last split in force", error=str(error))
             self._redis_answers = False
-            return False
+            return
         if not self._redis_answers:
             _log.info("Redis answers again")
         self._redis_answers = True
         if isinstance(reply, Law) and self._state.on_law(reply, _clock()):
             _log.info("split in force", epoch=reply.epoch, canary=reply.canary, rollout=reply.rollout, why=reply.why)
-        return True
 
 
 def _clock() -> int:
