@@ -162,7 +162,9 @@ class EvidenceWriter:
             self._produce(self._route.topic("dead-letters"), letter.value, letter.key, -1, letter.headers)
         for record in records:
             self._produce(self._route.topic("evidence"), encode_evidence(record), None, 0, ())
-        producer.flush()  # before the offsets: else the two requests race, and one waits out retry.backoff.ms
+        # Before the offsets: else the two requests race, and one waits out retry.backoff.ms.
+        if producer.flush(TIMEOUT):
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "the evidence was not acknowledged"))  # noqa: SLF001 - as above
         offsets = [
             TopicPartition(side.topic, side.partition, offset, f"rebuild={start};tick={place.tick}")
             for side, offset, start in zip(self._inputs, place.base, place.start, strict=True)

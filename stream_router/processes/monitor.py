@@ -6,7 +6,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -30,6 +29,9 @@ Service = Callable[[threading.Event], None]
 _TICK: Final = 1.0
 _POLL: Final = 0.1
 """Seconds between ticks, and between looks at whether to stop."""
+
+_PATIENCE: Final = 15.0
+"""Seconds that a flush may still take at the end, and Faust to leave its group."""
 
 _log = structlog.get_logger()
 
@@ -81,14 +83,12 @@ class Monitor:
         limits = settings.dead_letters
         self._app, self._route = app, route
         self._log = EvidenceLog(settings, route)
-        self._threads = ThreadPoolExecutor(16, "evidence")
         self._shared = Shared(
             app=app,
             log=self._log,
             policy=settings.policy.frozen(),
             worker=worker,
             limit=DeadLetterLimit(limits.ratio, limits.consecutive),
-            threads=self._threads,
         )
         self._owners: dict[int, Owner] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -164,10 +164,9 @@ class Monitor:
             owner.drop()
         await asyncio.sleep(0)
         owners = [task for task in self._tasks if not task.done()]
-        _, late = await asyncio.wait(owners, timeout=15) if owners else (set(), set())
+        _, late = await asyncio.wait(owners, timeout=_PATIENCE) if owners else (set(), set())
         for task in late:
             task.cancel()
-        self._threads.shutdown(wait=False)
         self._log.close()
 
 
@@ -194,7 +193,10 @@ async def _run(
             await asyncio.sleep(_POLL)
         ticker.cancel()
         await monitor.close()
-        await app.stop()
+        try:
+            await asyncio.wait_for(app.stop(), _PATIENCE)
+        except TimeoutError:
+            _log.warning("Kafka did not answer while the monitor stopped", route=route.name)
     if monitor.failure is not None:
         raise monitor.failure
     _log.info("monitor stopped", route=route.name, worker=worker)

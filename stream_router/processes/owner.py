@@ -7,7 +7,6 @@ everything and begins again once the group confirms that the partition is its ow
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -26,6 +25,7 @@ from stream_router.core.evidence import Positions
 from stream_router.core.join import Join
 from stream_router.core.policy import Policy
 from stream_router.errors import DecodeError
+from stream_router.processes.background import in_thread
 
 Side = Literal["predictions", "ground_truth"]
 
@@ -33,6 +33,9 @@ _FLUSH: Final = 0.1
 _ASK_AGAIN: Final = 0.05
 _AFTER_ERROR: Final = 0.2
 """Seconds between flushes, between questions to the group, and before a new attempt."""
+
+_HUNG: Final = 25.0
+"""Seconds after which a flush has hung: librdkafka may not get over an outage in the middle of a transaction."""
 
 _NOWHERE: Final = Positions(0, 0)
 _log = structlog.get_logger()
@@ -47,10 +50,6 @@ class Shared:
     policy: Policy
     worker: str
     limit: DeadLetterLimit
-    threads: ThreadPoolExecutor
-
-    async def in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self.threads, function, *arguments)
 
 
 class Owner:
@@ -104,13 +103,13 @@ class Owner:
                         self._gap = False
                         await self.resume()
                     await self._flush()
-            except (KafkaException, KafkaError) as error:
+            except (KafkaException, KafkaError, TimeoutError) as error:
                 _log.warning(
-                    "evidence refused, the partition is taken anew", partition=self._partition, error=str(error)
+                    "evidence refused, the partition is taken anew", partition=self._partition, error=repr(error)
                 )
                 await asyncio.sleep(_AFTER_ERROR)
             self._forget()
-        await self._shared.in_thread(setattr, self, "_writer", None)  # in a thread: the end of a producer takes time
+        await in_thread(setattr, self, "_writer", None)  # in a thread: the end of a producer takes time
 
     async def resume(self) -> None:
         """Read on from where we are, also after a rebalance that left the partition here."""
@@ -148,12 +147,12 @@ class Owner:
         while not self._dropped:
             await asyncio.sleep(_ASK_AGAIN)
             if await self._confirmed():  # before we shut anyone out
-                await shared.in_thread(self._shut_out_predecessor)
+                await in_thread(self._shut_out_predecessor)
                 if await self._confirmed():  # and after
                     break
         else:
             return
-        self._place = await shared.in_thread(shared.log.place, self._partition)
+        self._place = await in_thread(shared.log.place, self._partition)
         self._join = Join(shared.policy, self._place.base)
         self._positions, self._since, self._live = self._place.start, _now(), True
         _log.info(
@@ -217,7 +216,7 @@ class Owner:
         self._join.kinds.clear()
         self._written = positions
         with EVIDENCE_FLUSH_SECONDS.time():
-            await self._shared.in_thread(self._write, records, dead_letters, place)
+            await in_thread(self._write, records, dead_letters, place, timeout=_HUNG)
         for kind, count in kinds.items():
             LABELS.labels(outcome=kind).inc(count)
 
