@@ -67,6 +67,7 @@ class _Term:
         self._log, self._reader = ControllerLog(settings, route), LawReader(settings, route)
         self._summary: dict[str, str] = {}
         self._unreadable: list[Entry] = []
+        self._committed_at = time.monotonic()
 
     def close(self) -> None:
         self._log.close()
@@ -78,29 +79,32 @@ class _Term:
             records = self._log.read(_PAUSE)
         if stop.is_set():
             return
-        controller, term, committed_at = self._controller(), self._log.term, time.monotonic()
+        controller, term = self._controller(), self._log.term
         while not stop.is_set() and self._log.leads and self._log.term == term:
             self._read(controller, records)
+            # Not only where nothing more is on its way: under load evidence never stops coming.
+            if self._log.caught_up:
+                self._act(controller)
             records = self._log.read(_PAUSE)
-            if records or not self._log.caught_up:
-                continue
-            for law in self._reader.new_laws():
-                controller.on_law(law)
-            for event in self._reader.new_events():
+
+    def _act(self, controller: Controller) -> None:
+        for law in self._reader.new_laws():
+            controller.on_law(law)
+        for event in self._reader.new_events():
+            controller.on_event(event)
+        answer = controller.answer(_clock())
+        entries = [*self._unreadable, *self._entries(answer)]
+        moved = controller.next_offset > controller.position
+        if entries or (moved and time.monotonic() - self._committed_at >= _COMMIT_EVERY):
+            self._log.write(entries, controller.next_offset, controller.replay_from)
+            controller.position, self._committed_at = controller.next_offset, time.monotonic()
+            self._unreadable.clear()
+            for event in answer.events:
                 controller.on_event(event)
-            answer = controller.answer(_clock())
-            entries = [*self._unreadable, *self._entries(answer)]
-            moved = controller.next_offset > controller.position
-            if entries or (moved and time.monotonic() - committed_at >= _COMMIT_EVERY):
-                self._log.write(entries, controller.next_offset, controller.replay_from)
-                controller.position, committed_at = controller.next_offset, time.monotonic()
-                self._unreadable.clear()
-                for event in answer.events:
-                    controller.on_event(event)
-                    ROLLBACKS.inc()
-                    _log.warning("rollback", rollout=event.rollout, reason=event.reason)
-            self._enforce(controller)
-            self._show(controller)
+                ROLLBACKS.inc()
+                _log.warning("rollback", rollout=event.rollout, reason=event.reason)
+        self._enforce(controller)
+        self._show(controller)
 
     def _controller(self) -> Controller:
         if self._log.overran:
