@@ -17,13 +17,13 @@ from stream_router.adapters.records import (
     encode_windowed_accuracy,
 )
 from stream_router.adapters.redis import RedisLaw
-from stream_router.core.controller import Answer, Controller
 from stream_router.core.dead_letter import dead_letter_headers
-from stream_router.core.evidence import EpochInForce, Evidence
-from stream_router.core.law import Law
-from stream_router.core.law_store import LawStore, ReadAgain
-from stream_router.core.rollout import EvidenceFold
+from stream_router.core.deciding.fold import EvidenceFold
+from stream_router.core.joining.evidence import EpochInForce, Evidence
+from stream_router.core.rollout.controller import Answer, Controller
 from stream_router.core.route import Route
+from stream_router.core.routing.law import Law
+from stream_router.core.routing.law_store import LawStore, ReadAgain
 from stream_router.errors import DecodeError, StreamRouterError, UnreachableError
 from stream_router.processes.law_reader import LawReader
 from stream_router.settings import Settings

@@ -1,0 +1,47 @@
+"""The controller acts while evidence keeps coming."""
+
+import threading
+
+import pytest
+from confluent_kafka import Producer
+from support.kafka import kafka_records
+from support.waiting import wait_until
+
+from stream_router.adapters.records import encode_evidence
+from stream_router.core.joining.evidence import Count, Evidence
+from stream_router.processes.controller import control
+
+pytestmark = pytest.mark.stack
+
+
+def windows_of(route, stack):
+    return kafka_records(stack.bootstrap_servers, route.topic("windowed-accuracy"))
+
+
+def test_windows_are_published_though_evidence_never_stops(stack, settings, route):
+    stop = threading.Event()
+
+    def write():
+        producer = Producer({"bootstrap.servers": stack.bootstrap_servers, "linger.ms": 0})
+        while not stop.wait(0.002):
+            count = Count(window=0, rollout=0, lane="stable", model_version="v1", predicted=1)
+            producer.produce(
+                route.topic("evidence"),
+                encode_evidence(Evidence(by="test", written_at=0, partition=0, counts=(count,))),
+                partition=0,
+            )
+            producer.poll(0)
+        producer.flush(10)
+
+    threads = [
+        threading.Thread(target=write),
+        threading.Thread(target=control, args=(settings, route, "test", stop)),
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        wait_until(lambda: windows_of(route, stack), 30, "a window")
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(30)
