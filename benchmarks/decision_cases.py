@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from vectorised_decision import EProcesses
 
-from stream_router.core.blocks import full_size
+from stream_router.core.deciding.blocks import full_size
 from stream_router.core.policy import Policy
 
 MAX_LABELS = 20_000

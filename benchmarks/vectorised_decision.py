@@ -1,4 +1,4 @@
-"""The e-process of stream_router.core.decision for many simulated runs at once; a test holds the two equal.
+"""The e-process of stream_router.core.deciding.decision for many simulated runs at once; a test holds the two equal.
 
 Works on plain numbers where the core works on logarithms: for blocks of up to a few thousand outcomes.
 """
@@ -6,7 +6,7 @@ Works on plain numbers where the core works on logarithms: for blocks of up to a
 import numpy as np
 import numpy.typing as npt
 
-from stream_router.core.decision import (
+from stream_router.core.deciding.decision import (
     ALTERNATIVES,
     BOOST_ITERATIONS,
     INVESTED,

@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 
 from stream_router.adapters.kafka import TIMEOUT, client_config, reader
 from stream_router.adapters.records import decode_evidence, encode_evidence
-from stream_router.core.evidence import Evidence, Positions
+from stream_router.core.joining.evidence import Evidence, Positions
 from stream_router.core.route import Route
 from stream_router.errors import DecodeError
 from stream_router.settings import Settings

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from stream_router.core.knowledge import Knowledge
-from stream_router.core.law import NO_LAW, Law, Models, Versions
-from stream_router.core.law_store import Latch, ReadAgain, Refusal, RefusalCode, StepRefused
-from stream_router.core.proposal import Proposal, Step
-from stream_router.core.split import ALL_STABLE_RAW
+from stream_router.core.routing.knowledge import Knowledge
+from stream_router.core.routing.law import NO_LAW, Law, Models, Versions
+from stream_router.core.routing.law_store import Latch, ReadAgain, Refusal, RefusalCode, StepRefused
+from stream_router.core.routing.proposal import Proposal, Step
+from stream_router.core.routing.split import ALL_STABLE_RAW
 
 
 @dataclass

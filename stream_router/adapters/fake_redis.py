@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from stream_router.adapters.fake_law import Call, Keys, proposal_of
-from stream_router.core.knowledge import Knowledge
 from stream_router.core.lane import Lane
-from stream_router.core.law import Law, Models
-from stream_router.core.law_store import Latch, ReadAgain, Refusal, StepRefused, version_conflict
-from stream_router.core.proposal import Proposal, Step
 from stream_router.core.route import Route
+from stream_router.core.routing.knowledge import Knowledge
+from stream_router.core.routing.law import Law, Models
+from stream_router.core.routing.law_store import Latch, ReadAgain, Refusal, StepRefused, version_conflict
+from stream_router.core.routing.proposal import Proposal, Step
 from stream_router.errors import ModelError, UnreachableError
 
 

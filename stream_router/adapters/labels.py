@@ -3,8 +3,8 @@
 from typing import Final
 
 from stream_router.adapters.avro import Codec
-from stream_router.core.label import Label
-from stream_router.core.prediction import Value
+from stream_router.core.joining.label import Label
+from stream_router.core.scoring.prediction import Value
 
 _CODEC: Final = Codec.of("ground_truth")
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import get_args
 
-from stream_router.core.law import Law, Models, Versions
-from stream_router.core.law_store import Refusal, RefusalCode
+from stream_router.core.routing.law import Law, Models, Versions
+from stream_router.core.routing.law_store import Refusal, RefusalCode
 
 
 def law_to_fields(law: Law) -> dict[str, str | bytes]:

@@ -5,7 +5,9 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from stream_router.adapters.avro import Codec
-from stream_router.core.evidence import (
+from stream_router.core.deciding.verdict import Numbers
+from stream_router.core.deciding.windows import WindowedAccuracy
+from stream_router.core.joining.evidence import (
     Count,
     EpochInForce,
     Evidence,
@@ -15,12 +17,10 @@ from stream_router.core.evidence import (
     Silence,
     StableBadDelay,
 )
-from stream_router.core.law import Law, Models, Versions
 from stream_router.core.policy import Policy
-from stream_router.core.prediction import Prediction
-from stream_router.core.rollout_event import RolloutEvent
-from stream_router.core.verdict import Numbers
-from stream_router.core.windows import WindowedAccuracy
+from stream_router.core.rollout.rollout_event import RolloutEvent
+from stream_router.core.routing.law import Law, Models, Versions
+from stream_router.core.scoring.prediction import Prediction
 
 _PREDICTION, _EVIDENCE = Codec.of("prediction"), Codec.of("evidence")
 _SPLIT, _ROLLOUT_EVENT = Codec.of("split"), Codec.of("rollout_event")

@@ -11,13 +11,13 @@ from redis.connection import URL_QUERY_ARGUMENT_PARSERS
 from redis.retry import Retry
 
 from stream_router.adapters.law_fields import law_from_fields, law_to_fields, models_from_fields, refusal_from_fields
-from stream_router.core.knowledge import Knowledge
 from stream_router.core.lane import Lane
-from stream_router.core.law import NO_LAW, Law, Models
-from stream_router.core.law_store import Latch, ReadAgain, Refusal, StepRefused, version_conflict
-from stream_router.core.proposal import Proposal, Step
 from stream_router.core.route import RedisKey, Route
-from stream_router.core.split import ALL_STABLE_RAW, digest_of
+from stream_router.core.routing.knowledge import Knowledge
+from stream_router.core.routing.law import NO_LAW, Law, Models
+from stream_router.core.routing.law_store import Latch, ReadAgain, Refusal, StepRefused, version_conflict
+from stream_router.core.routing.proposal import Proposal, Step
+from stream_router.core.routing.split import ALL_STABLE_RAW, digest_of
 from stream_router.errors import ModelError, SettingError, UnreachableError
 from stream_router.settings import Settings, masked_url
 

@@ -5,13 +5,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from stream_router.core.header import Routing
-from stream_router.core.interval import Interval, wilson
+from stream_router.core.deciding.interval import Interval, wilson
+from stream_router.core.deciding.windows import WindowedAccuracy, WindowKey
 from stream_router.core.lane import CANARY, LANES, STABLE, Lane
-from stream_router.core.law import Law
-from stream_router.core.prediction import Prediction
-from stream_router.core.rollout_event import ROLLBACK, RolloutEvent
-from stream_router.core.windows import WindowedAccuracy, WindowKey
+from stream_router.core.rollout.rollout_event import ROLLBACK, RolloutEvent
+from stream_router.core.routing.header import Routing
+from stream_router.core.routing.law import Law
+from stream_router.core.scoring.prediction import Prediction
 
 
 class LaneCount(NamedTuple):

@@ -8,10 +8,10 @@ from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicP
 from stream_router.adapters.avro import Codec
 from stream_router.adapters.kafka import Record, explain, fetch, partition_count, reader
 from stream_router.adapters.records import decode_law, decode_prediction, decode_rollout_event
-from stream_router.core.header import parse_routing
+from stream_router.core.deciding.windows import WindowedAccuracy
 from stream_router.core.lane import LANES, Lane
 from stream_router.core.route import Route, Topic
-from stream_router.core.windows import WindowedAccuracy
+from stream_router.core.routing.header import parse_routing
 from stream_router.demo.ledger import Ledger
 from stream_router.settings import Settings
 

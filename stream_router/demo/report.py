@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from stream_router.core.lane import CANARY, LANES, STABLE, Lane
-from stream_router.core.law_store import Refusal
+from stream_router.core.routing.law_store import Refusal
 from stream_router.demo.ledger import LaneCount, Ledger, Rollback
 
 

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 from stream_router.adapters.redis import RedisLaw
 from stream_router.core.lane import CANARY, LANES, STABLE, Lane
 from stream_router.core.route import Route
-from stream_router.core.split import ALL_STABLE, Split, parse_split
+from stream_router.core.routing.split import ALL_STABLE, Split, parse_split
 from stream_router.demo.children import Children
 from stream_router.demo.models import BAD, GOOD
 from stream_router.demo.observer import Observer

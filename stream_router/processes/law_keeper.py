@@ -6,11 +6,11 @@ from typing import Final
 
 import structlog
 
-from stream_router.core.law import Law
-from stream_router.core.law_store import LawStore, ReadAgain
-from stream_router.core.rollout_event import ROLLBACK
+from stream_router.core.rollout.rollout_event import ROLLBACK
 from stream_router.core.route import Route
-from stream_router.core.routing_state import RoutingState
+from stream_router.core.routing.law import Law
+from stream_router.core.routing.law_store import LawStore, ReadAgain
+from stream_router.core.routing.routing_state import RoutingState
 from stream_router.errors import UnreachableError
 from stream_router.processes.law_reader import LawReader
 from stream_router.settings import Settings

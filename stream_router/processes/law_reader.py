@@ -6,9 +6,9 @@ import structlog
 
 from stream_router.adapters.kafka import Follower, Record
 from stream_router.adapters.records import decode_law, decode_rollout_event
-from stream_router.core.law import Law
-from stream_router.core.rollout_event import RolloutEvent
+from stream_router.core.rollout.rollout_event import RolloutEvent
 from stream_router.core.route import Route
+from stream_router.core.routing.law import Law
 from stream_router.errors import DecodeError
 from stream_router.settings import Settings
 

@@ -21,8 +21,8 @@ from stream_router.adapters.labels import decode_label
 from stream_router.adapters.metrics import DEAD_LETTERS, EVIDENCE_FLUSH_SECONDS, LABELS
 from stream_router.adapters.records import decode_prediction
 from stream_router.core.dead_letter import DeadLetterLimit, dead_letter_headers
-from stream_router.core.evidence import Positions
-from stream_router.core.join import Join
+from stream_router.core.joining.evidence import Positions
+from stream_router.core.joining.join import Join
 from stream_router.core.policy import Policy
 from stream_router.errors import DecodeError
 from stream_router.processes.background import in_thread

@@ -13,13 +13,13 @@ from stream_router.adapters.metrics import CANARY_WEIGHT, ROUTED, SPLIT_EPOCH
 from stream_router.adapters.records import encode_law
 from stream_router.adapters.redis import RedisLaw
 from stream_router.adapters.transactions import TransactionLoop
-from stream_router.core.header import HEADER, Routing
 from stream_router.core.lane import CANARY, LANES, STABLE
-from stream_router.core.law import Law
-from stream_router.core.partitioner import assign_canary, record_key, rollout_seed
 from stream_router.core.route import Route
-from stream_router.core.routing_state import RoutingState
-from stream_router.core.split import parse_split
+from stream_router.core.routing.header import HEADER, Routing
+from stream_router.core.routing.law import Law
+from stream_router.core.routing.partitioner import assign_canary, record_key, rollout_seed
+from stream_router.core.routing.routing_state import RoutingState
+from stream_router.core.routing.split import parse_split
 from stream_router.errors import LaneError, TopicError
 from stream_router.processes.law_keeper import LawKeeper
 from stream_router.settings import Settings

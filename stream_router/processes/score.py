@@ -24,11 +24,11 @@ from stream_router.adapters.model import Model, Row
 from stream_router.adapters.records import encode_prediction
 from stream_router.adapters.requests import RequestDecoder
 from stream_router.adapters.transactions import TransactionLoop
-from stream_router.core.answer import Answer, answers_of, raised
-from stream_router.core.header import Routing, parse_routing
 from stream_router.core.lane import Lane
-from stream_router.core.prediction import Prediction
 from stream_router.core.route import Route
+from stream_router.core.routing.header import Routing, parse_routing
+from stream_router.core.scoring.answer import Answer, answers_of, raised
+from stream_router.core.scoring.prediction import Prediction
 from stream_router.errors import DecodeError, HeaderError
 from stream_router.settings import Settings
 

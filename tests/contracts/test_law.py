@@ -4,12 +4,12 @@ import pytest
 from support.law_acts import NONE, TENTH, THIRD, call, happened, law_of, rolled_back, with_law
 from support.law_benches import Bench
 
-from stream_router.core.knowledge import Knowledge
-from stream_router.core.law import NO_LAW, Law, Models, Versions
-from stream_router.core.law_store import ReadAgain, StepRefused
-from stream_router.core.proposal import Step
 from stream_router.core.route import RedisKey
-from stream_router.core.split import ALL_STABLE_RAW
+from stream_router.core.routing.knowledge import Knowledge
+from stream_router.core.routing.law import NO_LAW, Law, Models, Versions
+from stream_router.core.routing.law_store import ReadAgain, StepRefused
+from stream_router.core.routing.proposal import Step
+from stream_router.core.routing.split import ALL_STABLE_RAW
 from stream_router.errors import ModelError
 
 

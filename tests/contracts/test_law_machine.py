@@ -13,9 +13,9 @@ from support.law_world import LIST, MISSING, Document, Router, World, document
 
 from stream_router.adapters import fake_law, fake_redis
 from stream_router.adapters.redis import SCRIPT
-from stream_router.core import knowledge, routing_state
 from stream_router.core.route import Route
-from stream_router.core.split import ALL_STABLE_RAW
+from stream_router.core.routing import knowledge, routing_state
+from stream_router.core.routing.split import ALL_STABLE_RAW
 
 DOCUMENTS: tuple[Document, ...] = (
     *(document(number, canary) for number, canary in enumerate((0.0, 0.1, 0.3, 0.3, None, None))),

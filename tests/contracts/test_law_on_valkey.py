@@ -12,8 +12,8 @@ from support.law_acts import TENTH, THIRD, law_of, rolled_back, with_law
 from support.law_benches import ValkeyBench
 
 from stream_router.adapters.redis import KEYS, RedisLaw
-from stream_router.core.knowledge import Knowledge
 from stream_router.core.route import Route
+from stream_router.core.routing.knowledge import Knowledge
 from stream_router.errors import SettingError, UnreachableError
 from stream_router.settings import Settings
 

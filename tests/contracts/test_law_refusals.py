@@ -4,7 +4,7 @@ import pytest
 from support.law_acts import TENTH, THIRD, happened, law_of, with_law
 from support.law_benches import Bench
 
-from stream_router.core.proposal import Proposal
+from stream_router.core.routing.proposal import Proposal
 
 REFUSED = {
     "percent": b'{"stable": 90, "canary": 10}',

@@ -5,11 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.evidence import POLICY, SECOND, outcome
 
-from stream_router.core.blocks import Blocks, full_size
-from stream_router.core.cohorts import Cohorts
-from stream_router.core.entities import Entities
-from stream_router.core.epochs import Epochs
-from stream_router.core.evidence import EpochInForce
+from stream_router.core.deciding.blocks import Blocks, full_size
+from stream_router.core.deciding.cohorts import Cohorts
+from stream_router.core.deciding.entities import Entities
+from stream_router.core.deciding.epochs import Epochs
+from stream_router.core.joining.evidence import EpochInForce
 from stream_router.core.policy import Policy
 
 

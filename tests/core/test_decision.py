@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from vectorised_decision import EProcesses
 
-from stream_router.core import decision
-from stream_router.core.decision import Boost, EProcess, boosted
-from stream_router.core.hypergeometric import support
+from stream_router.core.deciding import decision
+from stream_router.core.deciding.decision import Boost, EProcess, boosted
+from stream_router.core.deciding.hypergeometric import support
 from stream_router.core.policy import Policy
 
 blocks = st.integers(0, 80).flatmap(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_router.core.header import HEADER, Routing, parse_routing
+from stream_router.core.routing.header import HEADER, Routing, parse_routing
 from stream_router.errors import HeaderError
 
 numbers = st.integers(0, 10**18 - 1)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import nchypergeom_fisher
 
-from stream_router.core.hypergeometric import log_pmf, support
+from stream_router.core.deciding.hypergeometric import log_pmf, support
 
 
 @st.composite

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stream_router.core.interval import newcombe, wilson
+from stream_router.core.deciding.interval import newcombe, wilson
 
 
 def test_newcombe_gives_the_intervals_of_the_paper():

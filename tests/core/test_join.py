@@ -10,12 +10,12 @@ from hypothesis.errors import NoSuchExample
 from support.recount import Recount, recount, said
 from xxhash import xxh3_64_intdigest
 
-from stream_router.core.evidence import Evidence, Positions
-from stream_router.core.flush import Harvest
-from stream_router.core.join import Join
-from stream_router.core.label import Label
+from stream_router.core.joining.evidence import Evidence, Positions
+from stream_router.core.joining.flush import Harvest
+from stream_router.core.joining.join import Join
+from stream_router.core.joining.label import Label
 from stream_router.core.policy import Policy
-from stream_router.core.prediction import Prediction
+from stream_router.core.scoring.prediction import Prediction
 
 POLICY = Policy(window=10_000, label_horizon=50_000, prediction_deadline=20_000)
 REACH = 80_000

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from xxhash import xxh3_64_intdigest
 
-from stream_router.core.partitioner import assign_canary, record_key, rollout_seed
-from stream_router.core.split import ALL_STABLE, Split
+from stream_router.core.routing.partitioner import assign_canary, record_key, rollout_seed
+from stream_router.core.routing.split import ALL_STABLE, Split
 
 KEYS = [str(number).encode() for number in range(200_000)]
 SEED = rollout_seed("flights", 3)

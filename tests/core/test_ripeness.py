@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from support.evidence import POLICY, SECOND, flush, outcome
 
-from stream_router.core.evidence import StableBadDelay
-from stream_router.core.ripeness import ENOUGH, Ripeness
+from stream_router.core.deciding.ripeness import ENOUGH, Ripeness
+from stream_router.core.joining.evidence import StableBadDelay
 
 MATURE = POLICY.window + POLICY.label_horizon
 

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.evidence import POLICY, SECOND, Simulation, flush, in_force, outcome, started
 
-from stream_router.core.evidence import Count, Silence
-from stream_router.core.law import Versions
-from stream_router.core.rollout import EvidenceFold
-from stream_router.core.verdict import Status
+from stream_router.core.deciding.fold import EvidenceFold
+from stream_router.core.deciding.verdict import Status
+from stream_router.core.joining.evidence import Count, Silence
+from stream_router.core.routing.law import Versions
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_router.core.knowledge import Knowledge
-from stream_router.core.law import NO_LAW, Law, Versions
-from stream_router.core.routing_state import PATIENCE, RoutingState
-from stream_router.core.split import ALL_STABLE_RAW
+from stream_router.core.routing.knowledge import Knowledge
+from stream_router.core.routing.law import NO_LAW, Law, Versions
+from stream_router.core.routing.routing_state import PATIENCE, RoutingState
+from stream_router.core.routing.split import ALL_STABLE_RAW
 
 BOUND = Versions("s1", "c1")
 laws = st.builds(

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from stream_router.core.proposal import Step
-from stream_router.core.split import ALL_STABLE, ALL_STABLE_RAW, MAX_BYTES, Split, digest_of, parse_split
+from stream_router.core.routing.proposal import Step
+from stream_router.core.routing.split import ALL_STABLE, ALL_STABLE_RAW, MAX_BYTES, Split, digest_of, parse_split
 from stream_router.errors import SplitError
 
 fractions = st.floats(0, 1)

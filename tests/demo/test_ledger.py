@@ -2,12 +2,12 @@
 
 import pytest
 
-from stream_router.core.header import Routing
-from stream_router.core.law import Law
-from stream_router.core.law_store import Refusal
-from stream_router.core.prediction import Prediction
-from stream_router.core.rollout_event import RolloutEvent
-from stream_router.core.windows import WindowedAccuracy
+from stream_router.core.deciding.windows import WindowedAccuracy
+from stream_router.core.rollout.rollout_event import RolloutEvent
+from stream_router.core.routing.header import Routing
+from stream_router.core.routing.law import Law
+from stream_router.core.routing.law_store import Refusal
+from stream_router.core.scoring.prediction import Prediction
 from stream_router.demo.ledger import Ledger
 from stream_router.demo.report import why_not
 

@@ -10,7 +10,7 @@ from support.kafka import kafka_records
 
 from stream_router.adapters.evidence_log import DeadLetter, EvidenceLog, Place
 from stream_router.adapters.records import decode_evidence
-from stream_router.core.evidence import Evidence, Positions
+from stream_router.core.joining.evidence import Evidence, Positions
 from stream_router.core.route import Route
 from stream_router.settings import Settings
 

@@ -17,7 +17,7 @@ from stream_router.adapters.kafka import reader, stable_ends
 from stream_router.adapters.labels import decode_label
 from stream_router.adapters.records import decode_evidence, decode_prediction
 from stream_router.core.dead_letter import REASON_HEADER
-from stream_router.core.evidence import Evidence
+from stream_router.core.joining.evidence import Evidence
 from stream_router.core.policy import Policy
 from stream_router.core.route import Route
 from stream_router.errors import DecodeError

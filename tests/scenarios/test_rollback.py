@@ -14,10 +14,10 @@ from support.waiting import wait_until
 
 from stream_router.adapters.avro import Codec
 from stream_router.adapters.records import decode_evidence, decode_law, decode_prediction, decode_rollout_event
-from stream_router.core.evidence import Evidence
+from stream_router.core.deciding.fold import EvidenceFold
+from stream_router.core.joining.evidence import Evidence
 from stream_router.core.policy import Policy
-from stream_router.core.rollout import EvidenceFold
-from stream_router.core.split import parse_split
+from stream_router.core.routing.split import parse_split
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(240)]
 

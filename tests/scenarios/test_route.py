@@ -15,10 +15,10 @@ from support.waiting import wait_until
 
 from stream_router.adapters.records import decode_law, encode_rollout_event
 from stream_router.core.dead_letter import REASON_HEADER
-from stream_router.core.law import NO_LAW
-from stream_router.core.rollout_event import ROLLBACK, RolloutEvent
+from stream_router.core.rollout.rollout_event import ROLLBACK, RolloutEvent
 from stream_router.core.route import Route
-from stream_router.core.split import parse_split
+from stream_router.core.routing.law import NO_LAW
+from stream_router.core.routing.split import parse_split
 from stream_router.local.valkey import Valkey
 
 pytestmark = pytest.mark.stack

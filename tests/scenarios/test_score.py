@@ -11,7 +11,7 @@ from support.waiting import wait_until
 
 from stream_router.adapters.records import decode_prediction
 from stream_router.core.dead_letter import REASON_HEADER
-from stream_router.core.header import HEADER, Routing
+from stream_router.core.routing.header import HEADER, Routing
 
 pytestmark = pytest.mark.stack
 

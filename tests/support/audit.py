@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from support.kafka import KafkaRecord
 
-from stream_router.core.header import HEADER, Routing, parse_routing
-from stream_router.core.partitioner import assign_canary, record_key, rollout_seed
-from stream_router.core.split import Split
+from stream_router.core.routing.header import HEADER, Routing, parse_routing
+from stream_router.core.routing.partitioner import assign_canary, record_key, rollout_seed
+from stream_router.core.routing.split import Split
 
 
 def audit(

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from stream_router.core.evidence import Count, EpochInForce, Evidence, Outcome, RolloutStarted
-from stream_router.core.law import Versions
+from stream_router.core.joining.evidence import Count, EpochInForce, Evidence, Outcome, RolloutStarted
 from stream_router.core.policy import Policy
+from stream_router.core.routing.law import Versions
 
 SECOND = 1_000
 POLICY = Policy(window=10 * SECOND, label_horizon=100 * SECOND, prediction_deadline=5 * SECOND)

@@ -10,8 +10,8 @@ from confluent_kafka import Producer
 from stream_router.adapters.labels import encode_label
 from stream_router.adapters.records import encode_prediction
 from stream_router.core.policy import Policy
-from stream_router.core.prediction import Prediction
 from stream_router.core.route import Route
+from stream_router.core.scoring.prediction import Prediction
 
 _TURN = 0.05
 """Seconds: one transaction a side."""

@@ -2,10 +2,10 @@
 
 from support.law_benches import Bench
 
-from stream_router.core.knowledge import Knowledge
-from stream_router.core.law import Law
-from stream_router.core.law_store import ReadAgain, StepRefused
-from stream_router.core.proposal import Step
+from stream_router.core.routing.knowledge import Knowledge
+from stream_router.core.routing.law import Law
+from stream_router.core.routing.law_store import ReadAgain, StepRefused
+from stream_router.core.routing.proposal import Step
 
 TENTH = b'{"stable": 0.9, "canary": 0.1}'
 THIRD = b'{"stable": 0.7, "canary": 0.3}'

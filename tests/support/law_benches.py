@@ -7,8 +7,8 @@ from typing import Any, Protocol
 from stream_router.adapters.fake_law import Keys
 from stream_router.adapters.fake_redis import FakeRedisLaw
 from stream_router.adapters.redis import SCRIPT, RedisLaw
-from stream_router.core.law_store import LawStore
 from stream_router.core.route import RedisKey, Route
+from stream_router.core.routing.law_store import LawStore
 from stream_router.settings import Settings
 
 KEYS: tuple[RedisKey, ...] = ("split", "applied", "rejected", "latch", "release", "models", "rollout", "history")

@@ -5,7 +5,7 @@ from pathlib import Path
 from types import ModuleType
 
 from stream_router.adapters import fake_law
-from stream_router.core import knowledge, routing_state
+from stream_router.core.routing import knowledge, routing_state
 
 Change = tuple[str, str]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from support.law_world import LIST, MISSING, Document, World, document
 
-from stream_router.core.split import ALL_STABLE_RAW
+from stream_router.core.routing.split import ALL_STABLE_RAW
 
 
 def random_history(world: World, seed: int, *, steps: int = 120, forgetful: bool = True) -> World:

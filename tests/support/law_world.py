@@ -7,11 +7,11 @@ from typing import Any
 
 from support.law_benches import Bench
 
-from stream_router.core.law import NO_LAW, Law, Models
-from stream_router.core.law_store import ReadAgain, StepRefused
-from stream_router.core.proposal import Proposal, Step
-from stream_router.core.routing_state import PATIENCE, RoutingState
-from stream_router.core.split import ALL_STABLE_RAW
+from stream_router.core.routing.law import NO_LAW, Law, Models
+from stream_router.core.routing.law_store import ReadAgain, StepRefused
+from stream_router.core.routing.proposal import Proposal, Step
+from stream_router.core.routing.routing_state import PATIENCE, RoutingState
+from stream_router.core.routing.split import ALL_STABLE_RAW
 
 Document = tuple[str, bytes]
 MISSING: Document = ("none", b"")

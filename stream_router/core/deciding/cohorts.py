@@ -1,6 +1,6 @@
 """Cohorts: outcomes that wait until their window is old enough to be bet on."""
 
-from stream_router.core.evidence import Outcome
+from stream_router.core.joining.evidence import Outcome
 from stream_router.core.policy import Policy
 
 

@@ -3,16 +3,16 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from stream_router.core.evidence import EpochInForce, Evidence, RolloutStarted
-from stream_router.core.knowledge import Knowledge
+from stream_router.core.deciding.fold import EvidenceFold
+from stream_router.core.deciding.verdict import Verdict
+from stream_router.core.deciding.windows import WindowedAccuracy, WindowKey
+from stream_router.core.joining.evidence import EpochInForce, Evidence, RolloutStarted
 from stream_router.core.lane import CANARY, STABLE
-from stream_router.core.law import NO_LAW, Law
 from stream_router.core.policy import Policy
-from stream_router.core.rollout import EvidenceFold
-from stream_router.core.rollout_event import ROLLBACK, RolloutEvent, rollback_event
-from stream_router.core.split import parse_split
-from stream_router.core.verdict import Verdict
-from stream_router.core.windows import WindowedAccuracy, WindowKey
+from stream_router.core.rollout.rollout_event import ROLLBACK, RolloutEvent, rollback_event
+from stream_router.core.routing.knowledge import Knowledge
+from stream_router.core.routing.law import NO_LAW, Law
+from stream_router.core.routing.split import parse_split
 
 Phase = Literal["Idle", "Manual", "RolledBack"]
 """Idle: canary has no share. Manual: an operator's split. RolledBack: the newest rollout was found unhealthy."""

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from stream_router.core.knowledge import Knowledge
 from stream_router.core.lane import Lane
-from stream_router.core.law import Law, Models
-from stream_router.core.proposal import Proposal, Step
+from stream_router.core.routing.knowledge import Knowledge
+from stream_router.core.routing.law import Law, Models
+from stream_router.core.routing.proposal import Proposal, Step
 
 RefusalCode = Literal["invalid", "latched", "overtaken"]
 

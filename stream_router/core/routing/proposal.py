@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 
-from stream_router.core.split import ALL_STABLE_RAW, FORM, digest_of, parse_split
+from stream_router.core.routing.split import ALL_STABLE_RAW, FORM, digest_of, parse_split
 from stream_router.errors import SplitError
 
 

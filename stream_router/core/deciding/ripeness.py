@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
-from stream_router.core.evidence import Evidence
 from stream_router.core.histogram import bucket_of, quantile
+from stream_router.core.joining.evidence import Evidence
 from stream_router.core.lane import STABLE
 from stream_router.core.policy import Policy
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from stream_router.core.law import Law
+from stream_router.core.routing.law import Law
 
 
 @dataclass

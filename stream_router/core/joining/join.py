@@ -18,14 +18,14 @@ from typing import Final, Literal
 
 from xxhash import xxh3_64_intdigest
 
-from stream_router.core.evidence import Outcome, Positions, StableBadDelay
-from stream_router.core.expiry import Expiry
-from stream_router.core.flush import Change, Cohort, Harvest, counts_of
 from stream_router.core.histogram import bucket_of
-from stream_router.core.label import Label
+from stream_router.core.joining.evidence import Outcome, Positions, StableBadDelay
+from stream_router.core.joining.expiry import Expiry
+from stream_router.core.joining.flush import Change, Cohort, Harvest, counts_of
+from stream_router.core.joining.label import Label
 from stream_router.core.lane import STABLE
 from stream_router.core.policy import Policy
-from stream_router.core.prediction import Prediction, Value, agrees
+from stream_router.core.scoring.prediction import Prediction, Value, agrees
 
 Kind = Literal["joined", "duplicate", "revised", "orphan", "expired"]
 """joined: a first label. duplicate: a prediction, or the same label, again. revised: another label than before.

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from stream_router.core.verdict import Numbers, Verdict
+from stream_router.core.deciding.verdict import Numbers, Verdict
 
 ROLLBACK: Final = "rollback"
 """The kind that is the latch of record: every router that reads it carries it out."""

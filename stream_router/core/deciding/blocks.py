@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from stream_router.core.epochs import Epoch, Epochs, epoch_of
-from stream_router.core.evidence import Outcome
+from stream_router.core.deciding.epochs import Epoch, Epochs, epoch_of
+from stream_router.core.joining.evidence import Outcome
 from stream_router.core.lane import CANARY
 from stream_router.core.policy import Policy
 

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from stream_router.core.hypergeometric import Array, log_pmf, support
+from stream_router.core.deciding.hypergeometric import Array, log_pmf, support
 from stream_router.core.policy import Policy
 
 ALTERNATIVES: Final = np.array([1.1, 1.2, 1.35, 1.6, 2.0, 2.7, 4.0, 8.0])

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from stream_router.core.blocks import Block
-from stream_router.core.interval import newcombe
-from stream_router.core.law import Versions
+from stream_router.core.deciding.blocks import Block
+from stream_router.core.deciding.interval import newcombe
+from stream_router.core.routing.law import Versions
 
 
 class Status(StrEnum):

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from xxhash import xxh3_64_intdigest
 
 from stream_router.core.lane import CANARY, STABLE
-from stream_router.core.split import Split
+from stream_router.core.routing.split import Split
 
 _LANE_HASHES: Final = {lane: np.uint64(xxh3_64_intdigest(lane.encode())) for lane in (STABLE, CANARY)}
 

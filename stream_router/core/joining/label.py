@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from stream_router.core.prediction import Value
+from stream_router.core.scoring.prediction import Value
 
 
 class Label(NamedTuple):

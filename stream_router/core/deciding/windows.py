@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from stream_router.core.evidence import Count
 from stream_router.core.histogram import quantile
-from stream_router.core.join import CLOCKS
+from stream_router.core.joining.evidence import Count
+from stream_router.core.joining.join import CLOCKS
 from stream_router.core.policy import Policy
 
 

@@ -4,14 +4,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from stream_router.core.blocks import Block, Blocks
-from stream_router.core.cohorts import Cohorts
-from stream_router.core.decision import EProcess
-from stream_router.core.entities import Entities
-from stream_router.core.epochs import Epochs, epoch_of
-from stream_router.core.evidence import Outcome, RolloutStarted
+from stream_router.core.deciding.blocks import Block, Blocks
+from stream_router.core.deciding.cohorts import Cohorts
+from stream_router.core.deciding.decision import EProcess
+from stream_router.core.deciding.entities import Entities
+from stream_router.core.deciding.epochs import Epochs, epoch_of
+from stream_router.core.deciding.verdict import Status, Totals, Verdict, reason_for
+from stream_router.core.joining.evidence import Outcome, RolloutStarted
 from stream_router.core.lane import CANARY, LANES
-from stream_router.core.verdict import Status, Totals, Verdict, reason_for
 
 ACCURACY: Final = "accuracy"
 

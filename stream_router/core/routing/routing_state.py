@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from stream_router.core.knowledge import Knowledge
-from stream_router.core.law import NO_LAW, Law
-from stream_router.core.split import ALL_STABLE_RAW
+from stream_router.core.routing.knowledge import Knowledge
+from stream_router.core.routing.law import NO_LAW, Law
+from stream_router.core.routing.split import ALL_STABLE_RAW
 
 PATIENCE: Final = 1_000
 """Milliseconds that a router gives the script to carry out a rollback before it declares one by itself."""

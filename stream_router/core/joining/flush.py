@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Final, NamedTuple, TypeVar
 
-from stream_router.core.evidence import MAX_OUTCOMES, Count, Evidence, Outcome, Positions, StableBadDelay
+from stream_router.core.joining.evidence import MAX_OUTCOMES, Count, Evidence, Outcome, Positions, StableBadDelay
 
 MAX_COUNTS: Final = 500
 """Counts that one record may hold; each brings two histograms."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from stream_router.core.split import ALL_STABLE_RAW, digest_of
+from stream_router.core.routing.split import ALL_STABLE_RAW, digest_of
 
 
 @dataclass(frozen=True)

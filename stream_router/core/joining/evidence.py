@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from stream_router.core.law import Versions
 from stream_router.core.policy import Policy
+from stream_router.core.routing.law import Versions
 
 MAX_OUTCOMES: Final = 2_000
 """Outcomes that one record may hold: a topic takes about 1 MB a record."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from stream_router.core.prediction import Value
+from stream_router.core.scoring.prediction import Value
 
 _LONG: Final = 2**63
 

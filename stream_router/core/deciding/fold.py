@@ -4,14 +4,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from stream_router.core.cohorts import request_order
-from stream_router.core.epochs import Epoch, Epochs, epoch_of
-from stream_router.core.evidence import Evidence, Outcome
+from stream_router.core.deciding.cohorts import request_order
+from stream_router.core.deciding.epochs import Epoch, Epochs, epoch_of
+from stream_router.core.deciding.ripeness import Ripeness
+from stream_router.core.deciding.trial import BlockClosed, Ignored, Trial
+from stream_router.core.deciding.verdict import Verdict
+from stream_router.core.deciding.windows import WindowedAccuracy, Windows
+from stream_router.core.joining.evidence import Evidence, Outcome
 from stream_router.core.policy import Policy
-from stream_router.core.ripeness import Ripeness
-from stream_router.core.trial import BlockClosed, Ignored, Trial
-from stream_router.core.verdict import Verdict
-from stream_router.core.windows import WindowedAccuracy, Windows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
