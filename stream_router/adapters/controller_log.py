@@ -11,12 +11,15 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from stream_router.adapters.kafka import TIMEOUT, client_config, explain, fetch
+from stream_router.adapters.watchdog import watchdog
 from stream_router.core.route import Route
 from stream_router.errors import FencedError
 from stream_router.settings import Settings
 
 _log = structlog.get_logger()
 _PARTITION: Final = 0
+_HUNG: Final = 60.0
+"""Seconds after which a transaction has hung."""
 
 
 class Entry(NamedTuple):
@@ -86,15 +89,19 @@ class ControllerLog:
             raise FencedError("this process is not the route's controller any more")
         offset = TopicPartition(self._topic, _PARTITION, position, str(replay_from))
         try:
-            self._producer.begin_transaction()
-            for entry in entries:
-                # Each of these topics has one partition.
-                self._producer.produce(entry.topic, entry.value, entry.key, 0, headers=entry.headers)
-            self._producer.flush(TIMEOUT)
-            self._producer.send_offsets_to_transaction([offset], self._consumer.consumer_group_metadata(), TIMEOUT)
-            self._producer.commit_transaction(TIMEOUT)
+            with watchdog(f"transaction of the controller of route {self._route.name}", _HUNG):
+                self._write(self._producer, entries, offset)
         except KafkaException as error:
             raise explain(error, self._settings, f"the controller of route {self._route.name} wrote") from error
+
+    def _write(self, producer: Producer, entries: Iterable[Entry], offset: TopicPartition) -> None:
+        producer.begin_transaction()
+        for entry in entries:
+            # Each of these topics has one partition.
+            producer.produce(entry.topic, entry.value, entry.key, 0, headers=entry.headers)
+        producer.flush(TIMEOUT)
+        producer.send_offsets_to_transaction([offset], self._consumer.consumer_group_metadata(), TIMEOUT)
+        producer.commit_transaction(TIMEOUT)
 
     def close(self) -> None:
         self._closing = True

@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from stream_router.adapters.kafka import TIMEOUT, Record, begin_offsets, client_config, explain, fetch
 from stream_router.adapters.loop import Handler, LoopConfig, Output
 from stream_router.adapters.metrics import TRANSACTION_SECONDS
+from stream_router.adapters.watchdog import watchdog
 from stream_router.core.dead_letter import DeadLetterLimit
 from stream_router.errors import FencedError, StreamRouterError
 from stream_router.settings import Settings
@@ -25,6 +26,8 @@ _FENCED: Final = {
 }
 _PATIENCE: Final = 10
 """Transactions that may fail in a row before the process gives up."""
+_HUNG: Final = 120.0
+"""Seconds after which a commit, with all its tries, has hung."""
 
 _log = structlog.get_logger()
 
@@ -148,6 +151,11 @@ class TransactionLoop:
             self._open_since = now
 
     def _commit(self) -> None:
+        with watchdog(f"commit of a transaction of {self._config.group}", _HUNG):
+            self._commit_offsets()
+        self._handler.committed()
+
+    def _commit_offsets(self) -> None:
         self._producer.flush(
             TIMEOUT
         )  # before the offsets: else the two requests race, and one waits out retry.backoff.ms
@@ -171,7 +179,6 @@ class TransactionLoop:
         if self._open_since is not None:
             TRANSACTION_SECONDS.observe(time.monotonic() - self._open_since)
         self._open_since, self._unsaved_start, self._failures = None, False, 0
-        self._handler.committed()
 
     def _retrying(self, request: Callable[[], object]) -> None:
         for _ in range(_PATIENCE):
@@ -266,7 +273,8 @@ class TransactionLoop:
         if cause.code() in _FENCED or (cause.fatal() and "fenced" in cause.str().lower()):
             return FencedError(
                 f"another live process is instance {config.instance!r} of group {config.group} and has taken over, "
-                "or this one was frozen for longer than transaction.timeout.ms: give each process its own --instance",
+                "or this one was frozen or cut off from Kafka for longer than transaction.timeout.ms: start it again, "
+                "and give each process its own --instance",
             )
         if cause.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):  # noqa: SLF001 - as above
             return StreamRouterError(
