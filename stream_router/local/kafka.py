@@ -76,7 +76,8 @@ class Kafka:
     def _format(self, java: list[str]) -> None:
         # Without the marker an earlier formatting was cut short, so that nothing of worth is lost.
         shutil.rmtree(self._data, ignore_errors=True)
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # One that begins with a dash, as one in 64 would, is taken for an option.
+        cluster = base64.urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
         command = [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._config)]
         result = subprocess.run(command, check=False, capture_output=True, text=True)
         if result.returncode:

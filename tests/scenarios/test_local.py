@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import uuid
 
 import pytest
 import redis
@@ -164,3 +165,9 @@ def test_half_a_jar_is_no_jar(tmp_path):
     half.write_bytes(jar.read_bytes()[: jar.stat().st_size // 2])
     assert jars.is_whole(jar)
     assert not jars.is_whole(half)
+
+
+def test_no_cluster_id_is_taken_for_an_option(tmp_path, monkeypatch):
+    monkeypatch.setattr("uuid.uuid4", lambda: uuid.UUID(bytes=b"\xfb" * 16))  # begins with a dash in base64
+    with stack.local_stack(tmp_path):
+        assert stack.find(tmp_path)
