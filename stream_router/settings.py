@@ -157,6 +157,14 @@ def _explain(detail: Any) -> str:
     name = ".".join(str(part) for part in detail["loc"])
     passed_through = detail["loc"][0] in ("kafka", "redis")
     value = "(hidden)" if passed_through or is_secret(name) else repr(detail["input"])
+    if detail["type"] == "extra_forbidden":
+        models: dict[str, type[BaseModel]] = {
+            "policy": PolicySettings,
+            "topics": TopicNames,
+            "dead_letters": DeadLetterLimits,
+        }
+        known = models.get(str(detail["loc"][0]), Settings).model_fields
+        return f"setting {name} is {value}, but there is none of that name: the names here are {', '.join(known)}"
     return f"setting {name} is {value}: {detail['msg']}"
 
 

@@ -60,7 +60,7 @@ def test_the_file_of_the_current_folder_is_read(monkeypatch, tmp_path):
         ({"log_level": "loud"}, "log_level", "'loud'", "'debug', 'info', 'warning' or 'error'"),
         ({"metrics_port": 70_000}, "metrics_port", "70000", "less than or equal to 65535"),
         ({"policy": {"alpha": 5}}, "policy.alpha", "5", "less than 1"),
-        ({"policy": {"windoww": 5}}, "policy.windoww", "5", "not permitted"),
+        ({"policy": {"windoww": 5}}, "policy.windoww", "5", "label_horizon"),
         ({"bootstrap_servers": ""}, "bootstrap_servers", "''", "at least 1 character"),
         ({"dead_letters": {"ratio": "much"}}, "dead_letters.ratio", "'much'", "valid number"),
     ],

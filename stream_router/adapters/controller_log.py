@@ -4,6 +4,7 @@ The consumer group elects the controller; Kafka shuts out its predecessor (trans
 group since (the group's generation goes with each commit).
 """
 
+import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
@@ -32,7 +33,7 @@ class Entry(NamedTuple):
 
 
 class ControllerLog:
-    """Raises FencedError where another controller has taken over, UnreachableError, TopicError."""
+    """Raises StreamRouterError where another controller has taken over, UnreachableError, TopicError."""
 
     def __init__(self, settings: Settings, route: Route) -> None:
         self._settings, self._route = settings, route
@@ -41,7 +42,7 @@ class ControllerLog:
         self._closing = False
         self._callback_error: KafkaException | None = None
         self.term = self.position = self.replay_from = self.next = self.end = 0
-        self.overran = False
+        self.overran, self.held = False, 0
         contract = {
             "group.id": route.controller_group,
             "isolation.level": "read_committed",
@@ -83,11 +84,13 @@ class ControllerLog:
             raise explain(error, self._settings, f"reading topic {self._topic}") from error
         return found
 
-    def write(self, entries: Iterable[Entry], position: int, replay_from: int) -> None:
-        """One transaction: the entries, the position behind them, and where a successor has to begin to read."""
+    def write(self, entries: Iterable[Entry], position: int, replay_from: int, held: int) -> None:
+        """One transaction: the entries, the position behind them, where a successor has to begin to read, and up to
+        which rollout it must not judge.
+        """
         if self._producer is None:
             raise FencedError("this process is not the route's controller any more")
-        offset = TopicPartition(self._topic, _PARTITION, position, str(replay_from))
+        offset = TopicPartition(self._topic, _PARTITION, position, f"replay={replay_from};held={held}")
         try:
             with watchdog(f"transaction of the controller of route {self._route.name}", _HUNG):
                 self._write(self._producer, entries, offset)
@@ -131,7 +134,8 @@ class ControllerLog:
         committed = consumer.committed([place], TIMEOUT)[0]
         low, self.end = consumer.get_watermark_offsets(place, TIMEOUT)
         self.position = committed.offset if committed.offset >= 0 else low
-        asked = int(committed.metadata) if committed.metadata else self.position
+        noted = re.fullmatch(r"replay=(\d+);held=(\d+)", committed.metadata or "")
+        asked, self.held = (int(noted[1]), int(noted[2])) if noted else (self.position, 0)
         self.overran, self.replay_from = asked < low, max(low, min(asked, self.position))
         self.next = self.replay_from
         consumer.assign([TopicPartition(self._topic, _PARTITION, self.replay_from)])

@@ -1,6 +1,7 @@
 """Kafka clients: their settings, and reads without a group."""
 
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal, Protocol, cast
 
@@ -27,6 +28,9 @@ Start = Literal["earliest", "latest"] | int
 
 TIMEOUT: Final = 10.0
 """Seconds that a request to the brokers may take."""
+
+ROOM: Final = 1_024
+"""Bytes of a batch of one record that are not the record's own, with some to spare for headers that we add."""
 
 _LOGGER: Final = logging.getLogger("stream_router.kafka")
 _UNREACHABLE: Final = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE}  # noqa: SLF001 - librdkafka's own codes are spelt so
@@ -71,7 +75,8 @@ def reader(settings: Settings, group: str = "stream-router.reader") -> Consumer:
         "enable.partition.eof": True,
         "auto.offset.reset": "error",
     }
-    return Consumer(client_config(settings, {"fetch.queue.backoff.ms": 10}, contract))
+    # A fetch that waits for records holds back what is asked on the same connection: the ends of the topic.
+    return Consumer(client_config(settings, {"fetch.queue.backoff.ms": 10, "fetch.wait.max.ms": 20}, contract))
 
 
 def admin(settings: Settings) -> AdminClient:
@@ -114,6 +119,11 @@ def topic_config(settings: Settings, topic: str) -> dict[str, str]:
     return {name: entry.value for name, entry in entries.items()}
 
 
+def largest_message(settings: Settings, topic: str) -> int:
+    """Bytes of key, value and headers that the topic surely takes in one record."""
+    return int(topic_config(settings, topic)["max.message.bytes"]) - ROOM
+
+
 def stable_ends(settings: Settings, topic: str, partitions: int) -> dict[int, int]:
     """Last stable offset of each partition: every record before it is committed or aborted."""
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # likewise
@@ -127,23 +137,43 @@ def stable_ends(settings: Settings, topic: str, partitions: int) -> dict[int, in
 
 
 def begin_offsets(
-    consumer: Consumer, partitions: list[TopicPartition], start: Start
-) -> tuple[list[TopicPartition], bool]:
-    """The group's offsets of the partitions; where it has none, those that `start` names, and then True.
+    consumer: Consumer, partitions: list[TopicPartition], start: Start, chosen: dict[int, int]
+) -> list[TopicPartition]:
+    """The group's offsets of the partitions; where it has none, those that `start` names.
 
-    Raises KafkaException.
+    `chosen` (partition to offset) keeps what `start` was found to mean: asked again before the first commit, "latest"
+    would step over what came meanwhile. Raises KafkaException.
     """
-    places = consumer.committed(partitions, TIMEOUT)
-    new = [place for place in places if place.offset < 0]
-    found = {}
-    if new and isinstance(start, int):
-        asked = [TopicPartition(place.topic, place.partition, start) for place in new]
-        found = {place.partition: place.offset for place in consumer.offsets_for_times(asked, TIMEOUT)}
-    for place in new:
-        low, high = consumer.get_watermark_offsets(TopicPartition(place.topic, place.partition), TIMEOUT)
-        at_time = found.get(place.partition, -1)
-        place.offset = at_time if at_time >= 0 else low if start == "earliest" else high
-    return places, bool(new)
+    places = committed_offsets(consumer, partitions)
+    for place in places:
+        if place.offset < 0:
+            if place.partition not in chosen:
+                chosen[place.partition] = _start_offset(consumer, place, start)
+            place.offset = chosen[place.partition]
+        else:
+            chosen.pop(place.partition, None)
+    return places
+
+
+def committed_offsets(consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
+    """The group's offsets; waits for the end of a transaction that a dead member left open. Raises KafkaException."""
+    for patience in (TIMEOUT, TIMEOUT, TIMEOUT):
+        try:
+            return consumer.committed(partitions, patience)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError._TIMED_OUT:  # noqa: SLF001 - as above
+                raise
+            timed_out = error
+    raise timed_out
+
+
+def _start_offset(consumer: Consumer, place: TopicPartition, start: Start) -> int:
+    low, high = consumer.get_watermark_offsets(TopicPartition(place.topic, place.partition), TIMEOUT)
+    if not isinstance(start, int):
+        return low if start == "earliest" else high
+    # After the end was asked for: what comes between the two is not stepped over.
+    at_time = consumer.offsets_for_times([TopicPartition(place.topic, place.partition, start)], TIMEOUT)[0].offset
+    return at_time if at_time >= 0 else high
 
 
 class Follower:
@@ -159,8 +189,12 @@ class Follower:
         """Yields what is new up to the end as it is now. Raises UnreachableError, TopicError."""
         try:
             end = self._consumer.get_watermark_offsets(TopicPartition(self._topic, 0), TIMEOUT)[1]
+            deadline = time.monotonic() + TIMEOUT
             while self._next < end:
+                if time.monotonic() > deadline:
+                    raise UnreachableError(f"topic {self._topic} cannot be read to its end {end} from {self._next}")
                 for message in fetch(self._consumer, 1000, 0.05):
+                    deadline = time.monotonic() + TIMEOUT
                     error = message.error()
                     if error is None:
                         self._next = message.offset() + 1
@@ -188,7 +222,12 @@ def has_records(settings: Settings, topic: str, spans: Mapping[int, tuple[int, i
     consumer = reader(settings)
     try:
         consumer.assign([TopicPartition(topic, partition, span[0]) for partition, span in open_.items()])
+        deadline = time.monotonic() + TIMEOUT
         while open_:
+            if time.monotonic() > deadline:
+                raise UnreachableError(
+                    f"topic {topic} cannot be read to its end: partitions {sorted(open_)} do not answer"
+                )
             for message in fetch(consumer, 100, 0.1):
                 partition, error = message.partition(), message.error()
                 if error is None:

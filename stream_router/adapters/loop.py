@@ -1,7 +1,7 @@
 """What runs inside a transaction loop: its configuration, its handler, and where the handler writes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import structlog
@@ -59,8 +59,9 @@ class Output:
     """Where a handler writes: the transaction's producer, and the dead letters."""
 
     def __init__(self, producer: Producer, config: LoopConfig, limit: DeadLetterLimit) -> None:
-        self._producer, self._config, self._limit = producer, config, limit
-        self.dead = 0
+        self._producer, self._config = producer, config
+        self._limit, self._committed_limit = limit, replace(limit)
+        self._counted = 0
 
     def produce(self, topic: str, value: Any, key: Any, partition: int, timestamp: int, headers: Any) -> None:
         """Positional arguments: keywords cost a quarter of the router's rate."""
@@ -70,11 +71,23 @@ class Output:
             except BufferError:
                 self._producer.poll(0.05)
 
-    def produced(self, count: int) -> None:
-        self._limit.on_records(count)
+    def end_batch(self, count: int) -> None:
+        """The batch had so many records, dead letters included."""
+        self._limit.on_records(count - self._counted)
+        self._counted = 0
 
-    def divert(self, message: Record, error: Exception) -> None:
-        """Write a dead letter. Raises DeadLetterLimitError past the quota."""
+    def committed(self) -> None:
+        """What was counted stays counted."""
+        self._committed_limit = replace(self._limit)
+
+    def aborted(self) -> None:
+        """The records will come, and be counted, again."""
+        self._limit, self._counted = replace(self._committed_limit), 0
+
+    def divert(self, message: Record, error: Exception, index: int) -> None:
+        """Write a dead letter; `index` is its place in the batch. Raises DeadLetterLimitError past the quota."""
+        self._limit.on_records(index - self._counted)
+        self._counted = index + 1
         self._limit.on_dead_letter(error)
         topic, partition, offset = message.topic(), message.partition(), message.offset()
         added = dead_letter_headers(
@@ -84,4 +97,3 @@ class Output:
         _log.warning("dead letter", reason=str(error), topic=topic, partition=partition, offset=offset)
         headers = [*(message.headers() or ()), *added]
         self.produce(self._config.dead_letters, message.value(), message.key(), -1, 0, headers)
-        self.dead += 1

@@ -43,4 +43,8 @@ class RequestDecoder:
                 f"the request has no id: neither a header ce_id nor a field {self.id_field!r}"
                 + ("" if found is None else f" that is text or a whole number, but {found!r}"),
             )
+        try:
+            str(found).encode()
+        except UnicodeEncodeError:
+            raise DecodeError(f"the request's id {found!r} is not Unicode text: it has a lone surrogate") from None
         return str(found)

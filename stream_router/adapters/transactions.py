@@ -41,9 +41,11 @@ class TransactionLoop:
         self._positions: dict[int, int] = {}
         self._open_since: float | None = None
         self._unsaved_start = False
+        self._chosen: dict[int, int] = {}
+        self._rewinds = 0
         self._failures = 0
         self._closing = False
-        self._callback_error: KafkaException | None = None
+        self._callback_error: KafkaException | StreamRouterError | None = None
         self._delivery_error: KafkaError | None = None
         self._producer = Producer(self._producer_config())
         self._consumer = Consumer(self._consumer_config())
@@ -116,13 +118,18 @@ class TransactionLoop:
             self._close()
 
     def _run_once(self, now: float) -> None:
+        rewinds = self._rewinds
         messages = self._records(fetch(self._consumer, self._config.max_batch, self._config.max_wait))
         if self._callback_error is not None:
             raise self._callback_error
+        if self._rewinds != rewinds:  # a rebalance undid a transaction: the batch may be from before or after
+            self._rewind()
+            return
         try:
             if messages or self._unsaved_start or self._handler.due():
                 self._begin(now)
                 self._handler.handle(messages, self._output)
+                self._output.end_batch(len(messages))
                 for message in messages:
                     self._positions[message.partition()] = message.offset() + 1
             if self._open_since is not None and time.monotonic() - self._open_since >= self._config.interval:
@@ -153,12 +160,12 @@ class TransactionLoop:
     def _commit(self) -> None:
         with watchdog(f"commit of a transaction of {self._config.group}", _HUNG):
             self._commit_offsets()
+        self._output.committed()
         self._handler.committed()
 
     def _commit_offsets(self) -> None:
-        self._producer.flush(
-            TIMEOUT
-        )  # before the offsets: else the two requests race, and one waits out retry.backoff.ms
+        # Before the offsets: else the two requests race, and one waits out retry.backoff.ms.
+        undelivered = self._producer.flush(TIMEOUT)
         offsets = [
             TopicPartition(self._config.topic, partition, offset) for partition, offset in self._positions.items()
         ]
@@ -171,9 +178,11 @@ class TransactionLoop:
                 )
             self._retrying(lambda: self._producer.commit_transaction(TIMEOUT))
         else:
+            if undelivered:
+                late = KafkaError(KafkaError._TIMED_OUT, f"{undelivered} records are not acknowledged")  # noqa: SLF001 - as above
+                raise KafkaException(late)
             if self._delivery_error is not None:
-                error, self._delivery_error = self._delivery_error, None
-                raise KafkaException(error)
+                raise KafkaException(self._delivery_error)
             if offsets:
                 self._consumer.commit(offsets=offsets, asynchronous=False)
         if self._open_since is not None:
@@ -200,7 +209,8 @@ class TransactionLoop:
         _log.warning("transaction undone, its records are read again", error=cause.str(), failures=self._failures)
         if self._open_since is not None and self._transactional:
             self._producer.abort_transaction(TIMEOUT)
-        self._open_since = None
+        self._open_since = self._delivery_error = None
+        self._output.aborted()
         self._handler.aborted()
         self._rewind()
 
@@ -212,6 +222,7 @@ class TransactionLoop:
         self._open_since = None
 
     def _rewind(self) -> None:
+        self._rewinds += 1
         assigned = self._consumer.assignment()
         if not assigned:
             return
@@ -233,7 +244,7 @@ class TransactionLoop:
         def guarded(consumer: Consumer, partitions: list[TopicPartition]) -> None:
             try:
                 callback(consumer, partitions)
-            except KafkaException as error:
+            except (KafkaException, StreamRouterError) as error:
                 self._callback_error = error
 
         return guarded
@@ -254,6 +265,7 @@ class TransactionLoop:
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """The group has given our partitions to others: what is open must not be committed."""
         self._undo()
+        self._output.aborted()
         self._handler.aborted()
         self._drop(partitions)
         consumer.incremental_unassign(partitions)
@@ -264,8 +276,8 @@ class TransactionLoop:
 
     def _begin_offsets(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
         """Where to read on; a start that the group has not committed yet goes with the next transaction."""
-        places, new = begin_offsets(self._consumer, partitions, self._config.start)
-        self._unsaved_start = self._unsaved_start or new
+        places = begin_offsets(self._consumer, partitions, self._config.start, self._chosen)
+        self._unsaved_start = bool(self._chosen)
         return places
 
     def _explain(self, error: KafkaException) -> StreamRouterError:

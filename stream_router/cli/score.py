@@ -61,7 +61,7 @@ def command(
     start: Start,
     instance: str,
     output: str,
-) -> None:
+) -> int:
     """Score one lane of a route with a model.
 
     The lane's first job registers its version; a job with another version does not start. Without --until it runs
@@ -73,6 +73,7 @@ def command(
     store.register_model(lane, model_version)
     store.close()
     config = scoring_loop(
+        settings,
         route,
         lane,
         instance=instance,
@@ -82,7 +83,9 @@ def command(
         until_end=until is not None,
     )
     with stop_on_signal() as stop:
-        done = score(settings, config, Scorer(route, lane, loaded, decoder), until_end=until is not None, stop=stop)
+        done, is_finished = score(
+            settings, config, Scorer(route, lane, loaded, decoder), until_end=until is not None, stop=stop
+        )
     if output == "json":
         click.echo(json.dumps({"route": route.name, "lane": lane, "model_version": model_version, **vars(done)}))
     elif until is not None:
@@ -90,3 +93,6 @@ def command(
             f"{done.predictions} predictions in {done.batches} batches by {model_version}, {done.errors} of them "
             f"errors; {done.dead_letters} dead letters"
         )
+    if not is_finished:
+        click.echo("stream-router: stopped before the end of the lane: start it again", err=True)
+    return 0 if is_finished else 1

@@ -85,7 +85,7 @@ def list_(settings: Settings, route: Route, output: str) -> None:
         return
     for state in found:
         count = "missing" if state.partitions is None else _counted(state.partitions)
-        click.echo(f"{count:14}{state.name}\n{'':14}{state.declaration.description}")
+        click.echo(f"{count:16}{state.name}\n{'':16}{state.declaration.description}")
 
 
 def _counted(partitions: int) -> str:

@@ -96,7 +96,7 @@ class _Term:
         entries = [*self._unreadable, *self._entries(answer)]
         moved = controller.next_offset > controller.position
         if entries or (moved and time.monotonic() - self._committed_at >= _COMMIT_EVERY):
-            self._log.write(entries, controller.next_offset, controller.replay_from)
+            self._log.write(entries, controller.next_offset, controller.replay_from, controller.held)
             controller.position, self._committed_at = controller.next_offset, time.monotonic()
             self._unreadable.clear()
             for event in answer.events:
@@ -113,7 +113,8 @@ class _Term:
             policy=self._policy,
             fold=EvidenceFold(self._policy, self._partitions),
             position=self._log.position,
-            judges=not self._log.overran,
+            overran=self._log.overran,
+            held=self._log.held,
             next_offset=self._log.replay_from,
         )
 

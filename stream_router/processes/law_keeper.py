@@ -6,6 +6,7 @@ from typing import Final
 
 import structlog
 
+from stream_router.adapters.kafka import TIMEOUT
 from stream_router.core.rollout.rollout_event import ROLLBACK
 from stream_router.core.route import Route
 from stream_router.core.routing.law import Law
@@ -41,8 +42,9 @@ class LawKeeper:
 
     def stop(self) -> None:
         self._stop.set()
-        self._thread.join()
-        self._reader.close()
+        self._thread.join(TIMEOUT)
+        if not self._thread.is_alive():
+            self._reader.close()
 
     def _run(self) -> None:
         try:

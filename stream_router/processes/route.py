@@ -3,11 +3,10 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import structlog
 
-from stream_router.adapters.kafka import Record, Start, partition_count, topic_config
+from stream_router.adapters.kafka import ROOM, Record, Start, largest_message, partition_count, topic_config
 from stream_router.adapters.loop import Delivery, LoopConfig, Output
 from stream_router.adapters.metrics import CANARY_WEIGHT, ROUTED, SPLIT_EPOCH
 from stream_router.adapters.records import encode_law
@@ -24,8 +23,7 @@ from stream_router.errors import LaneError, TopicError
 from stream_router.processes.law_keeper import LawKeeper
 from stream_router.settings import Settings
 
-_ROOM: Final = 1_024
-"""Bytes of a lane's largest batch that are not the record's own."""
+Headers = list[tuple[str, bytes | None]]
 
 _log = structlog.get_logger()
 
@@ -47,11 +45,17 @@ class LaneLimits:
     retention: int | None
     max_bytes: int
 
-    def problem(self, value: bytes | None, timestamp: int, now: int) -> LaneError | None:
+    def problem(
+        self, value: bytes | None, key: bytes | None, headers: Headers | None, timestamp: int, now: int
+    ) -> LaneError | None:
+        """Why the lane cannot hold the record; `timestamp` and `now` in milliseconds since the epoch."""
         if self.retention is not None and 0 <= timestamp < now - self.retention:
             return LaneError(f"its time {timestamp} is older than the lane's retention.ms {self.retention} allows")
-        if value is not None and len(value) > self.max_bytes:
-            return LaneError(f"its value has {len(value)} bytes, and the lane's topics hold {self.max_bytes}")
+        size = len(value or b"") + len(key or b"")
+        if headers:
+            size += sum(len(name) + len(content or b"") + 8 for name, content in headers)
+        if size > self.max_bytes:
+            return LaneError(f"it has {size} bytes, and the lane's topics hold {self.max_bytes}")
         return None
 
 
@@ -87,8 +91,8 @@ class Router:
         SPLIT_EPOCH.set(law.epoch)
         CANARY_WEIGHT.set(law.canary)
         if self._state.must_write(law) and law not in self._written:
-            key = f"{law.epoch}:{law.digest}".encode()
-            output.produce(self._route.topic("splits"), encode_law(law), key, 0, 0, None)
+            law_key = f"{law.epoch}:{law.digest}".encode()
+            output.produce(self._route.topic("splits"), encode_law(law), law_key, 0, 0, None)
             self._written.append(law)
         # The clock may fall, routed_at does not: windows run on it.
         self._routed_at = max(self._routed_at, time.time_ns() // 1_000_000)
@@ -96,23 +100,21 @@ class Router:
         only = [routing]
         stable, canary = self._limits.topics
         dead = 0
-        for message, to_canary in zip(messages, self._assign(messages, law), strict=True):
-            value, timestamp = message.value(), message.timestamp()[1]
-            if problem := self._limits.problem(value, timestamp, self._routed_at):
-                output.divert(message, problem)
+        for index, (message, to_canary) in enumerate(zip(messages, self._assign(messages, law), strict=True)):
+            value, key, headers, timestamp = message.value(), message.key(), message.headers(), message.timestamp()[1]
+            if problem := self._limits.problem(value, key, headers, timestamp, self._routed_at):
+                output.divert(message, problem, index)
                 dead += 1
                 continue
-            headers = message.headers()
             output.produce(
                 canary if to_canary else stable,
                 value,
-                message.key(),
+                key,
                 message.partition(),
                 max(0, timestamp),
                 [*headers, routing] if headers else only,
             )
             self._open.canary += to_canary
-        output.produced(len(messages) - dead)
         self._open.routed += len(messages) - dead
         self._open.dead_letters += dead
 
@@ -153,7 +155,7 @@ def route_requests(
         start=start,
         interval=interval,
         delivery=delivery,
-        max_message_bytes=int(topic_config(settings, route.topic("dead-letters"))["max.message.bytes"]) - _ROOM,
+        max_message_bytes=largest_message(settings, route.topic("dead-letters")),
     )
     keeper.start()
 
@@ -187,5 +189,5 @@ def _lane_limits(settings: Settings, route: Route) -> LaneLimits:
     return LaneLimits(
         topics=(route.lane_topic("stable"), route.lane_topic("canary")),
         retention=min(retentions, default=None),
-        max_bytes=min(int(config["max.message.bytes"]) for config in configs) - _ROOM,
+        max_bytes=min(int(config["max.message.bytes"]) for config in configs) - ROOM,
     )

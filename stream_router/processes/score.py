@@ -15,6 +15,7 @@ from stream_router.adapters.kafka import (
     Start,
     client_config,
     has_records,
+    largest_message,
     partition_count,
     stable_ends,
 )
@@ -66,7 +67,6 @@ class Scorer:
         self._topic, self._lane, self._model, self._decoder = route.topic("predictions"), lane, model, decoder
         self._run, self._batches = uuid.uuid4().hex[:12], 0
         self.done, self._open = Scored(), Scored()
-        self.idle = True
 
     def due(self) -> bool:
         return False
@@ -82,8 +82,8 @@ class Scorer:
         self._open = Scored()
 
     def handle(self, messages: Sequence[Record], output: Output) -> None:
-        self.idle = not messages
-        requests = [request for message in messages if (request := self._read(message, output))]
+        read = (self._read(message, index, output) for index, message in enumerate(messages))
+        requests = [request for request in read if request is not None]
         if not requests:
             return
         answers, seconds = self._ask([request.row for request in requests if request.row is not None])
@@ -114,11 +114,10 @@ class Scorer:
             key = request.request_id.encode()
             output.produce(self._topic, encode_prediction(prediction), key, -1, scored_at, None)
             self._open.errors += answer.error is not None
-        output.produced(len(requests))
         self._open.predictions += len(requests)
         self._open.batches += 1
 
-    def _read(self, message: Record, output: Output) -> Request | None:
+    def _read(self, message: Record, index: int, output: Output) -> Request | None:
         """None for a dead letter: what has no id or was not routed cannot be joined with a label, ever."""
         headers, row, problem = message.headers(), None, None
         try:
@@ -129,7 +128,8 @@ class Scorer:
             request_id = self._decoder.request_id(headers, row)
             routing = parse_routing(headers)
         except (DecodeError, HeaderError) as error:
-            output.divert(message, error)
+            why = error if problem is None else DecodeError(f"{error}. {problem}")
+            output.divert(message, why, index)
             self._open.dead_letters += 1
             return None
         requested_at = max(0, message.timestamp()[1])
@@ -158,6 +158,7 @@ class Drained:
         contract = {"group.id": group, "enable.auto.commit": False}
         self._group = Consumer(client_config(settings, {}, contract))
         self._next_look = 0.0
+        self.done = False
 
     def __call__(self, now: float) -> bool:
         if now < self._next_look:
@@ -171,6 +172,7 @@ class Drained:
         if has_records(self._settings, self._topic, spans):
             return False
         self._group.close()
+        self.done = True
         return True
 
 
@@ -181,16 +183,17 @@ def score(
     *,
     until_end: bool,
     stop: Callable[[], bool],
-) -> Scored:
-    """Run the job until `stop()`, or until its lane is drained. Returns what it did."""
+) -> tuple[Scored, bool]:
+    """Run the job until `stop()`, or until its lane is drained. Returns what it did, and whether it came to its end."""
     drained = Drained(settings, config.topic, config.group) if until_end else None
     loop = TransactionLoop(settings, config, scorer)
     loop.run(lambda: stop() or (drained is not None and drained(time.monotonic())))
     _log.info("scoring ended", lane=config.topic, **vars(scorer.done))
-    return scorer.done
+    return scorer.done, drained is None or drained.done
 
 
 def scoring_loop(
+    settings: Settings,
     route: Route,
     lane: Lane,
     *,
@@ -210,6 +213,7 @@ def scoring_loop(
         start=start,
         max_batch=max_batch,
         max_wait=max_wait,
+        max_message_bytes=largest_message(settings, route.topic("dead-letters")),
         static_member=not until_end,
     )
 

@@ -83,7 +83,7 @@ def test_every_request_is_in_exactly_one_lane_in_order_although_the_router_is_ki
     assert {routing_of(record).epoch for record in lanes.read("requests.canary")} >= {1, 2}
 
 
-def test_the_audit_finds_a_lost_a_doubled_a_changed_and_a_misplaced_request(
+def test_the_audit_finds_a_lost_doubled_changed_misplaced_or_reordered_request(
     stack_processes: Processes, route, feeder, redis, lanes
 ):
     redis.set(route.key("split"), '{"stable": 0.5, "canary": 0.5}')
@@ -99,6 +99,9 @@ def test_the_audit_finds_a_lost_a_doubled_a_changed_and_a_misplaced_request(
     changed = [stable[0]._replace(value=b"{}"), *stable[1:]]
     assert audit(source, {"stable": changed, "canary": canary}, splits, route.name)
     assert audit(source, {"stable": canary, "canary": stable}, splits, route.name)
+    first, second = stable[:2]
+    assert first.partition == second.partition
+    assert audit(source, {"stable": [second, first, *stable[2:]], "canary": canary}, splits, route.name)
 
 
 def test_a_plain_set_is_obeyed_without_restart(stack_processes: Processes, route, feeder, redis, lanes):
@@ -229,6 +232,18 @@ def test_from_latest_and_from_a_time_begin_where_they_say(stack_processes: Proce
     assert router.wait(30) == 0
     feeder.send(25)
     stack_processes.start("route", "--route", route.name, "--from", "earliest", "--instance", "other")
+    wait_until(lambda: lanes.count() == 75, 30, "the group to go on from its offsets")
+
+
+def test_from_latest_begins_at_the_end_as_it_was_when_first_asked(stack_processes: Processes, route, feeder, lanes):
+    feeder.send(100)
+    router = stack_processes.start("route", "--route", route.name, "--from", "latest", "--instance", "a")
+    wait_until(lambda: "partitions assigned" in router.stderr, 30, "the router to have its partitions")
+    feeder.send(50)
+    wait_until(lambda: lanes.count() == 50, 30, "what came afterwards to be routed")
+    router.kill()
+    feeder.send(25)
+    stack_processes.start("route", "--route", route.name, "--from", "latest", "--instance", "a")
     wait_until(lambda: lanes.count() == 75, 30, "the group to go on from its offsets")
 
 

@@ -128,6 +128,7 @@ def test_what_cannot_be_scored_is_a_prediction_with_error_and_what_has_no_id_a_d
     lane.put(b"not JSON either", key=b"k")
     lane.put({"x": 4})
     lane.put({"request_id": "never routed", "x": 6}, headers=[("other", b"1")])
+    lane.put(b'{"request_id": "\\ud800", "x": 8}')
     done = lane.drain("even")
     assert json.loads(done.stdout) | {"batches": 0, "route": ""} == {
         "route": "",
@@ -142,7 +143,12 @@ def test_what_cannot_be_scored_is_a_prediction_with_error_and_what_has_no_id_a_d
     assert set(predictions) == {"good", "broken", "named by ce_id"}
     assert predictions["broken"].error.startswith("DecodeError: the request is not JSON")
     letters = {letter.value: letter for letter in lane.dead_letters()}
-    assert set(letters) == {b"not JSON either", b'{"x": 4}', b'{"request_id": "never routed", "x": 6}'}
+    assert set(letters) == {
+        b"not JSON either",
+        b'{"x": 4}',
+        b'{"request_id": "never routed", "x": 6}',
+        b'{"request_id": "\\ud800", "x": 8}',
+    }
     letter = letters[b"not JSON either"]
     assert letter.key == b"k"
     assert letter.headers[: len(HEADERS)] == HEADERS
@@ -175,6 +181,14 @@ def test_a_model_that_cannot_be_loaded_is_refused(lane, model, said):
     refused = lane.processes.run(*command, PYTHONPATH="tests")
     assert refused.wait() == 2
     assert said in refused.stderr
+
+
+def test_a_batch_job_that_is_stopped_before_its_end_says_so(lane):
+    lane.fill(range(2000))
+    job = lane.start("slow", "--until", "end", "--max-batch", "10")
+    wait_until(lane.predictions, 60, "predictions")
+    assert job.terminate() == 1
+    assert "before the end of the lane" in job.stderr
 
 
 def test_each_request_is_predicted_once_although_the_job_is_killed(lane):

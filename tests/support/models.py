@@ -1,6 +1,7 @@
 """Models for tests, loaded by the scoring jobs as support.models:load."""
 
 import random
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +9,7 @@ Rows = list[dict[str, Any]]
 
 
 def load(version: str) -> Callable[[Rows], list[Any]]:
-    """even: whether x is even. poor: the same, but raises on x ending in 7. short: an answer too few.
+    """even: whether x is even. poor: the same, but raises on x ending in 7. short: an answer too few. slow: takes time.
 
     A number, such as 0.9: whether x is even, right for that share of the rows.
     """
@@ -16,6 +17,7 @@ def load(version: str) -> Callable[[Rows], list[Any]]:
     def predict(rows: Rows) -> list[Any]:
         if version == "poor" and any(row["x"] % 10 == 7 for row in rows):
             raise ValueError("cannot digest a 7")
+        time.sleep(0.1 if version == "slow" else 0)
         accuracy = float(version) if version[0].isdigit() else 1.0
         answers = [(row["x"] % 2 == 0) == (random.Random(row["x"]).random() < accuracy) for row in rows]
         return answers[:-1] if version == "short" else answers

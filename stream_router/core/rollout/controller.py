@@ -32,14 +32,15 @@ class Controller:
     """The controller from the moment at which it took over; a successor begins with a new one.
 
     `position` is the offset of the first record of R.evidence whose consequences are not yet written: what earlier
-    records bring was written by a predecessor. `judges` is False where R.evidence no longer holds the beginning of
-    the running rollout: then that rollout is held.
+    records bring was written by a predecessor. `overran` says that R.evidence no longer holds all that a replay needs:
+    then the rollout in force is held, as is every one up to `held`, which a successor is told.
     """
 
     policy: Policy
     fold: EvidenceFold
     position: int
-    judges: bool = True
+    overran: bool = False
+    held: int = 0
     knowledge: Knowledge = field(default_factory=Knowledge)
     enforced: int = 0
     next_offset: int = 0
@@ -71,6 +72,8 @@ class Controller:
 
     def answer(self, now: int) -> Answer:
         """What is to be written now, and not again; call only with all three topics read to their ends."""
+        if self.overran:
+            self.overran, self.held = False, max(self.held, self.law.rollout)
         events = tuple(rollback_event(verdict, now) for verdict in self._verdicts if self._acts_on(verdict))
         answer = Answer(windows=tuple(self._windows.values()), controls=tuple(self._missing_controls()), events=events)
         self._windows.clear()
@@ -103,7 +106,7 @@ class Controller:
     def _acts_on(self, verdict: Verdict) -> bool:
         latch = self.knowledge.latch
         is_over = verdict.rollout < self.law.rollout or (latch is not None and latch >= verdict.rollout)
-        return self.judges and not is_over
+        return verdict.rollout > self.held and not is_over
 
     def _missing_controls(self) -> list[EpochInForce | RolloutStarted]:
         """Each law and each rollout of R.splits that R.evidence does not know yet, in order of their epochs."""

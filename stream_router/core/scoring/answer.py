@@ -26,11 +26,18 @@ def answers_of(returned: Any, count: int) -> list[Answer]:
 
 
 def raised(error: Exception) -> Answer:
-    return Answer(None, f"{type(error).__name__}: {error}"[:500])
+    return Answer(None, writable(f"{type(error).__name__}: {error}")[:500])
+
+
+def writable(text: str) -> str:
+    """The text with lone surrogates, which no encoding can carry, spelt out."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _answer_of(value: Any) -> Answer:
     value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, str) and value != writable(value):
+        return Answer(None, f"the prediction {writable(value)!r} is not Unicode text: it has a lone surrogate")
     if isinstance(value, bool | float | str):
         return Answer(value, None)
     if isinstance(value, int):
