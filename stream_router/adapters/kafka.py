@@ -1,6 +1,5 @@
 """Kafka clients: their settings, and reads without a group."""
 
-import logging
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal, Protocol, cast
@@ -32,7 +31,6 @@ TIMEOUT: Final = 10.0
 ROOM: Final = 1_024
 """Bytes of a batch of one record that are not the record's own, with some to spare for headers that we add."""
 
-_LOGGER: Final = logging.getLogger("stream_router.kafka")
 _UNREACHABLE: Final = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE}  # noqa: SLF001 - librdkafka's own codes are spelt so
 
 
@@ -59,7 +57,8 @@ def client_config(settings: Settings, defaults: Mapping[str, Any], contract: Map
     return {
         "bootstrap.servers": settings.bootstrap_servers,
         "client.id": "stream-router",
-        "logger": _LOGGER,
+        # librdkafka's own lines, not through Python's logging: a fatal error would break a callback of ours.
+        "log_level": 2,
         **defaults,
         **settings.kafka,
         **contract,

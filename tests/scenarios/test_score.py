@@ -137,7 +137,7 @@ def test_what_cannot_be_scored_is_a_prediction_with_error_and_what_has_no_id_a_d
         "batches": 0,
         "predictions": 3,
         "errors": 1,
-        "dead_letters": 3,
+        "dead_letters": 4,
     }
     predictions = {p.request_id: p for p in lane.predictions()}
     assert set(predictions) == {"good", "broken", "named by ce_id"}
