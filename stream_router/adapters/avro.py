@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 import fastavro
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
+from stream_router.adapters.avro_hazards import refuse_hazards
 from stream_router.adapters.resources import resource_folder
 from stream_router.errors import DecodeError, SettingError
 
@@ -31,8 +32,8 @@ _HEAD: Final = 10
 class Codec:
     """Encodes with the newest of a subject's schemas and decodes what any of them wrote.
 
-    Only the given schemas are admitted as writers, since a hostile schema can exhaust memory or the stack. Raises
-    SettingError for a schema that is none.
+    Only the given schemas are admitted as writers. Raises SettingError for a schema that is none, or with which hostile
+    data can exhaust memory or the stack.
     """
 
     def __init__(self, schemas: list[Any], subject: str) -> None:
@@ -40,6 +41,8 @@ class Codec:
             parsed = [fastavro.parse_schema(schema) for schema in schemas]
         except (fastavro.schema.SchemaParseException, TypeError, ValueError) as error:
             raise SettingError(f"the schema of {subject} is not Avro: {error}") from error
+        for schema in parsed:
+            refuse_hazards(schema, subject)
         self.subject = subject
         self._reader = parsed[-1]
         self._writers = {fingerprint_of(schema): schema for schema in parsed}
