@@ -20,8 +20,8 @@ def _walk(schema: Any, subject: str, inside: tuple[str, ...], named: dict[str, A
         _walk(part, subject, inside, named)
     if isinstance(schema, dict) and schema.get("type") == "array" and _is_empty(schema["items"], named):
         raise SettingError(
-            f"schema {subject} has an array of {schema['items']!r}, which takes no bytes: hostile data could exhaust the "
-            "memory",
+            f"schema {subject} has an array of {schema['items']!r}, which takes no bytes: hostile data could "
+            "exhaust the memory",
         )
 
 
