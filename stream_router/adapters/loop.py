@@ -1,16 +1,18 @@
 """What runs inside a transaction loop: its configuration, its handler, and where the handler writes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import structlog
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Message, Producer
 
-from stream_router.adapters.kafka import Record, Start
+from stream_router.adapters.kafka import Record, Start, client_config
 from stream_router.adapters.metrics import DEAD_LETTERS
 from stream_router.core.dead_letter import DeadLetterLimit, dead_letter_headers
+from stream_router.settings import Settings
 
+OnDelivery = Callable[[KafkaError | None, Message], None]
 Delivery = Literal["exactly-once", "at-least-once"]
 
 _log = structlog.get_logger()
@@ -97,3 +99,44 @@ class Output:
         _log.warning("dead letter", reason=str(error), topic=topic, partition=partition, offset=offset)
         headers = [*(message.headers() or ()), *added]
         self.produce(self._config.dead_letters, message.value(), message.key(), -1, 0, headers)
+
+
+def producer_config(settings: Settings, config: LoopConfig, on_delivery: OnDelivery) -> dict[str, Any]:
+    """Of the loop's producer; `on_delivery` hears of errors where no transaction does."""
+    defaults = {
+        "linger.ms": 5,
+        "compression.type": "lz4",
+        "queue.buffering.max.messages": 1_000_000,
+        "transaction.timeout.ms": 10_000,
+        "retry.backoff.ms": 10,
+        "enable.sparse.connections": False,
+        "message.max.bytes": config.max_message_bytes,
+    }
+    contract: dict[str, Any] = {"enable.idempotence": True, "partitioner": "murmur2_random"}
+    if config.delivery == "exactly-once":
+        contract["transactional.id"] = f"{config.group}.{config.instance}"
+    else:
+        del defaults["transaction.timeout.ms"]
+        contract["on_delivery"] = on_delivery
+        contract["delivery.report.only.error"] = True
+    return client_config(settings, defaults, contract)
+
+
+def consumer_config(settings: Settings, config: LoopConfig) -> dict[str, Any]:
+    """Of the loop's consumer."""
+    defaults: dict[str, Any] = {
+        "session.timeout.ms": 10_000,
+        "heartbeat.interval.ms": 1_000,
+        "fetch.queue.backoff.ms": 10,
+        "queued.min.messages": 100_000,
+    }
+    if config.static_member:
+        defaults["group.instance.id"] = config.instance
+    contract = {
+        "group.id": config.group,
+        "isolation.level": "read_committed",
+        "enable.auto.commit": False,
+        "auto.offset.reset": "error",
+        "partition.assignment.strategy": "cooperative-sticky",
+    }
+    return client_config(settings, defaults, contract)

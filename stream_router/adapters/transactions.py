@@ -3,13 +3,13 @@
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from stream_router.adapters.kafka import TIMEOUT, Record, begin_offsets, client_config, explain, fetch
-from stream_router.adapters.loop import Handler, LoopConfig, Output
+from stream_router.adapters.kafka import TIMEOUT, Record, begin_offsets, explain, fetch
+from stream_router.adapters.loop import Handler, LoopConfig, Output, consumer_config, producer_config
 from stream_router.adapters.metrics import TRANSACTION_SECONDS
 from stream_router.adapters.watchdog import watchdog
 from stream_router.core.dead_letter import DeadLetterLimit
@@ -47,49 +47,10 @@ class TransactionLoop:
         self._closing = False
         self._callback_error: KafkaException | StreamRouterError | None = None
         self._delivery_error: KafkaError | None = None
-        self._producer = Producer(self._producer_config())
-        self._consumer = Consumer(self._consumer_config())
+        self._producer = Producer(producer_config(settings, config, self._on_delivery))
+        self._consumer = Consumer(consumer_config(settings, config))
         limits = settings.dead_letters
         self._output = Output(self._producer, config, DeadLetterLimit(limits.ratio, limits.consecutive))
-
-    def _producer_config(self) -> dict[str, Any]:
-        config = self._config
-        defaults = {
-            "linger.ms": 5,
-            "compression.type": "lz4",
-            "queue.buffering.max.messages": 1_000_000,
-            "transaction.timeout.ms": 10_000,
-            "retry.backoff.ms": 10,
-            "enable.sparse.connections": False,
-            "message.max.bytes": config.max_message_bytes,
-        }
-        contract: dict[str, Any] = {"enable.idempotence": True, "partitioner": "murmur2_random"}
-        if self._transactional:
-            contract["transactional.id"] = f"{config.group}.{config.instance}"
-        else:
-            del defaults["transaction.timeout.ms"]
-            contract["on_delivery"] = self._on_delivery
-            contract["delivery.report.only.error"] = True
-        return client_config(self._settings, defaults, contract)
-
-    def _consumer_config(self) -> dict[str, Any]:
-        config = self._config
-        defaults: dict[str, Any] = {
-            "session.timeout.ms": 10_000,
-            "heartbeat.interval.ms": 1_000,
-            "fetch.queue.backoff.ms": 10,
-            "queued.min.messages": 100_000,
-        }
-        if config.static_member:
-            defaults["group.instance.id"] = config.instance
-        contract = {
-            "group.id": config.group,
-            "isolation.level": "read_committed",
-            "enable.auto.commit": False,
-            "auto.offset.reset": "error",
-            "partition.assignment.strategy": "cooperative-sticky",
-        }
-        return client_config(self._settings, defaults, contract)
 
     def _on_delivery(self, error: KafkaError | None, _message: Message) -> None:
         self._delivery_error = error or self._delivery_error
