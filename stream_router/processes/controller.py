@@ -125,6 +125,7 @@ class _Term:
             except DecodeError as error:
                 if offset >= controller.position:
                     self._unreadable.append(self._dead_letter(offset, value, error))
+                controller.next_offset = offset + 1
 
     def _dead_letter(self, offset: int, value: bytes | None, error: DecodeError) -> Entry:
         headers = dead_letter_headers(

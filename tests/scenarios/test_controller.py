@@ -45,3 +45,30 @@ def test_windows_are_published_though_evidence_never_stops(stack, settings, rout
         stop.set()
         for thread in threads:
             thread.join(30)
+
+
+def test_an_unreadable_record_is_one_dead_letter_whoever_is_the_controller(stack, settings, route):
+    producer = Producer({"bootstrap.servers": stack.bootstrap_servers})
+    producer.produce(route.topic("evidence"), b"not evidence", partition=0)
+    assert producer.flush(10) == 0
+
+    def dead_letters():
+        return kafka_records(stack.bootstrap_servers, route.topic("dead-letters"))
+
+    def serve(until, what):
+        stop = threading.Event()
+        thread = threading.Thread(target=control, args=(settings, route, "test", stop))
+        thread.start()
+        try:
+            wait_until(until, 60, what)
+        finally:
+            stop.set()
+            thread.join(30)
+
+    serve(dead_letters, "the dead letter")
+    count = Count(window=0, rollout=0, lane="stable", model_version="v1", predicted=1)
+    after = Evidence(by="test", written_at=0, partition=0, counts=(count,))
+    producer.produce(route.topic("evidence"), encode_evidence(after), partition=0)
+    assert producer.flush(10) == 0
+    serve(lambda: windows_of(route, stack), "the next controller to go on behind it")
+    assert [letter.value for letter in dead_letters()] == [b"not evidence"]

@@ -1,12 +1,11 @@
 """Windowed accuracy, folded from count deltas: at any time what a batch recount of the topics would give."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from stream_router.core.histogram import quantile
-from stream_router.core.joining.evidence import Count
+from stream_router.core.joining.evidence import Count, Tally
 from stream_router.core.joining.join import CLOCKS
 from stream_router.core.policy import Policy
 
@@ -40,27 +39,6 @@ class WindowedAccuracy:
     latency_p99: int | None
 
 
-@dataclass(slots=True)
-class _Counts:
-    predicted: int = 0
-    errors: int = 0
-    labelled: int = 0
-    correct: int = 0
-    revised: int = 0
-    delays: Counter[int] = field(default_factory=Counter)
-    latencies: Counter[int] = field(default_factory=Counter)
-
-    def add(self, count: Count) -> None:
-        self.predicted += count.predicted
-        self.errors += count.errors
-        self.labelled += count.labelled
-        self.correct += count.correct
-        self.revised += count.revised
-        # update, not +=: a correction may take a bucket below another partition's share of it
-        self.delays.update(count.delays)
-        self.latencies.update(count.latencies)
-
-
 class Windows:
     """Counts of every window that can still change.
 
@@ -69,7 +47,7 @@ class Windows:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._counts: dict[WindowKey, _Counts] = {}
+        self._counts: dict[WindowKey, Tally] = {}
         self._first_offsets: dict[int, int] = {}
         self._forgotten_until: int | None = None
         self.late = 0
@@ -84,7 +62,7 @@ class Windows:
                 continue
             key = WindowKey(count.window, count.rollout, count.lane, count.model_version)
             if key not in self._counts:
-                self._counts[key] = _Counts()
+                self._counts[key] = Tally()
             self._counts[key].add(count)
             self._first_offsets.setdefault(count.window, offset)
             changed[key] = None

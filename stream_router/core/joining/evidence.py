@@ -1,5 +1,6 @@
 """The records of R.evidence: all that the decision sees, in order. Fields and units as in schemas/evidence."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -43,6 +44,29 @@ class Count:
     revised: int = 0
     delays: Mapping[int, int] = field(default_factory=dict)
     latencies: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Tally:
+    """A Count while it grows."""
+
+    predicted: int = 0
+    errors: int = 0
+    labelled: int = 0
+    correct: int = 0
+    revised: int = 0
+    delays: Counter[int] = field(default_factory=Counter)
+    latencies: Counter[int] = field(default_factory=Counter)
+
+    def add(self, count: "Count | Tally") -> None:
+        self.predicted += count.predicted
+        self.errors += count.errors
+        self.labelled += count.labelled
+        self.correct += count.correct
+        self.revised += count.revised
+        # update, not +=: a correction may take a bucket below another partition's share of it
+        self.delays.update(count.delays)
+        self.latencies.update(count.latencies)
 
 
 class StableBadDelay(NamedTuple):

@@ -1,12 +1,11 @@
 """What a join has to say since it last said something, and the records of R.evidence that say it."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Final, NamedTuple, TypeVar
 
-from stream_router.core.joining.evidence import MAX_OUTCOMES, Count, Evidence, Outcome, Positions, StableBadDelay
+from stream_router.core.joining.evidence import MAX_OUTCOMES, Count, Evidence, Outcome, Positions, StableBadDelay, Tally
 
 MAX_COUNTS: Final = 500
 """Counts that one record may hold; each brings two histograms."""
@@ -23,19 +22,6 @@ class Cohort(NamedTuple):
     rollout: int
     lane: str
     model_version: str
-
-
-@dataclass(slots=True)
-class Change:
-    """A Count while it grows."""
-
-    predicted: int = 0
-    errors: int = 0
-    labelled: int = 0
-    correct: int = 0
-    revised: int = 0
-    delays: Counter[int] = field(default_factory=Counter)
-    latencies: Counter[int] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +62,12 @@ class Harvest:
         ]
 
 
-def counts_of(changes: dict[Cohort, Change]) -> list[Count]:
+def counts_of(changes: dict[Cohort, Tally]) -> list[Count]:
     """One Count for each window, rollout, lane and version: epochs of one rollout count together."""
-    merged: dict[tuple[int, int, str, str], Change] = {}
+    merged: dict[tuple[int, int, str, str], Tally] = {}
     for cohort, change in changes.items():
-        total = merged.setdefault((cohort.window, cohort.rollout, cohort.lane, cohort.model_version), Change())
-        total.predicted += change.predicted
-        total.errors += change.errors
-        total.labelled += change.labelled
-        total.correct += change.correct
-        total.revised += change.revised
-        total.delays.update(change.delays)
-        total.latencies.update(change.latencies)
+        total = merged.setdefault((cohort.window, cohort.rollout, cohort.lane, cohort.model_version), Tally())
+        total.add(change)
     return [
         Count(
             window=window,

@@ -19,9 +19,9 @@ from typing import Final, Literal
 from xxhash import xxh3_64_intdigest
 
 from stream_router.core.histogram import bucket_of
-from stream_router.core.joining.evidence import Outcome, Positions, StableBadDelay
+from stream_router.core.joining.evidence import Outcome, Positions, StableBadDelay, Tally
 from stream_router.core.joining.expiry import Expiry
-from stream_router.core.joining.flush import Change, Cohort, Harvest, counts_of
+from stream_router.core.joining.flush import Cohort, Harvest, counts_of
 from stream_router.core.joining.label import Label
 from stream_router.core.lane import STABLE
 from stream_router.core.policy import Policy
@@ -69,7 +69,7 @@ class Join:
         self._cohorts: dict[Cohort, Cohort] = {}
         self._outcomes: list[Outcome] = []
         self._stable_bad_delays: list[StableBadDelay] = []
-        self._changes: dict[Cohort, Change] = {}
+        self._changes: dict[Cohort, Tally] = {}
 
     @property
     def rows(self) -> int:
@@ -202,10 +202,10 @@ class Join:
         )
         return self._cohorts.setdefault(cohort, cohort)
 
-    def _change(self, cohort: Cohort) -> Change:
+    def _change(self, cohort: Cohort) -> Tally:
         change = self._changes.get(cohort)
         if change is None:
-            change = self._changes[cohort] = Change()
+            change = self._changes[cohort] = Tally()
         return change
 
 
