@@ -12,7 +12,7 @@ from decision_cases import Case, Result, changing, constant, delayed, drift_and_
 from rich.console import Console
 from vectorised_decision import EProcesses
 
-from stream_router.core.deciding.decision import EProcess
+from stream_router.core.deciding.e_process import EProcess
 from stream_router.core.policy import Policy
 
 

@@ -1,4 +1,4 @@
-"""The e-process of stream_router.core.deciding.decision for many simulated runs at once; a test holds the two equal.
+"""The e-process of stream_router.core.deciding.e_process for many simulated runs at once; a test holds the two equal.
 
 Works on plain numbers where the core works on logarithms: for blocks of up to a few thousand outcomes.
 """
@@ -6,7 +6,7 @@ Works on plain numbers where the core works on logarithms: for blocks of up to a
 import numpy as np
 import numpy.typing as npt
 
-from stream_router.core.deciding.decision import (
+from stream_router.core.deciding.e_process import (
     ALTERNATIVES,
     BOOST_ITERATIONS,
     INVESTED,
@@ -27,7 +27,7 @@ class EProcesses:
 
     def __init__(self, policy: Policy, runs: int) -> None:
         self._log_threshold = -np.log(policy.alpha)
-        self._psi0 = policy.psi0
+        self._psi0 = policy.tolerated_odds_ratio
         self._release_a_label = (1 - INVESTED) / policy.max_labels
         self.invested = np.tile(INVESTED * INVESTED_WEIGHTS, (runs, 1))
         self.cash = np.full(runs, 1 - INVESTED)

@@ -1,4 +1,4 @@
-"""Everything this package raises on purpose.
+"""Everything this package raises on purpose. A restart mends those marked with *: a supervisor may start again.
 
 StreamRouterError               exit code 1
 ├── SettingError                2   a flag, variable or file entry that cannot be used
@@ -7,21 +7,27 @@ StreamRouterError               exit code 1
 ├── DecodeError                 1   bytes that are not what their topic declares
 ├── LaneError                   1   a record that its lane's topic cannot hold
 ├── DeadLetterLimitError        1   too many dead letters in a row or in proportion
+├── GapError                    1   records that were deleted before they were read
 ├── TopicError                  1   a topic that is missing or differs from its declaration
 ├── ModelError                  2   a model that cannot be loaded, or a version that the lane refuses
-├── FencedError                 1   another live process has taken our identity
+├── FencedError               * 1   another live process has taken our identity
 ├── LocalStackError             1   the local Kafka or Valkey does not start or stop
 ├── RollbackExpectedError       1   the demo ended without the rollback it exists to show
-└── UnreachableError            6   a server does not answer
+└── UnreachableError          * 6   a server does not answer
 """
 
 from typing import ClassVar
 
 
 class StreamRouterError(Exception):
-    """Base of the tree; `exit_code` is what the command line ends with."""
+    """Base of the tree.
+
+    `exit_code` is what the command line ends with; `restart_mends` says whether the same command, started again, can
+    go on where this one ended, with nothing else changed.
+    """
 
     exit_code: ClassVar[int] = 1
+    restart_mends: ClassVar[bool] = False
 
 
 class SettingError(StreamRouterError):
@@ -48,6 +54,10 @@ class DeadLetterLimitError(StreamRouterError):
     pass
 
 
+class GapError(StreamRouterError):
+    pass
+
+
 class TopicError(StreamRouterError):
     pass
 
@@ -57,7 +67,7 @@ class ModelError(StreamRouterError):
 
 
 class FencedError(StreamRouterError):
-    pass
+    restart_mends = True
 
 
 class LocalStackError(StreamRouterError):
@@ -70,3 +80,4 @@ class RollbackExpectedError(StreamRouterError):
 
 class UnreachableError(StreamRouterError):
     exit_code = 6
+    restart_mends = True

@@ -22,21 +22,35 @@ _SECRET: Final = ("password", "secret", "token", "key", "redis_url", "jaas")
 
 
 class PolicySettings(BaseModel):
-    """The policy in seconds, as operators write it."""
+    """How a rollout is counted and judged."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    window: float = Field(60, gt=0, description="window length, seconds")
-    label_horizon: float = Field(86_400, gt=0, description="how long a label may take, seconds")
-    prediction_deadline: float = Field(300, gt=0, description="how long a prediction may take, seconds")
-    block_time: float | None = Field(None, gt=0, description="age at which a block closes, seconds")
-    alpha: float = Field(0.05, gt=0, lt=1, description="chance of ever rolling back a healthy canary")
-    entity_period: float | None = Field(None, gt=0, description="one outcome per entity in this time, seconds")
-    max_labels: int = Field(20_000, gt=0, description="canary labels after which a rollout is over")
-    psi0: float = Field(1.0, ge=1, description="error odds ratio that is still healthy")
-    assign_by: Literal["key", "request"] = Field("key", description="sticky by the request's key, or not at all")
+    window: float = Field(60, gt=0, description="Length of a window, in which requests are counted together; seconds.")
+    label_horizon: float = Field(
+        86_400, gt=0, description="How long the truth about a request may take, from its window's end; seconds."
+    )
+    prediction_deadline: float = Field(
+        300, gt=0, description="How long a prediction may take, from the routing of its request; seconds."
+    )
+    block_time: float | None = Field(
+        None, gt=0, description="How long evidence may gather before it is bet on; seconds. Not set: label_horizon."
+    )
+    alpha: float = Field(0.05, gt=0, lt=1, description="Probability of ever rolling back a healthy canary.")
+    entity_period: float | None = Field(
+        None,
+        gt=0,
+        description="An entity (a key) gives one outcome in this time; seconds. Not set: one in the whole rollout.",
+    )
+    max_labels: int = Field(20_000, gt=0, description="Canary labels after which a rollout is over.")
+    tolerated_odds_ratio: float = Field(
+        1.0, ge=1, description="Canary's error odds, as a multiple of stable's, that are still healthy."
+    )
+    assign_by: Literal["key", "request"] = Field(
+        "key", description="What a lane is drawn from: the request's key, so that lanes are sticky, or each request."
+    )
 
-    def frozen(self) -> Policy:
+    def to_policy(self) -> Policy:
         def milliseconds(seconds: float) -> int:
             return max(1, round(seconds * 1000))
 
@@ -48,7 +62,7 @@ class PolicySettings(BaseModel):
             alpha=self.alpha,
             entity_period=None if self.entity_period is None else milliseconds(self.entity_period),
             max_labels=self.max_labels,
-            psi0=self.psi0,
+            tolerated_odds_ratio=self.tolerated_odds_ratio,
             assign_by=self.assign_by,
         )
 
@@ -58,9 +72,9 @@ class TopicNames(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    requests: str | None = None
-    ground_truth: str | None = None
-    predictions: str | None = None
+    requests: str | None = Field(None, description="The topic of requests. Not set: ROUTE.requests.")
+    ground_truth: str | None = Field(None, description="The topic of labels. Not set: ROUTE.ground-truth.")
+    predictions: str | None = Field(None, description="The topic of predictions. Not set: ROUTE.predictions.")
 
 
 class DeadLetterLimits(BaseModel):
@@ -68,8 +82,8 @@ class DeadLetterLimits(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    ratio: float = Field(0.1, ge=0, le=1, description="dead letters over all records, once 1,000 were seen")
-    consecutive: int = Field(1000, ge=1, description="dead letters in a row")
+    ratio: float = Field(0.1, ge=0, le=1, description="Dead letters over all records, looked at once 1,000 were seen.")
+    consecutive: int = Field(1000, ge=1, description="Dead letters in a row.")
 
 
 def _dotted(value: Any) -> Any:
@@ -95,16 +109,28 @@ class Settings(BaseSettings):
         frozen=True,
     )
 
-    bootstrap_servers: str = Field("127.0.0.1:9092", min_length=1)
-    redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
-    kafka: Annotated[dict[str, str], BeforeValidator(_dotted)] = Field(default_factory=dict, repr=False)
-    redis: dict[str, Any] = Field(default_factory=dict, repr=False)
-    topics: TopicNames = Field(default_factory=TopicNames)
-    policy: PolicySettings = Field(default_factory=PolicySettings)
-    dead_letters: DeadLetterLimits = Field(default_factory=DeadLetterLimits)
-    log_format: Literal["text", "json"] = "text"
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    metrics_port: int | None = Field(None, ge=0, le=65535)
+    bootstrap_servers: str = Field("127.0.0.1:9092", min_length=1, description="Kafka: HOST:PORT, several with commas.")
+    redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="Redis or Valkey.")
+    kafka: Annotated[dict[str, str], BeforeValidator(_dotted)] = Field(
+        default_factory=dict, repr=False, description="Anything that librdkafka knows, under its own names."
+    )
+    redis: dict[str, Any] = Field(
+        default_factory=dict, repr=False, description="Anything that redis-py's client knows, under its own names."
+    )
+    topics: TopicNames = Field(default_factory=TopicNames, description="Existing topics of yours in place of ours.")
+    policy: PolicySettings = Field(default_factory=PolicySettings, description="How a rollout is counted and judged.")
+    dead_letters: DeadLetterLimits = Field(
+        default_factory=DeadLetterLimits,
+        description="Past either limit a process stops instead of diverting everything.",
+    )
+    log_format: Literal["text", "json"] = Field("text", description="Form of the log lines on stderr.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port of the Prometheus metrics, 0 for any free one. Not set: none are served.",
+    )
 
     @classmethod
     def settings_customise_sources(

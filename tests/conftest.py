@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.processes import Processes
 
-from stream_router.adapters import topics
+from stream_router.adapters.kafka import topics
 from stream_router.core.route import Route
 from stream_router.settings import Settings, load_settings
 

@@ -9,8 +9,8 @@ import click
 import pytest
 import yaml
 
+from stream_router.adapters.avro.requests import RequestDecoder
 from stream_router.adapters.model import load_model
-from stream_router.adapters.requests import RequestDecoder
 from stream_router.cli import main
 from stream_router.settings import Settings, load_settings
 

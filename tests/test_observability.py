@@ -1,6 +1,7 @@
 """Logs without secrets, metrics by the conventions."""
 
 import json
+import logging
 import re
 import socket
 from urllib.request import urlopen
@@ -35,6 +36,17 @@ def test_json_logs_are_one_object_a_line(capsys):
     entry = json.loads(line)
     assert (entry["event"], entry["level"], entry["lane"], entry["count"]) == ("routed", "info", "canary", 3)
     assert entry["timestamp"].endswith("Z")
+
+
+def test_what_libraries_log_has_the_same_form(capsys):
+    configure_logging("json", "info")
+    logging.getLogger("some.library").warning("lost %s", "a connection")
+    logging.getLogger("some.library").error("failed", exc_info=ValueError("boom"))
+    logging.getLogger("some.library").info("not heard")
+    lost, failed = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (lost["event"], lost["level"], lost["logger"]) == ("lost a connection", "warning", "some.library")
+    assert lost["timestamp"].endswith("Z")
+    assert "ValueError: boom" in failed["exception"]
 
 
 def test_text_logs_go_to_stderr(capsys):

@@ -40,7 +40,7 @@ def test_client_settings_may_be_written_as_toml_writes_them(write):
 
 def test_nested_variables_reach_the_policy(monkeypatch):
     monkeypatch.setenv("STREAM_ROUTER_POLICY__WINDOW", "1.5")
-    assert load_settings().policy.frozen().window == 1500
+    assert load_settings().policy.to_policy().window == 1500
 
 
 def test_the_file_may_be_named_by_a_variable(monkeypatch, write):

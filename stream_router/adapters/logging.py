@@ -1,43 +1,56 @@
-"""structlog: one event a line on stderr, as text or JSON, without secrets."""
+"""structlog and the standard library's logging: one event a line on stderr, all in one form, without secrets."""
 
 import logging
 import sys
 from collections.abc import MutableMapping
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import structlog
+from structlog.types import Processor
 
 from stream_router.settings import is_secret, masked_url
 
 _NOT_SECRET = {"key", "keys"}
 """Fields of records and Redis, in logs no credentials."""
 
+_HANDLER: Final = "stream-router"
+
 
 def configure_logging(form: Literal["text", "json"] = "text", level: str = "info") -> None:
-    """Set up structlog for this process; libraries that use `logging` are heard from warnings on."""
-    renderer = (
-        structlog.processors.JSONRenderer()
-        if form == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    )
+    """Set up logging for this process; libraries are heard from warnings on, in the same form as we are."""
     threshold = logging.getLevelNamesMapping()[level.upper()]
-    logging.basicConfig(
-        level=max(threshold, logging.WARNING), stream=sys.stderr, format="%(levelname)s %(name)s %(message)s"
+    common: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        hide_secrets,
+    ]
+    handler = logging.StreamHandler(sys.stderr)
+    handler.set_name(_HANDLER)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*common, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(form)],
+        )
     )
+    root = logging.getLogger()
+    root.handlers = [handler, *(other for other in root.handlers if other.get_name() != _HANDLER)]
+    root.setLevel(max(threshold, logging.WARNING))
+    ours = logging.getLogger("stream_router")
+    ours.setLevel(threshold)
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.StackInfoRenderer(),
-            hide_secrets,
-            *([structlog.processors.format_exc_info] if form == "json" else []),
-            renderer,
-        ],
+        processors=[*common, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: ours,
         cache_logger_on_first_use=False,
     )
+
+
+def _renderers(form: Literal["text", "json"]) -> list[Processor]:
+    if form == "json":
+        return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
 
 
 def hide_secrets(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -39,7 +39,7 @@ LABELS: Final = Counter(
 EVIDENCE_FLUSH_SECONDS: Final = Histogram(
     "stream_router_evidence_flush_seconds", "One transaction of evidence with its positions.", buckets=_SECONDS
 )
-EVIDENCE: Final = Gauge("stream_router_evidence_value", "Evidence against the canary: the e-value, 1 at the start.")
+E_VALUE: Final = Gauge("stream_router_e_value", "The e-value against canary: 1 at the start, 1 / alpha at a rollback.")
 ROLLBACKS: Final = Counter("stream_router_rollbacks_total", "Rollbacks carried out.")
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from stream_router.adapters.logging import configure_logging
 from stream_router.core.route import Route
+from stream_router.processes.startup import start_up
 from stream_router.settings import Settings, load_settings
 
 type_file = click.Path(path_type=Path, dir_okay=False)
@@ -63,17 +63,9 @@ def settings_options(function: Function) -> Function:
         flags = {name: options.pop(name) for name in _SETTINGS if name in options}
         serves_metrics = "metrics_port" in flags
         settings = load_settings(config, flags | {name: dict(flags[name]) for name in ("kafka", "redis")})
-        configure_logging(settings.log_format, settings.log_level)
-        if settings.kafka:
-            from stream_router.adapters.kafka import admin  # noqa: PLC0415 - costs start-up time
-
-            admin(settings)  # every kind of client refuses the same settings; here it is before any work
+        start_up(settings, serves_metrics=serves_metrics)
         if isinstance(options.get("route"), str):
             options["route"] = route_of(options["route"], settings)
-        if serves_metrics and settings.metrics_port is not None:
-            from stream_router.adapters.metrics import serve_metrics  # noqa: PLC0415 - costs start-up time
-
-            serve_metrics(settings.metrics_port)
         return function(*args, settings=settings, **options)
 
     return command

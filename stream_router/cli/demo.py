@@ -95,7 +95,8 @@ def _run(
 ) -> None:
     with interrupts.raising():
         # Imported here, so that a signal in the half second that it takes ends like any other.
-        from stream_router.demo import report, run, screen, servers, watch  # noqa: PLC0415
+        from stream_router.demo import report, run, servers, watch  # noqa: PLC0415
+        from stream_router.views import terminal  # noqa: PLC0415
 
     plan = watch.Plan(route=route, canary_version=canary_version, limit=limit)
 
@@ -105,7 +106,7 @@ def _run(
         with download_progress() as progress:
             return servers.own_servers(folder, progress, cleanup)
 
-    with screen.screen_for(sys.stderr if output == "json" else sys.stdout) as shown:
+    with terminal.screen_for(sys.stderr if output == "json" else sys.stdout) as shown:
         result = run.run_demo(plan, open_servers, folder, shown, interrupts)
     if output == "json":
         click.echo(json.dumps(report.document(result)))

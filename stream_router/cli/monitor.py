@@ -2,14 +2,12 @@
 
 import os
 import socket
-import threading
 
 import click
 
 from stream_router.cli.common import example, metrics_option, route_option, settings_options
 from stream_router.cli.running import stop_on_signal
 from stream_router.core.route import Route
-from stream_router.processes.controller import control
 from stream_router.processes.monitor import run_monitor
 from stream_router.settings import Settings
 
@@ -37,9 +35,5 @@ def command(settings: Settings, route: Route, worker: str) -> None:
 
     Start as many as there are partitions to share. Runs until SIGINT or SIGTERM.
     """
-
-    def controller(ending: threading.Event) -> None:
-        control(settings, route, worker, ending)
-
     with stop_on_signal() as stop:
-        run_monitor(settings, route, worker=worker, services=[controller], stop=stop)
+        run_monitor(settings, route, worker=worker, stop=stop)

@@ -2,8 +2,8 @@
 
 import click
 
-from stream_router.adapters.kafka import Start
-from stream_router.adapters.loop import Delivery
+from stream_router.adapters.kafka.group import Start
+from stream_router.adapters.kafka.handler import Delivery
 from stream_router.cli.common import example, metrics_option, route_option, settings_options
 from stream_router.cli.running import instance_option, start_option, stop_on_signal
 from stream_router.core.route import Route

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from stream_router.adapters.kafka import Start
+from stream_router.adapters.kafka.group import Start
 
 
 @contextmanager

@@ -4,15 +4,12 @@ import json
 
 import click
 
-from stream_router.adapters.kafka import Start
-from stream_router.adapters.model import load_model
-from stream_router.adapters.redis import RedisLaw
-from stream_router.adapters.requests import RequestDecoder
+from stream_router.adapters.kafka.group import Start
 from stream_router.cli.common import example, metrics_option, output_option, route_option, settings_options
 from stream_router.cli.running import instance_option, start_option, stop_on_signal
 from stream_router.core.lane import Lane
 from stream_router.core.route import Route
-from stream_router.processes.score import Scorer, score, scoring_loop
+from stream_router.processes.score import ScoringJob, score
 from stream_router.settings import Settings
 
 
@@ -67,15 +64,12 @@ def command(
     The lane's first job registers its version; a job with another version does not start. Without --until it runs
     until SIGINT or SIGTERM.
     """
-    decoder = RequestDecoder(request_schema, id_field)
-    loaded = load_model(model, model_version)
-    store = RedisLaw(route, settings)
-    store.register_model(lane, model_version)
-    store.close()
-    config = scoring_loop(
-        settings,
-        route,
-        lane,
+    job = ScoringJob(
+        lane=lane,
+        model=model,
+        model_version=model_version,
+        request_schema=request_schema,
+        id_field=id_field,
         instance=instance,
         start=start,
         max_batch=max_batch,
@@ -83,9 +77,7 @@ def command(
         until_end=until is not None,
     )
     with stop_on_signal() as stop:
-        done, is_finished = score(
-            settings, config, Scorer(route, lane, loaded, decoder), until_end=until is not None, stop=stop
-        )
+        done, is_finished = score(settings, route, job, stop)
     if output == "json":
         click.echo(json.dumps({"route": route.name, "lane": lane, "model_version": model_version, **vars(done)}))
     elif until is not None:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import click
 
-from stream_router.adapters import topics
+from stream_router.adapters.kafka import topics
 from stream_router.cli.common import example, output_option, route_option, settings_options
 from stream_router.core.route import Route
 from stream_router.errors import TopicError

@@ -1,7 +1,11 @@
 """The policy of a rollout: frozen, and written into R.evidence with the rollout that it judges."""
 
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from typing import Final, Literal
+
+CLOCK_SKEW_MS: Final = 60_000
+"""Milliseconds by which clocks of processes may differ and records may come late in an open transaction."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,8 +16,9 @@ class Policy:
     prediction_deadline: how long after routing a prediction may come. block_time: age at which a block closes
     without being full; None means label_horizon. alpha: probability of ever rolling back a healthy canary.
     entity_period: at most one outcome per entity in this time; None means the whole rollout. max_labels: canary
-    labels after which a rollout without a decision is over. psi0: the error odds ratio that is still healthy.
-    assign_by: what the lane and the entity of a request are drawn from, its key or the request itself.
+    labels after which a rollout without a decision is over. tolerated_odds_ratio: canary's error odds, as a multiple
+    of stable's, that are still healthy. assign_by: what the lane and the entity of a request are drawn from, its key
+    or the request itself.
     """
 
     window: int = 60_000
@@ -23,12 +28,17 @@ class Policy:
     alpha: float = 0.05
     entity_period: int | None = None
     max_labels: int = 20_000
-    psi0: float = 1.0
+    tolerated_odds_ratio: float = 1.0
     assign_by: Literal["key", "request"] = "key"
 
     @property
     def block_age(self) -> int:
         return self.label_horizon if self.block_time is None else self.block_time
+
+    @cached_property
+    def reach(self) -> int:
+        """The longest time between a routing and anything that still counts for the request."""
+        return self.window + self.label_horizon + self.prediction_deadline
 
     def window_start(self, routed_at: int) -> int:
         return routed_at - routed_at % self.window

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from stream_router.demo.interrupts import Interrupts
 from stream_router.errors import StreamRouterError
 
-_PATIENCE: Final = 15.0
+_STOP_TIMEOUT: Final = 15.0
 """Seconds from SIGTERM to SIGKILL."""
 
 _TAIL: Final = 12
@@ -62,7 +62,7 @@ class Children:
         """End all at once; those that do not listen, by force."""
         for child in self._children:
             child.process.terminate()
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _STOP_TIMEOUT
         for child in self._children:
             try:
                 child.process.wait(max(0.0, deadline - time.monotonic()))

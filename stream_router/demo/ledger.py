@@ -5,30 +5,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from stream_router.core.deciding.interval import Interval, wilson
 from stream_router.core.deciding.windows import WindowedAccuracy, WindowKey
 from stream_router.core.lane import CANARY, LANES, STABLE, Lane
 from stream_router.core.rollout.rollout_event import ROLLBACK, RolloutEvent
+from stream_router.core.rollout.status import LaneCount
+from stream_router.core.routing.applied_split import AppliedSplit
 from stream_router.core.routing.header import Routing
-from stream_router.core.routing.law import Law
 from stream_router.core.scoring.prediction import Prediction
-
-
-class LaneCount(NamedTuple):
-    """Requests routed, predictions with a label, right ones among them."""
-
-    requests: int = 0
-    labelled: int = 0
-    correct: int = 0
-
-    @property
-    def accuracy(self) -> float | None:
-        return self.correct / self.labelled if self.labelled else None
-
-    @property
-    def interval(self) -> Interval:
-        """95 % interval of the accuracy."""
-        return wilson(self.correct, self.labelled)
 
 
 class Rollback(NamedTuple):
@@ -40,7 +23,7 @@ class Rollback(NamedTuple):
     """
 
     event: RolloutEvent
-    law: Law
+    applied: AppliedSplit
     answered: int
     without_canary: int
     seconds: float | None
@@ -52,7 +35,7 @@ class Rollback(NamedTuple):
 class Ledger:
     """Folds the records of one route's topics, each topic in its order."""
 
-    laws: dict[int, Law] = field(default_factory=dict)
+    splits: dict[int, AppliedSplit] = field(default_factory=dict)
     routed: Counter[tuple[int, Lane]] = field(default_factory=Counter)
     first_routed_at: dict[int, int] = field(default_factory=dict)
     answered: Counter[Lane] = field(default_factory=Counter)
@@ -61,8 +44,8 @@ class Ledger:
     event: RolloutEvent | None = None
     newest_request: str | None = None
 
-    def on_law(self, law: Law) -> None:
-        self.laws[law.epoch] = law
+    def on_split(self, applied: AppliedSplit) -> None:
+        self.splits[applied.epoch] = applied
 
     def on_routed(self, lane: Lane, routing: Routing) -> None:
         self.routed[routing.epoch, lane] += 1
@@ -92,22 +75,22 @@ class Ledger:
     @property
     def canary_epochs(self) -> list[int]:
         """Epochs under which canary had a share."""
-        return sorted(epoch for epoch, law in self.laws.items() if law.canary > 0)
+        return sorted(epoch for epoch, applied in self.splits.items() if applied.canary > 0)
 
     @property
     def rollback(self) -> Rollback | None:
         """None until the event was read and a request was routed by the split that carries it out."""
-        law = self._law_of_rollback()
-        if self.event is None or law is None:
+        applied = self._split_of_rollback()
+        if self.event is None or applied is None:
             return None
-        since = [epoch for epoch in self.first_routed_at if epoch >= law.epoch]
+        since = [epoch for epoch in self.first_routed_at if epoch >= applied.epoch]
         if not since:
             return None
         decided_at = self.event.deciding_label_at
         routed_at = min(self.first_routed_at[epoch] for epoch in since)
         return Rollback(
             event=self.event,
-            law=law,
+            applied=applied,
             answered=self.answered[CANARY],
             without_canary=self._routed(self.canary_epochs, LANES),
             seconds=None if decided_at is None else (routed_at - decided_at) / 1000,
@@ -115,10 +98,14 @@ class Ledger:
             since={lane: self._routed(since, [lane]) for lane in (STABLE, CANARY)},
         )
 
-    def _law_of_rollback(self) -> Law | None:
+    def _split_of_rollback(self) -> AppliedSplit | None:
         if self.event is None:
             return None
-        later = [law for epoch, law in sorted(self.laws.items()) if epoch > self.event.epoch and law.canary == 0]
+        later = [
+            applied
+            for epoch, applied in sorted(self.splits.items())
+            if epoch > self.event.epoch and applied.canary == 0
+        ]
         return later[0] if later else None
 
     def _routed(self, epochs: Iterable[int], lanes: Iterable[Lane]) -> int:

@@ -1,14 +1,18 @@
 """Reads what the demo's processes wrote, committed records only, into a ledger."""
 
 from collections.abc import Callable
-from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, TopicPartition
 
-from stream_router.adapters.avro import Codec
-from stream_router.adapters.kafka import Record, explain, fetch, partition_count, reader
-from stream_router.adapters.records import decode_law, decode_prediction, decode_rollout_event
-from stream_router.core.deciding.windows import WindowedAccuracy
+from stream_router.adapters.avro.records import (
+    decode_prediction,
+    decode_rollout_event,
+    decode_split,
+    decode_windowed_accuracy,
+)
+from stream_router.adapters.kafka.clients import partition_count, reader
+from stream_router.adapters.kafka.failures import explaining
+from stream_router.adapters.kafka.polling import Record, poll
 from stream_router.core.lane import LANES, Lane
 from stream_router.core.route import Route, Topic
 from stream_router.core.routing.header import parse_routing
@@ -24,9 +28,8 @@ class Observer:
     def __init__(self, settings: Settings, route: Route) -> None:
         self.ledger = Ledger()
         self._settings = settings
-        self._window = Codec.of("windowed_accuracy")
         own: dict[Topic, Callable[[Record], None]] = {
-            "splits": lambda record: self.ledger.on_law(decode_law(record.value())),
+            "splits": lambda record: self.ledger.on_split(decode_split(record.value())),
             "rollout-events": lambda record: self.ledger.on_event(decode_rollout_event(record.value())),
             "windowed-accuracy": self._on_window,
             "predictions": self._on_prediction,
@@ -45,15 +48,10 @@ class Observer:
 
     def read(self, seconds: float) -> None:
         """Take in what is new, waiting up to `seconds` for it."""
-        try:
-            for record in fetch(self._consumer, _BATCH, seconds):
-                error = record.error()
-                if error is None:
-                    self._readers[record.topic()](record)
-                elif error.code() != KafkaError._PARTITION_EOF and not error.retriable():  # noqa: SLF001 - librdkafka's own codes are spelt so
-                    raise explain(error, self._settings, "reading the demo's topics")
-        except KafkaException as error:
-            raise explain(error, self._settings, "reading the demo's topics") from error
+        with explaining(self._settings, "reading the demo's topics"):
+            polled = poll(self._consumer, _BATCH, seconds)
+        for record in polled.records:
+            self._readers[record.topic()](record)
 
     def close(self) -> None:
         self._consumer.close()
@@ -69,5 +67,4 @@ class Observer:
 
     def _on_window(self, record: Record) -> None:
         if record.value() is not None:
-            fields: dict[str, Any] = self._window.decode(record.value())
-            self.ledger.on_window(WindowedAccuracy(**fields))
+            self.ledger.on_window(decode_windowed_accuracy(record.value()))

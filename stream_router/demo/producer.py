@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 from confluent_kafka import KafkaError, Message, Producer
 
-from stream_router.adapters.avro import Codec
-from stream_router.adapters.kafka import client_config, explain
+from stream_router.adapters.avro.codec import Codec
+from stream_router.adapters.kafka.clients import client_config
+from stream_router.adapters.kafka.failures import explain
 from stream_router.core.route import Route
 from stream_router.demo.flights import REPLAYED, load_flights, requests_of
 from stream_router.settings import Settings

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from stream_router.core.lane import CANARY, LANES, STABLE, Lane
-from stream_router.core.routing.law_store import Refusal
-from stream_router.demo.ledger import LaneCount, Ledger, Rollback
+from stream_router.core.rollout.status import LaneCount, RolloutStatus
+from stream_router.core.routing.split_store import Refusal
+from stream_router.demo.ledger import Ledger, Rollback
+from stream_router.views.report import accuracy_text, e_value_text, lane_document
 
 
 class Result(NamedTuple):
@@ -42,9 +44,9 @@ def document(result: Result) -> dict[str, Any]:
         "route": result.route,
         "split": result.split,
         "rollout": event.rollout,
-        "evidence": numbers and numbers.evidence,
+        "evidence": numbers and numbers.e_value,
         "threshold": numbers and numbers.threshold,
-        "lanes": {lane: _lane_document(result.lanes[lane]) for lane in LANES},
+        "lanes": {lane: lane_document(result.lanes[lane]) for lane in LANES},
         "bad_model_answered": rollback.answered,
         "without_canary_release": rollback.without_canary,
         "seconds_from_set_to_rollback": round(result.watched, 3),
@@ -55,8 +57,8 @@ def document(result: Result) -> dict[str, Any]:
     }
 
 
-def why_not(ledger: Ledger, evidence: Mapping[str, str], refusal: Refusal | None) -> str:
-    """Why no rollback came; the first link of the chain that is missing. `evidence` is `:rollout` in Redis."""
+def why_not(ledger: Ledger, status: RolloutStatus | None, refusal: Refusal | None) -> str:
+    """Why no rollback came; the first link of the chain that is missing."""
     answered, errors, canary = ledger.answered[CANARY], ledger.errors[CANARY], ledger.lane(CANARY)
     if refusal is not None:
         why = f"the split was refused: {refusal.why}"
@@ -69,26 +71,9 @@ def why_not(ledger: Ledger, evidence: Mapping[str, str], refusal: Refusal | None
     elif canary.labelled == 0:
         why = f"none of canary's {answered:,} predictions has met its label"
     else:
+        tested = status.trial.canary_labels if status is not None and status.trial is not None else 0
         why = (
-            f"the evidence against canary is {evidence.get('evidence', 'unknown')} of {evidence.get('threshold', '?')} "
-            f"after {evidence.get('canary_labels', '0')} canary labels in the test; "
-            f"accuracy {shown(canary)} in canary, {shown(ledger.lane(STABLE))} in stable"
+            f"there is {e_value_text(status)} against canary after {tested} canary labels in the test; "
+            f"accuracy {accuracy_text(canary)} in canary, {accuracy_text(ledger.lane(STABLE))} in stable"
         )
     return why
-
-
-def shown(count: LaneCount) -> str:
-    """Accuracy with its 95 % interval."""
-    if count.accuracy is None:
-        return "unknown"
-    return f"{count.accuracy:.3f} [{count.interval.low:.3f}, {count.interval.high:.3f}]"
-
-
-def _lane_document(count: LaneCount) -> dict[str, Any]:
-    return {
-        "requests": count.requests,
-        "labelled": count.labelled,
-        "correct": count.correct,
-        "accuracy": count.accuracy,
-        "interval": list(count.interval),
-    }

@@ -6,8 +6,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from stream_router.adapters import topics
-from stream_router.adapters.redis import RedisLaw
+from stream_router.adapters.kafka import topics
+from stream_router.adapters.redis.store import RedisSplitStore
 from stream_router.core.lane import CANARY, LANES, STABLE
 from stream_router.core.route import Route
 from stream_router.demo.children import Children
@@ -16,11 +16,11 @@ from stream_router.demo.models import coefficients
 from stream_router.demo.observer import Observer
 from stream_router.demo.pace import accelerated_policy
 from stream_router.demo.report import Result
-from stream_router.demo.screen import Screen
 from stream_router.demo.servers import Servers
 from stream_router.demo.watch import Plan, Watch, shown_url
 from stream_router.errors import SettingError
 from stream_router.settings import Settings
+from stream_router.views.terminal import Screen
 
 PARTITIONS: Final = 4
 
@@ -45,7 +45,7 @@ def run_demo(plan: Plan, open_servers: OpenServers, folder: Path, screen: Screen
         children = Children(folder, servers.cwd, servers.environment | accelerated_policy(), interrupts)
         cleanup.callback(children.stop)
         _start(children, plan, screen)
-        store = RedisLaw(plan.route, _patient(settings))
+        store = RedisSplitStore(plan.route, _patient(settings))
         cleanup.callback(store.close)
         observer = Observer(settings, plan.route)
         cleanup.callback(observer.close)

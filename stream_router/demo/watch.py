@@ -1,21 +1,22 @@
 """Does what an operator does, and watches until the rollback has come, or why it has not."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from stream_router.adapters.redis import RedisLaw
+from stream_router.adapters.redis.store import RedisSplitStore
 from stream_router.core.lane import CANARY, LANES, STABLE, Lane
+from stream_router.core.rollout.status import RolloutStatus
 from stream_router.core.route import Route
-from stream_router.core.routing.split import ALL_STABLE, Split, parse_split
+from stream_router.core.routing.split import ALL_STABLE, Split
 from stream_router.demo.children import Children
 from stream_router.demo.models import BAD, GOOD
 from stream_router.demo.observer import Observer
 from stream_router.demo.report import Result, why_not
-from stream_router.demo.screen import Picture, Screen
 from stream_router.errors import RollbackExpectedError
 from stream_router.settings import Settings, masked_url
+from stream_router.views.terminal import Screen, Snapshot
 
 READY_LABELS: Final = 1_000
 """Labels of stable before the canary gets its share: then its accuracy has an interval worth looking at."""
@@ -45,11 +46,13 @@ class Plan:
 class Watch:
     """Of a route whose processes run, and that gets traffic."""
 
-    def __init__(self, plan: Plan, observer: Observer, store: RedisLaw, children: Children, screen: Screen) -> None:
+    def __init__(
+        self, plan: Plan, observer: Observer, store: RedisSplitStore, children: Children, screen: Screen
+    ) -> None:
         self._plan, self._observer, self._store = plan, observer, store
         self._children, self._screen = children, screen
         self._ledger = observer.ledger
-        self._evidence: Mapping[str, str] = {}
+        self._status: RolloutStatus | None = None
 
     def run(self, client: str, begun: float) -> Result:
         """`client` is the command with which an operator reaches Redis, for display; `begun` when the demo began.
@@ -89,7 +92,7 @@ class Watch:
         )
 
     def _why_no_rollback(self) -> str:
-        why = why_not(self._ledger, self._evidence, self._store.rejected())
+        why = why_not(self._ledger, self._status, self._store.rejected())
         return f"no rollback within {self._plan.limit:.0f} s of the SET: {why}"
 
     def _until(self, found: Callable[[], T | None], seconds: float, why: Callable[[], str]) -> T:
@@ -98,35 +101,27 @@ class Watch:
         while True:
             self._observer.read(_LOOK)
             self._children.check()
-            self._evidence = self._store.rollout_summary()
-            self._screen.show(self._picture())
+            self._status = self._store.status()
+            self._screen.show(self._snapshot())
             if value := found():
                 return value
             if time.monotonic() > deadline:
                 raise RollbackExpectedError(why())
 
-    def _picture(self) -> Picture:
+    def _snapshot(self) -> Snapshot:
         split = self._split_in_force()
-        return Picture(
+        return Snapshot(
             lanes={lane: self._ledger.lane(lane) for lane in LANES},
             shares={lane: split.weight(lane) for lane in LANES},
             versions=self._plan.versions,
-            evidence=_number(self._evidence.get("evidence")),
-            threshold=_number(self._evidence.get("threshold")),
+            status=self._status,
             newest_request=self._ledger.newest_request,
         )
 
     def _split_in_force(self) -> Split:
-        laws = self._ledger.laws
-        return parse_split(laws[max(laws)].raw) if laws else ALL_STABLE
+        splits = self._ledger.splits
+        return splits[max(splits)].split if splits else ALL_STABLE
 
 
 def shown_url(settings: Settings) -> str:
     return masked_url(settings.redis_url.get_secret_value())
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        return None if text is None else float(text)
-    except ValueError:
-        return None

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -13,24 +12,27 @@ import structlog
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
-from stream_router.adapters.evidence_log import EvidenceLog
-from stream_router.adapters.faust_chunks import ChunkApp
-from stream_router.adapters.faust_credentials import faust_credentials
-from stream_router.adapters.kafka import partition_count
+from stream_router.adapters.clock import now_ms
+from stream_router.adapters.faust.chunks import ChunkApp
+from stream_router.adapters.faust.credentials import faust_credentials
+from stream_router.adapters.kafka.clients import partition_count
+from stream_router.adapters.kafka.dead_letters import DeadLetters
+from stream_router.adapters.kafka.evidence_log import EvidenceLog
 from stream_router.core.dead_letter import DeadLetterLimit
 from stream_router.core.route import Route
 from stream_router.errors import StreamRouterError, TopicError
+from stream_router.processes.controller import control
 from stream_router.processes.owner import Owner, Shared, Side
 from stream_router.settings import Settings
 
 Service = Callable[[threading.Event], None]
 """Runs in a thread beside the app until the event is set; what it raises stops the process."""
 
-_TICK: Final = 1.0
+_WATERMARK_EVERY: Final = 1.0
 _POLL: Final = 0.1
-"""Seconds between ticks, and between looks at whether to stop."""
+"""Seconds between watermarks, and between looks at whether to stop."""
 
-_PATIENCE: Final = 15.0
+_STOP_TIMEOUT: Final = 15.0
 """Seconds that a flush may still take at the end, and Faust to leave its group."""
 
 _log = structlog.get_logger()
@@ -41,17 +43,22 @@ def run_monitor(
     route: Route,
     *,
     worker: str,
-    services: Sequence[Service] = (),
     stop: Callable[[], bool],
+    services: Sequence[Service] | None = None,
 ) -> None:
-    """Join until `stop()`. `worker` names the process in its evidence.
+    """Join until `stop()`, and be the route's controller beside it whenever the group says so.
 
-    Raises TopicError, UnreachableError, SettingError at the start; DeadLetterLimitError, and what a service raises.
+    `worker` names the process in its evidence; `services` stand in for the controller. Raises TopicError,
+    UnreachableError, SettingError at the start; DeadLetterLimitError, and what a service raises.
     """
+
+    def controller(ending: threading.Event) -> None:
+        control(settings, route, worker, ending)
+
     _check_topics(settings, route)
     _quiet_libraries()
     with tempfile.TemporaryDirectory(prefix="stream-router-monitor-") as folder:
-        asyncio.run(_run(settings, route, worker, services, stop, folder))
+        asyncio.run(_run(settings, route, worker, [controller] if services is None else services, stop, folder))
 
 
 def build_app(settings: Settings, route: Route, folder: str) -> ChunkApp:
@@ -86,9 +93,13 @@ class Monitor:
         self._shared = Shared(
             app=app,
             log=self._log,
-            policy=settings.policy.frozen(),
+            policy=settings.policy.to_policy(),
             worker=worker,
-            limit=DeadLetterLimit(limits.ratio, limits.consecutive),
+            dead_letters=DeadLetters(
+                route.topic("dead-letters"),
+                "VALUE_CONVERTER",
+                DeadLetterLimit(limits.ratio, limits.consecutive),
+            ),
         )
         self._owners: dict[int, Owner] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -128,8 +139,7 @@ class Monitor:
 
     async def on_resume(self) -> None:
         for owner in list(self._owners.values()):
-            if owner.live:
-                await owner.resume()
+            await owner.resume()
 
     def _read(self, side: Side, topic: str) -> None:
         async def read(stream: Any) -> None:
@@ -143,20 +153,20 @@ class Monitor:
 
         self._app.agent(self._app.chunks(topic), name=side)(read)
 
-    async def tick(self) -> None:
+    async def offer_watermarks(self) -> None:
         """Once a second: read the clock, then ask for the ends."""
         while True:
-            await asyncio.sleep(_TICK)
-            clock, owners = time.time_ns() // 1_000_000, [owner for owner in self._owners.values() if owner.live]
+            await asyncio.sleep(_WATERMARK_EVERY)
+            clock, owners = now_ms(), [owner for owner in self._owners.values() if owner.reads]
             if not owners or self._app.rebalancing:
                 continue
             try:
                 ends = await self._app.stable_ends(set().union(*(owner.inputs for owner in owners)))
             except KafkaError as error:
-                _log.warning("no tick", error=str(error))
+                _log.warning("no watermark", error=str(error))
                 continue
             for owner in owners:
-                owner.offer_tick(clock, ends)
+                owner.offer_watermark(clock, ends)
 
     async def close(self) -> None:
         """Let each owner end its flush, then stop."""
@@ -164,7 +174,7 @@ class Monitor:
             owner.drop()
         await asyncio.sleep(0)
         owners = [task for task in self._tasks if not task.done()]
-        _, late = await asyncio.wait(owners, timeout=_PATIENCE) if owners else (set(), set())
+        _, late = await asyncio.wait(owners, timeout=_STOP_TIMEOUT) if owners else (set(), set())
         for task in late:
             task.cancel()
         self._log.close()
@@ -182,19 +192,19 @@ async def _run(
     monitor = Monitor(settings, route, worker, app)
     with _running(services, monitor, asyncio.get_running_loop()):
         app.finalize()
-        ticker = asyncio.ensure_future(monitor.tick())
+        watermarks = asyncio.ensure_future(monitor.offer_watermarks())
         await app.start()
         _log.info("monitor started", route=route.name, worker=worker)
         while not stop() and monitor.failure is None:
             if app.crashed:
                 monitor.fail(app.crash_reason)
-            if ticker.done():
-                ticker.result()
+            if watermarks.done():
+                watermarks.result()
             await asyncio.sleep(_POLL)
-        ticker.cancel()
+        watermarks.cancel()
         await monitor.close()
         try:
-            await asyncio.wait_for(app.stop(), _PATIENCE)
+            await asyncio.wait_for(app.stop(), _STOP_TIMEOUT)
         except TimeoutError:
             _log.warning("Kafka did not answer while the monitor stopped", route=route.name)
     if monitor.failure is not None:

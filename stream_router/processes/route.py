@@ -1,26 +1,29 @@
 """The router: reads requests, assigns each to a lane, writes it there untouched but for one header."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
 
-from stream_router.adapters.kafka import ROOM, Record, Start, largest_message, partition_count, topic_config
-from stream_router.adapters.loop import Delivery, LoopConfig, Output
+from stream_router.adapters.avro.records import encode_split
+from stream_router.adapters.clock import now_ms
+from stream_router.adapters.kafka.clients import ROOM, largest_message, partition_count, topic_config
+from stream_router.adapters.kafka.control_topics import ControlTopics
+from stream_router.adapters.kafka.group import Start
+from stream_router.adapters.kafka.handler import Delivery, LoopConfig
+from stream_router.adapters.kafka.loop import TransactionLoop
+from stream_router.adapters.kafka.polling import Record
+from stream_router.adapters.kafka.transaction import Transaction
 from stream_router.adapters.metrics import CANARY_WEIGHT, ROUTED, SPLIT_EPOCH
-from stream_router.adapters.records import encode_law
-from stream_router.adapters.redis import RedisLaw
-from stream_router.adapters.transactions import TransactionLoop
+from stream_router.adapters.redis.store import RedisSplitStore
 from stream_router.core.lane import CANARY, LANES, STABLE
 from stream_router.core.route import Route
+from stream_router.core.routing.applied_split import AppliedSplit
 from stream_router.core.routing.header import HEADER, Routing
-from stream_router.core.routing.law import Law
-from stream_router.core.routing.partitioner import assign_canary, record_key, rollout_seed
+from stream_router.core.routing.partitioner import WeightedPartitioner, record_key
 from stream_router.core.routing.routing_state import RoutingState
-from stream_router.core.routing.split import parse_split
 from stream_router.errors import LaneError, TopicError
-from stream_router.processes.law_keeper import LawKeeper
+from stream_router.processes.split_watcher import SplitWatcher
 from stream_router.settings import Settings
 
 Headers = list[tuple[str, bytes | None]]
@@ -35,6 +38,13 @@ class Routed:
     routed: int = 0
     canary: int = 0
     dead_letters: int = 0
+
+    def add(self, *, stable: int, canary: int, dead_letters: int) -> None:
+        ROUTED.labels(STABLE).inc(stable)
+        ROUTED.labels(CANARY).inc(canary)
+        self.routed += stable + canary
+        self.canary += canary
+        self.dead_letters += dead_letters
 
 
 @dataclass(frozen=True)
@@ -65,65 +75,58 @@ class Router:
     def __init__(self, route: Route, state: RoutingState, limits: LaneLimits, *, by_request: bool) -> None:
         self._route, self._state, self._limits, self._by_request = route, state, limits, by_request
         self._routed_at = 0
-        self._written: list[Law] = []
-        self.done, self._open = Routed(), Routed()
+        self._announced: tuple[Transaction, AppliedSplit] | None = None
+        self.done = Routed()
 
     def due(self) -> bool:
-        return self._state.must_write(self._state.law)
+        return self._state.must_write(self._state.in_force)
 
-    def committed(self) -> None:
-        for law in self._written:
-            self._state.on_written(law)
-        self._written.clear()
-        ROUTED.labels(STABLE).inc(self._open.routed - self._open.canary)
-        ROUTED.labels(CANARY).inc(self._open.canary)
-        self.done.routed += self._open.routed
-        self.done.canary += self._open.canary
-        self.done.dead_letters += self._open.dead_letters
-        self._open = Routed()
-
-    def aborted(self) -> None:
-        self._written.clear()
-        self._open = Routed()
-
-    def handle(self, messages: Sequence[Record], output: Output) -> None:
-        law = self._state.law
-        SPLIT_EPOCH.set(law.epoch)
-        CANARY_WEIGHT.set(law.canary)
-        if self._state.must_write(law) and law not in self._written:
-            law_key = f"{law.epoch}:{law.digest}".encode()
-            output.produce(self._route.topic("splits"), encode_law(law), law_key, 0, 0, None)
-            self._written.append(law)
+    def handle(self, records: Sequence[Record], transaction: Transaction) -> None:
+        applied = self._state.in_force
+        SPLIT_EPOCH.set(applied.epoch)
+        CANARY_WEIGHT.set(applied.canary)
+        self._announce(applied, transaction)
         # The clock may fall, routed_at does not: windows run on it.
-        self._routed_at = max(self._routed_at, time.time_ns() // 1_000_000)
-        routing = (HEADER, Routing(law.epoch, law.digest, law.rollout, self._routed_at).encode())
+        self._routed_at = max(self._routed_at, now_ms())
+        routing = (HEADER, Routing(applied.epoch, applied.digest, applied.rollout, self._routed_at).encode())
         only = [routing]
-        stable, canary = self._limits.topics
-        dead = 0
-        for index, (message, to_canary) in enumerate(zip(messages, self._assign(messages, law), strict=True)):
-            value, key, headers, timestamp = message.value(), message.key(), message.headers(), message.timestamp()[1]
+        stable_topic, canary_topic = self._limits.topics
+        canary = dead_letters = 0
+        for index, (record, to_canary) in enumerate(zip(records, self._assign(records, applied), strict=True)):
+            value, key, headers, timestamp = record.value(), record.key(), record.headers(), record.timestamp()[1]
             if problem := self._limits.problem(value, key, headers, timestamp, self._routed_at):
-                output.divert(message, problem, index)
-                dead += 1
+                transaction.divert(record, index, problem)
+                dead_letters += 1
                 continue
-            output.produce(
-                canary if to_canary else stable,
+            transaction.produce(
+                canary_topic if to_canary else stable_topic,
                 value,
                 key,
-                message.partition(),
+                record.partition(),
                 max(0, timestamp),
                 [*headers, routing] if headers else only,
             )
-            self._open.canary += to_canary
-        self._open.routed += len(messages) - dead
-        self._open.dead_letters += dead
+            canary += to_canary
+        stable = len(records) - dead_letters - canary
+        transaction.on_commit(lambda: self.done.add(stable=stable, canary=canary, dead_letters=dead_letters))
 
-    def _assign(self, messages: Sequence[Record], law: Law) -> list[bool]:
+    def _announce(self, applied: AppliedSplit, transaction: Transaction) -> None:
+        """The first transaction under a split writes it whole to R.splits."""
+        if not self._state.must_write(applied) or self._announced == (transaction, applied):
+            return
+        self._announced = transaction, applied
+        key = f"{applied.epoch}:{applied.digest}".encode()
+        transaction.produce(self._route.topic("splits"), encode_split(applied), key, 0)
+        transaction.on_commit(lambda: self._state.on_written(applied))
+
+    def _assign(self, records: Sequence[Record], applied: AppliedSplit) -> list[bool]:
         keys = [
-            record_key(None if self._by_request else m.key(), m.topic(), m.partition(), m.offset()) for m in messages
+            record_key(None if self._by_request else record.key(), record.topic(), record.partition(), record.offset())
+            for record in records
         ]
-        seed = rollout_seed(self._route.name, law.rollout)
-        lanes: list[bool] = assign_canary(keys, parse_split(law.raw), seed).tolist()
+        lanes: list[bool] = (
+            WeightedPartitioner(self._route.name, applied.rollout).is_canary(keys, applied.split).tolist()
+        )
         return lanes
 
 
@@ -139,12 +142,12 @@ def route_requests(
 ) -> Routed:
     """Route until `stop()`. `interval`: seconds that a transaction stays open. Returns what was routed.
 
-    Raises TopicError where the lanes do not match the request topic, UnreachableError, FencedError.
+    Raises TopicError where the lanes do not match the request topic, UnreachableError, FencedError, GapError.
     """
     limits = _lane_limits(settings, route)
     state = RoutingState(who=f"router {instance}")
-    store = RedisLaw(route, settings)
-    keeper = LawKeeper(settings, route, store, state, f"router {instance}")
+    store = RedisSplitStore(route, settings)
+    watcher = SplitWatcher(ControlTopics(settings, route), store, state)
     router = Router(route, state, limits, by_request=settings.policy.assign_by == "request")
     config = LoopConfig(
         topic=route.topic("requests"),
@@ -157,17 +160,17 @@ def route_requests(
         delivery=delivery,
         max_message_bytes=largest_message(settings, route.topic("dead-letters")),
     )
-    keeper.start()
+    watcher.start()
 
     def stopped() -> bool:
-        if keeper.failure is not None:
-            raise keeper.failure
+        if watcher.failure is not None:
+            raise watcher.failure
         return stop()
 
     try:
         TransactionLoop(settings, config, router).run(stopped)
     finally:
-        keeper.stop()
+        watcher.stop()
         store.close()
     _log.info("routing ended", **vars(router.done))
     return router.done

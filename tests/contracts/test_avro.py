@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stream_router.adapters.avro import MARKER, Codec, Subject, fingerprint_of
+from stream_router.adapters.avro.codec import MARKER, Codec, Subject, fingerprint_of
 from stream_router.adapters.resources import resource_folder
 from stream_router.errors import DecodeError, SettingError
 

@@ -5,9 +5,9 @@ from typing import get_args
 import pytest
 import yaml
 
-from stream_router.adapters.declarations import Declaration, declarations, read_declaration
+from stream_router.adapters.kafka.declarations import Declaration, declarations, read_declaration
+from stream_router.adapters.kafka.topics import FOLLOWS
 from stream_router.adapters.resources import resource_folder
-from stream_router.adapters.topics import FOLLOWS
 from stream_router.core.route import Topic
 from stream_router.errors import TopicError
 

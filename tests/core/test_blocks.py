@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from support.evidence import POLICY, SECOND, outcome
 
 from stream_router.core.deciding.blocks import Blocks, full_size
-from stream_router.core.deciding.cohorts import Cohorts
 from stream_router.core.deciding.entities import Entities
 from stream_router.core.deciding.epochs import Epochs
-from stream_router.core.joining.evidence import EpochInForce
+from stream_router.core.deciding.unripe_outcomes import UnripeOutcomes
+from stream_router.core.evidence import EpochInForce
 from stream_router.core.policy import Policy
 
 
@@ -92,7 +92,7 @@ def test_each_epoch_and_digest_has_its_own_block():
     assert blocks.outcomes == 38
 
 
-def test_an_old_block_closes_by_a_tick_and_only_by_a_tick():
+def test_an_old_block_closes_by_a_watermark_and_only_by_a_watermark():
     blocks = Blocks(POLICY, epochs(0.1))
     blocks.add(outcome(window=5 * SECOND), now=50 * SECOND)
     age = POLICY.block_age
@@ -113,16 +113,16 @@ def test_a_block_of_an_ended_epoch_closes_once_all_its_windows_are_older_than_th
     assert len(list(blocks.close(now=mature))) == 1
 
 
-def test_a_cohort_ripens_by_the_ticks_of_its_own_partition_in_the_order_of_the_requests_hashes():
-    cohorts = Cohorts(POLICY, ripe_age=20 * SECOND)
+def test_a_window_ripens_by_the_watermarks_of_its_own_partition_in_the_order_of_the_requests_hashes():
+    unripe = UnripeOutcomes(POLICY, ripe_age=20 * SECOND)
     orders = [5, -3, 2**62, -(2**63), 0]
     for partition in (0, 1):
         for order in orders:
-            cohorts.add(partition, outcome(order=order))
-    assert cohorts.ripen(0, 30 * SECOND - 1) == []
-    assert [o.order for o in cohorts.ripen(0, 30 * SECOND)] == sorted(orders)
-    assert cohorts.ripen(0, 90 * SECOND) == []
-    assert len(cohorts) == len(orders)
+            unripe.add(partition, outcome(order=order))
+    assert unripe.ripen(0, 30 * SECOND - 1) == []
+    assert [o.order for o in unripe.ripen(0, 30 * SECOND)] == sorted(orders)
+    assert unripe.ripen(0, 90 * SECOND) == []
+    assert len(unripe) == len(orders)
 
 
 @settings(deadline=None)

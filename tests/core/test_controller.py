@@ -4,25 +4,25 @@ import pytest
 
 from stream_router.core.deciding.fold import EvidenceFold, Outputs
 from stream_router.core.deciding.verdict import Numbers, Status, Verdict
-from stream_router.core.joining.evidence import EpochInForce, Evidence, RolloutStarted
+from stream_router.core.evidence import EpochInForce, Evidence, RolloutStarted
 from stream_router.core.policy import Policy
 from stream_router.core.rollout.controller import Controller
 from stream_router.core.rollout.rollout_event import ROLLBACK, RolloutEvent
-from stream_router.core.routing.law import Law, Versions
+from stream_router.core.routing.applied_split import AppliedSplit, Versions
 
 POLICY = Policy()
 RECORD = Evidence(by="test", written_at=0, partition=0)
 
 
-def law(rollout: int, epoch: int, canary: float = 0.1) -> Law:
+def split(rollout: int, epoch: int, canary: float = 0.1) -> AppliedSplit:
     raw = f'{{"stable": {1 - canary}, "canary": {canary}}}'.encode()
-    return Law(raw=raw, canary=canary, epoch=epoch, rollout=rollout, bound=Versions("1", "2"))
+    return AppliedSplit(raw=raw, canary=canary, epoch=epoch, rollout=rollout, bound=Versions("1", "2"))
 
 
 def verdict(rollout: int) -> Verdict:
     numbers = Numbers(
         **dict.fromkeys(("stable_labels", "stable_bad", "canary_labels", "canary_bad", "blocks"), 1),
-        **dict.fromkeys(("difference", "difference_low", "difference_high", "evidence", "threshold"), 1.0),
+        **dict.fromkeys(("difference", "difference_low", "difference_high", "e_value", "threshold"), 1.0),
     )
     return Verdict(
         metric="accuracy",
@@ -56,17 +56,17 @@ def controller(rollout: int, **more) -> Controller:
 
 
 def rollbacks(one: Controller) -> list[int]:
-    return [event.rollout for event in one.answer(now=9).events]
+    return [event.rollout for event in one.due_writes(now=9).events]
 
 
 def test_a_verdict_becomes_one_rollback_with_its_numbers():
     one = controller(3)
-    one.on_law(law(3, 5))
+    one.on_split(split(3, 5))
     one.on_evidence(0, RECORD)
-    (event,) = one.answer(now=9).events
+    (event,) = one.due_writes(now=9).events
     assert (event.kind, event.rollout, event.reason, event.decided_at) == (ROLLBACK, 3, "worse", 9)
     assert event.evidence_offset == 7
-    assert one.answer(now=10).events == ()
+    assert one.due_writes(now=10).events == ()
     one.on_event(event)
     assert one.must_enforce
     one.on_evidence(1, RECORD)
@@ -75,7 +75,7 @@ def test_a_verdict_becomes_one_rollback_with_its_numbers():
 
 def test_what_records_before_the_position_bring_was_written_by_a_predecessor():
     one = controller(3, position=1)
-    one.on_law(law(3, 5))
+    one.on_split(split(3, 5))
     one.on_evidence(0, RECORD)
     assert rollbacks(one) == []
     one.on_evidence(1, RECORD)
@@ -84,50 +84,50 @@ def test_what_records_before_the_position_bring_was_written_by_a_predecessor():
 
 def test_a_verdict_on_a_rollout_that_a_later_one_has_replaced_is_dropped():
     one = controller(3)
-    one.on_law(law(4, 6))
+    one.on_split(split(4, 6))
     one.on_evidence(0, RECORD)
     assert rollbacks(one) == []
 
 
 def test_where_evidence_was_lost_the_rollout_in_force_is_held_and_the_next_one_judged():
     held = controller(3, overran=True)
-    held.on_law(law(3, 5))
+    held.on_split(split(3, 5))
     held.on_evidence(0, RECORD)
     assert rollbacks(held) == []
     successor = controller(3, held=held.held)
-    successor.on_law(law(3, 5))
+    successor.on_split(split(3, 5))
     successor.on_evidence(1, RECORD)
     assert rollbacks(successor) == []
     following = controller(4, held=held.held)
-    following.on_law(law(4, 6))
+    following.on_split(split(4, 6))
     following.on_evidence(2, RECORD)
     assert rollbacks(following) == [4]
 
 
 def test_control_records_are_asked_for_once_and_not_where_the_evidence_has_them():
     one = Controller(policy=POLICY, fold=EvidenceFold(POLICY, 1), position=0)
-    one.on_law(law(1, 1))
-    one.on_law(law(1, 2, canary=0.2))
-    controls = one.answer(now=1).controls
+    one.on_split(split(1, 1))
+    one.on_split(split(1, 2, canary=0.2))
+    controls = one.due_writes(now=1).controls
     assert [type(record) for record in controls] == [RolloutStarted, EpochInForce, EpochInForce]
     assert [record.epoch for record in controls[1:]] == [1, 2]
-    assert one.answer(now=2).controls == ()
+    assert one.due_writes(now=2).controls == ()
     successor = Controller(policy=POLICY, fold=EvidenceFold(POLICY, 1), position=2)
     successor.on_evidence(0, Evidence(by="a", written_at=0, rollout_started=controls[0]))
     successor.on_evidence(1, Evidence(by="a", written_at=0, epoch_in_force=controls[1]))
-    successor.on_law(law(1, 1))
-    successor.on_law(law(1, 2, canary=0.2))
-    assert successor.answer(now=3).controls == (controls[2],)
+    successor.on_split(split(1, 1))
+    successor.on_split(split(1, 2, canary=0.2))
+    assert successor.due_writes(now=3).controls == (controls[2],)
 
 
 @pytest.mark.parametrize(
     ("canary", "rolled_back", "phase"), [(0.1, False, "Manual"), (0.0, False, "Idle"), (0.0, True, "RolledBack")]
 )
-def test_the_phase_follows_from_the_law_and_the_latch(canary, rolled_back, phase):
+def test_the_phase_follows_from_the_split_and_the_latch(canary, rolled_back, phase):
     one = controller(3)
-    one.on_law(law(3, 5, canary=canary))
+    one.on_split(split(3, 5, canary=canary))
     if rolled_back:
         one.on_event(
             RolloutEvent(kind=ROLLBACK, rollout=3, epoch=5, digest="", verdict="unhealthy", reason="", decided_at=0)
         )
-    assert one.phase == phase
+    assert one.status.phase == phase

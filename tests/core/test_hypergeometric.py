@@ -1,4 +1,4 @@
-"""Fisher's noncentral hypergeometric law, against scipy and by counting."""
+"""Fisher's noncentral hypergeometric distribution, against scipy and by counting."""
 
 import math
 from itertools import combinations
@@ -49,7 +49,7 @@ def test_equals_a_count_of_all_ways_to_place_the_bad_outcomes(n_a, n_b, bad, odd
 
 @settings(deadline=None)
 @given(margins(most=3_000_000))
-def test_a_block_of_any_size_has_a_law_that_sums_to_one(block):
+def test_a_block_of_any_size_has_a_distribution_that_sums_to_one(block):
     n_a, n_b, bad = block
     bad = min(bad, 50_000)
     log_probabilities = log_pmf(n_a, n_b, bad)

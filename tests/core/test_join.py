@@ -1,4 +1,4 @@
-"""Laws of the join: exact, whatever the order of the inputs, and whoever dies when."""
+"""Properties of the join: exact, whatever the order of the inputs, and whoever dies when."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -10,9 +10,9 @@ from hypothesis.errors import NoSuchExample
 from support.recount import Recount, recount, said
 from xxhash import xxh3_64_intdigest
 
-from stream_router.core.joining.evidence import Evidence, Positions
-from stream_router.core.joining.flush import Harvest
+from stream_router.core.evidence import Evidence, Positions
 from stream_router.core.joining.join import Join
+from stream_router.core.joining.join_output import JoinOutput
 from stream_router.core.joining.label import Label
 from stream_router.core.policy import Policy
 from stream_router.core.scoring.prediction import Prediction
@@ -103,7 +103,7 @@ def worlds(draw: st.DrawFn) -> World:
 
 
 class Run:
-    """An owner of a partition and its successors over one world; a law holds for `said` at the end."""
+    """An owner of a partition and its successors over one world; a property holds for `said` at the end."""
 
     def __init__(self, world: World, make: Callable[[Policy, Positions], Join] = Join) -> None:
         self.world, self.make = world, make
@@ -125,9 +125,9 @@ class Run:
             self.join.on_labels(records)
         self.at = self.at._replace(**{side: first + len(records)})
 
-    def tick(self) -> None:
+    def watermark(self) -> None:
         if self.rebuilt:
-            self.join.on_tick(self.world.next_time(self.at))
+            self.join.on_watermark(self.world.next_time(self.at))
 
     @property
     def rebuilt(self) -> bool:
@@ -135,7 +135,9 @@ class Run:
 
     def flush(self) -> None:
         if self.rebuilt:
-            self.written += self.join.take().records(by="w", written_at=0, partition=0, positions=self.at, tick=None)
+            self.written += self.join.take().records(
+                by="w", written_at=0, partition=0, positions=self.at, watermark=None
+            )
             self.base, self.start = self.at, self.join.rebuild_from(self.at)
 
     def act(self, action: str, count: int) -> None:
@@ -155,8 +157,8 @@ def steps(*actions: str) -> st.SearchStrategy[list[tuple[str, int]]]:
     return st.lists(st.tuples(st.sampled_from(actions), st.integers(1, 5)), max_size=30)
 
 
-PEACEFUL = steps("predictions", "ground_truth", "flush", "tick")
-EVENTFUL = steps("predictions", "ground_truth", "flush", "tick", "crash")
+PEACEFUL = steps("predictions", "ground_truth", "flush", "watermark")
+EVENTFUL = steps("predictions", "ground_truth", "flush", "watermark", "crash")
 
 
 def run(world: World, actions: list[tuple[str, int]], make: Callable[[Policy, Positions], Join] = Join) -> Recount:
@@ -236,8 +238,8 @@ class RebuildsNothing(Join):
 class ForgetsEarly(Join):
     """Planted: rows go when their window's labels may still come."""
 
-    def on_tick(self, clock):
-        super().on_tick(clock + 2 * REACH + 60_000)
+    def on_watermark(self, clock):
+        super().on_watermark(clock + 2 * REACH + 60_000)
 
 
 class BelievesTheLast(Join):
@@ -267,10 +269,10 @@ def test_rows_are_forgotten_when_nothing_can_change_them_any_more() -> None:
     join = Join(POLICY, NOWHERE)
     join.on_predictions([(0, prediction("joined")), (1, prediction("unlabelled"))])
     join.on_labels([Label("joined", True, BEGIN + 1, 0), Label("orphan", True, BEGIN + 2, 1)])
-    join.on_tick(BEGIN + REACH)
+    join.on_watermark(BEGIN + REACH)
     assert (join.rows, join.early) == (2, 1)
     assert join.rebuild_from(Positions(2, 2)) == Positions(0, 0)
-    join.on_tick(BEGIN + 3 * REACH)
+    join.on_watermark(BEGIN + 3 * REACH)
     assert (join.rows, join.early) == (0, 0)
     assert join.rebuild_from(Positions(2, 2)) == Positions(2, 2)
     assert join.kinds["orphan"] == 1
@@ -295,9 +297,9 @@ def test_stable_without_a_rollout_gives_delays_of_bad_outcomes_only() -> None:
         (offset, prediction(name, lane=lane, rollout=0)) for offset, (name, lane) in enumerate(lanes.items())
     )
     join.on_labels(Label(name, name == "right", BEGIN + 7, offset) for offset, name in enumerate(lanes))
-    harvest = join.take()
-    assert harvest.stable_bad_delays == [(BEGIN, 7)]
-    assert not harvest.outcomes
+    output = join.take()
+    assert output.stable_bad_delays == [(BEGIN, 7)]
+    assert not output.outcomes
 
 
 def test_a_delay_is_never_negative_and_the_entity_is_the_key() -> None:
@@ -324,14 +326,14 @@ def test_a_flush_is_cut_into_records_of_bounded_size() -> None:
     join = Join(POLICY, NOWHERE)
     join.on_predictions((number, prediction(f"r{number}")) for number in range(4_500))
     join.on_labels(Label(f"r{number}", True, BEGIN, number) for number in range(4_500))
-    records = join.take().records(by="w", written_at=1, partition=3, positions=Positions(5, 6), tick=7)
+    records = join.take().records(by="w", written_at=1, partition=3, positions=Positions(5, 6), watermark=7)
     assert [len(record.outcomes) for record in records] == [2_000, 2_000, 500]
     assert [record.positions for record in records] == [None, None, Positions(5, 6)]
-    assert [record.tick for record in records] == [None, None, 7]
+    assert [record.watermark for record in records] == [None, None, 7]
     assert sum(count.labelled for record in records for count in record.counts) == 4_500
 
 
 def test_a_flush_without_news_is_one_record_with_its_positions() -> None:
-    assert Harvest().records(by="w", written_at=1, partition=0, positions=Positions(5, 6), tick=None) == [
+    assert JoinOutput().records(by="w", written_at=1, partition=0, positions=Positions(5, 6), watermark=None) == [
         Evidence(by="w", written_at=1, partition=0, positions=Positions(5, 6))
     ]

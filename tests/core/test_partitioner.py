@@ -1,4 +1,4 @@
-"""The laws of the partitioner."""
+"""The properties of the partitioner."""
 
 import json
 import math
@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from xxhash import xxh3_64_intdigest
 
-from stream_router.core.routing.partitioner import assign_canary, record_key, rollout_seed
+from stream_router.core.routing.partitioner import WeightedPartitioner, record_key
 from stream_router.core.routing.split import ALL_STABLE, Split
 
 KEYS = [str(number).encode() for number in range(200_000)]
-SEED = rollout_seed("flights", 3)
+PARTITIONER = WeightedPartitioner("flights", 3)
 VECTORS = json.loads((Path(__file__).parents[2] / "docs" / "partitioner-vectors.json").read_text())
 
 
@@ -24,14 +24,10 @@ def split(canary: float) -> Split:
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: f"{vector['route']}/{vector['rollout']}-{vector['key']}")
 def test_the_published_vectors_hold(vector):
-    seed = rollout_seed(vector["route"], vector["rollout"])
+    partitioner = WeightedPartitioner(vector["route"], vector["rollout"])
     key = bytes.fromhex(vector["key"])
-    lanes = {
-        canary: "canary" if assign_canary([key], split(float(canary)), seed)[0] else "stable"
-        for canary in vector["lanes"]
-    }
-    assert lanes == vector["lanes"]
-    assert f"{seed:016x}" == vector["seed"]
+    assert {canary: partitioner.lane(key, split(float(canary))) for canary in vector["lanes"]} == vector["lanes"]
+    assert f"{partitioner.seed:016x}" == vector["seed"]
 
 
 def reference_lane(key: bytes, canary: float, route: str, rollout: int) -> str:
@@ -60,37 +56,36 @@ def test_the_vectors_are_those_of_the_published_description():
 
 @given(st.lists(st.binary(max_size=40), max_size=50), st.floats(0, 1), st.integers(0, 10**9))
 def test_the_lane_of_a_key_does_not_depend_on_its_batch(keys, canary, rollout):
-    seed = rollout_seed("r", rollout)
-    together = assign_canary(keys, split(canary), seed)
-    alone = [bool(assign_canary([key], split(canary), seed)[0]) for key in keys]
-    assert together.tolist() == alone
+    partitioner = WeightedPartitioner("r", rollout)
+    together = partitioner.is_canary(keys, split(canary))
+    assert together.tolist() == [partitioner.lane(key, split(canary)) == "canary" for key in keys]
 
 
 @given(st.lists(st.binary(max_size=40), max_size=50), st.floats(0, 1), st.floats(0, 1), st.integers(0, 10**9))
 def test_raising_canary_never_moves_a_key_to_stable(keys, one, other, rollout):
-    seed = rollout_seed("r", rollout)
-    less, more = (assign_canary(keys, split(canary), seed) for canary in sorted((one, other)))
+    partitioner = WeightedPartitioner("r", rollout)
+    less, more = (partitioner.is_canary(keys, split(canary)) for canary in sorted((one, other)))
     assert not (less & ~more).any()
 
 
 @pytest.mark.parametrize("canary", [1e-4, 0.01, 0.1, 0.3, 0.5, 0.9, 0.999])
 def test_realised_shares_lie_within_binomial_bounds(canary):
-    share = assign_canary(KEYS, split(canary), SEED).mean()
+    share = PARTITIONER.is_canary(KEYS, split(canary)).mean()
     assert abs(share - canary) <= 4.5 * np.sqrt(canary * (1 - canary) / len(KEYS))
 
 
 def test_zero_and_one_are_exact():
-    assert not assign_canary(KEYS, ALL_STABLE, SEED).any()
-    assert assign_canary(KEYS, split(1.0), SEED).all()
+    assert not PARTITIONER.is_canary(KEYS, ALL_STABLE).any()
+    assert PARTITIONER.is_canary(KEYS, split(1.0)).all()
 
 
 def test_a_millionth_is_honoured():
     keys = [str(number).encode() for number in range(3_000_000)]
-    assert 0 < assign_canary(keys, split(1e-6), SEED).sum() <= 12
+    assert 0 < PARTITIONER.is_canary(keys, split(1e-6)).sum() <= 12
 
 
 def test_another_rollout_draws_other_keys():
-    first, second = (assign_canary(KEYS, split(0.1), rollout_seed("flights", rollout)) for rollout in (3, 4))
+    first, second = (WeightedPartitioner("flights", rollout).is_canary(KEYS, split(0.1)) for rollout in (3, 4))
     assert abs((first & second).mean() - 0.01) < 0.002
 
 

@@ -5,7 +5,7 @@ import pytest
 from support.evidence import POLICY, SECOND, flush, outcome
 
 from stream_router.core.deciding.ripeness import ENOUGH, Ripeness
-from stream_router.core.joining.evidence import StableBadDelay
+from stream_router.core.evidence import StableBadDelay
 
 MATURE = POLICY.window + POLICY.label_horizon
 
@@ -13,7 +13,7 @@ MATURE = POLICY.window + POLICY.label_horizon
 def learnt(*delays, now=MATURE, window=0):
     ripeness = Ripeness(POLICY)
     idle = tuple(StableBadDelay(window, delay) for delay in delays)
-    ripeness.on_record(flush(0, stable_bad_delays=idle, tick=now), now)
+    ripeness.on_record(flush(0, stable_bad_delays=idle, watermark=now), now)
     return ripeness
 
 
@@ -42,5 +42,5 @@ def test_counts_stables_bad_outcomes_of_rollouts_and_no_others():
     slow = {"delay": 50 * SECOND}
     others = [outcome(lane="canary", bad=True, **slow), outcome(lane="stable", bad=False, **slow)] * 200
     stables = [outcome(lane="stable", bad=True, delay=SECOND)] * 100
-    ripeness.on_record(flush(0, *others, *stables, tick=MATURE), MATURE)
+    ripeness.on_record(flush(0, *others, *stables, watermark=MATURE), MATURE)
     assert SECOND <= ripeness.ripe_age < 2 * SECOND

@@ -10,8 +10,8 @@ from support.evidence import POLICY, SECOND, Simulation, flush, in_force, outcom
 
 from stream_router.core.deciding.fold import EvidenceFold
 from stream_router.core.deciding.verdict import Status
-from stream_router.core.joining.evidence import Count, Silence
-from stream_router.core.routing.law import Versions
+from stream_router.core.evidence import Count, Silence
+from stream_router.core.routing.applied_split import Versions
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -42,7 +42,7 @@ def test_a_bad_canary_is_called_unhealthy_once_with_its_numbers():
     assert numbers.stable_labels == sum(block.stable_labels for block in fed)
     assert numbers.canary_bad == sum(block.canary_bad for block in fed)
     assert numbers.blocks == len(fed)
-    assert numbers.evidence == numbers.threshold == 20
+    assert numbers.e_value == numbers.threshold == 20
     assert verdict.deciding_label_at == fed[-1].newest_label_at
     accuracies = [
         1 - bad / labels
@@ -108,7 +108,7 @@ def _later(records, by=40 * SECOND, epochs=10):
         control = record.epoch_in_force
         return replace(
             record,
-            tick=record.tick and record.tick + by,
+            watermark=record.watermark and record.watermark + by,
             outcomes=tuple(
                 o._replace(window=o.window + by, labelled_at=o.labelled_at + by, epoch=o.epoch + epochs)
                 for o in record.outcomes
@@ -141,8 +141,8 @@ def test_the_order_in_which_labels_arrive_before_a_cohort_is_ripe_changes_no_bet
 
     def bets(outcomes):
         records = [started(), in_force(canary=0.4)]
-        records += [flush(0, *outcomes[n : n + 10], tick=n * 100) for n in range(0, 100, 10)]
-        return blocks(folded([*records, flush(0, tick=31 * SECOND), flush(0, tick=10**9)])[1])
+        records += [flush(0, *outcomes[n : n + 10], watermark=n * 100) for n in range(0, 100, 10)]
+        return blocks(folded([*records, flush(0, watermark=31 * SECOND), flush(0, watermark=10**9)])[1])
 
     expected = bets(arrived)
     assert expected
@@ -151,8 +151,8 @@ def test_the_order_in_which_labels_arrive_before_a_cohort_is_ripe_changes_no_bet
 
 def test_outcomes_wait_for_their_control_records_in_whatever_order_these_come():
     outcomes = [outcome(entity=n, order=n, lane="stable" if n % 3 else "canary", bad=n % 7 == 0) for n in range(90)]
-    evidence = [flush(0, *outcomes, tick=SECOND)]
-    end = [flush(0, tick=40 * SECOND), flush(0, tick=10**9)]
+    evidence = [flush(0, *outcomes, watermark=SECOND)]
+    end = [flush(0, watermark=40 * SECOND), flush(0, watermark=10**9)]
     controls = [started(), in_force(canary=0.3)]
     expected = blocks(folded(controls + evidence + end)[1])
     assert sum(block.total for block in expected) == 90
@@ -172,11 +172,13 @@ def test_the_second_start_record_of_a_rollout_changes_nothing():
 
 def test_an_epoch_without_a_share_for_a_lane_feeds_neither_blocks_nor_entities():
     same = [outcome(entity=n, order=n, epoch=1) for n in range(40)]
-    fold, outputs = folded([started(), in_force(1, 0.0), flush(0, *same, tick=40 * SECOND), flush(0, tick=10**9)])
+    fold, outputs = folded(
+        [started(), in_force(1, 0.0), flush(0, *same, watermark=40 * SECOND), flush(0, watermark=10**9)]
+    )
     assert not blocks(outputs)
     assert fold.summary(1).ignored.one_sided == 40
     with_share = [o._replace(epoch=2, digest="d2", window=10 * SECOND) for o in same]
-    _, outputs = folded([in_force(2, 0.5), flush(0, *with_share, tick=10**10)], fold, 4)
+    _, outputs = folded([in_force(2, 0.5), flush(0, *with_share, watermark=10**10)], fold, 4)
     assert sum(block.canary_labels for block in blocks(outputs)) == 40
 
 
@@ -184,13 +186,15 @@ def test_an_epoch_without_a_share_for_a_lane_feeds_neither_blocks_nor_entities()
     "foreign", [{"model_version": "v3"}, {"lane": "stable", "model_version": "v2"}, {"lane": "shadow"}, {"metric": "m"}]
 )
 def test_outcomes_that_are_not_the_rollouts_are_counted_and_left_out(foreign):
-    fold, outputs = folded([started(), in_force(), flush(0, outcome(**foreign), tick=10**9), flush(0, tick=10**10)])
+    fold, outputs = folded(
+        [started(), in_force(), flush(0, outcome(**foreign), watermark=10**9), flush(0, watermark=10**10)]
+    )
     assert not blocks(outputs)
     assert fold.summary(1).ignored.foreign == 1
 
 
 def test_an_unbound_lane_takes_any_version():
-    records = [started(versions=Versions()), in_force(), flush(0, outcome(model_version="v9"), tick=40 * SECOND)]
+    records = [started(versions=Versions()), in_force(), flush(0, outcome(model_version="v9"), watermark=40 * SECOND)]
     assert folded(records)[0].summary(1).in_open_blocks == 1
 
 
@@ -223,9 +227,11 @@ def test_rollout_zero_is_none():
 
 
 def test_the_replay_begins_at_the_oldest_window_that_can_still_change():
-    def count(window, tick):
+    def count(window, watermark):
         return flush(
-            0, counts=[Count(window=window, rollout=0, lane="stable", model_version="v1", predicted=1)], tick=tick
+            0,
+            counts=[Count(window=window, rollout=0, lane="stable", model_version="v1", predicted=1)],
+            watermark=watermark,
         )
 
     fold = EvidenceFold(POLICY, partitions=1)
@@ -235,7 +241,7 @@ def test_the_replay_begins_at_the_oldest_window_that_can_still_change():
 
 def test_canary_without_new_entities_says_so():
     few = [outcome(entity=n % 7, order=n) for n in range(300)]
-    fold, _ = folded([started(), in_force(), flush(0, *few, tick=10**6)])
+    fold, _ = folded([started(), in_force(), flush(0, *few, watermark=10**6)])
     summary = fold.summary(1)
     assert summary.entities_used_up
     assert summary.repeats == 293
@@ -264,18 +270,18 @@ def test_errors_that_are_labelled_earlier_in_canary_count_against_it_only_if_bet
     assert least <= unhealthy <= most
 
 
-def test_a_late_outcome_enters_at_once_and_only_by_its_own_partitions_ticks():
-    fold, _ = folded([started(), in_force(), flush(0, tick=40 * SECOND), flush(0, outcome(entity=1))])
+def test_a_late_outcome_enters_at_once_and_only_by_its_own_partitions_watermarks():
+    fold, _ = folded([started(), in_force(), flush(0, watermark=40 * SECOND), flush(0, outcome(entity=1))])
     assert (fold.summary(1).in_open_blocks, fold.summary(1).unripe) == (1, 0)
     folded([flush(1, outcome(entity=2))], fold, 4)
     assert (fold.summary(1).in_open_blocks, fold.summary(1).unripe) == (1, 1)
-    folded([flush(1, tick=40 * SECOND)], fold, 5)
+    folded([flush(1, watermark=40 * SECOND)], fold, 5)
     assert (fold.summary(1).in_open_blocks, fold.summary(1).unripe) == (2, 0)
 
 
 def test_ticks_from_before_a_rollout_ripen_nothing_of_it():
     """A successor that replays from the rollout's first record does not know them."""
-    records = [flush(0, tick=40 * SECOND), started(), in_force(), flush(0, outcome())]
+    records = [flush(0, watermark=40 * SECOND), started(), in_force(), flush(0, outcome())]
     fold, _ = folded(records)
     successor, _ = folded(records[fold.replay_from :], first=fold.replay_from)
     assert fold.replay_from == 1
@@ -287,19 +293,19 @@ def test_ticks_from_before_a_rollout_ripen_nothing_of_it():
 def test_outcomes_that_waited_too_long_are_taken_in_the_order_of_the_requests_hashes(arrival):
     """Of an entity's two outcomes the one with the lower hash counts, whichever label came first."""
     pair = [outcome(order=1, bad=False), outcome(order=2, bad=True)][::arrival]
-    records = [started(), flush(0, *pair, tick=40 * SECOND), in_force(), flush(0, tick=10**6)]
+    records = [started(), flush(0, *pair, watermark=40 * SECOND), in_force(), flush(0, watermark=10**6)]
     (block,) = blocks(folded(records)[1])
     assert (block.canary_labels, block.canary_bad) == (1, 0)
 
 
 def test_a_window_stays_until_every_partition_is_past_it():
     count = Count(window=0, rollout=0, lane="stable", model_version="v1", predicted=1)
-    fold, _ = folded([flush(0, counts=[count], tick=SECOND), flush(1, tick=10**9)])
+    fold, _ = folded([flush(0, counts=[count], watermark=SECOND), flush(1, watermark=10**9)])
     assert len(list(fold.windows)) == 1
-    folded([flush(0, tick=10**9)], fold, 2)
+    folded([flush(0, watermark=10**9)], fold, 2)
     assert not list(fold.windows)
 
 
 def test_the_clock_is_the_newest_tick_and_never_falls():
-    fold, _ = folded([flush(0, tick=5 * SECOND), flush(1, tick=3 * SECOND), flush(0, tick=2 * SECOND)])
+    fold, _ = folded([flush(0, watermark=5 * SECOND), flush(1, watermark=3 * SECOND), flush(0, watermark=2 * SECOND)])
     assert fold.clock == 5 * SECOND

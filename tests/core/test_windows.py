@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_router.core.deciding.windows import WindowKey, Windows
+from stream_router.core.evidence import Count
 from stream_router.core.histogram import bucket_of, lower_bound
-from stream_router.core.joining.evidence import Count
-from stream_router.core.joining.join import CLOCKS
+from stream_router.core.joining.join import CLOCK_SKEW_MS
 from stream_router.core.policy import Policy
 
 POLICY = Policy(window=100, label_horizon=1_000, prediction_deadline=50)
@@ -71,7 +71,7 @@ def test_a_window_that_can_no_longer_change_is_forgotten_and_never_published_in_
     windows = Windows(POLICY)
     windows.add(3, [Count(window=0, **OF, predicted=5)])
     windows.add(4, [Count(window=100, **OF, predicted=5)])
-    over = 100 + (100 + 1_000 + 50) + 50 + CLOCKS
+    over = 100 + (100 + 1_000 + 50) + 50 + CLOCK_SKEW_MS
     windows.forget(over - 1)
     assert windows.first_offset == 3
     windows.forget(over)

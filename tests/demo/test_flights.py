@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from stream_router.adapters.avro import Codec
+from stream_router.adapters.avro.codec import Codec
 from stream_router.demo.flights import REPLAYED, load_flights, requests_of
 from stream_router.demo.pace import LONGEST
 

@@ -1,18 +1,21 @@
 """What the demo claims is counted, not assumed."""
 
+from dataclasses import replace
+
 import pytest
+from support.status import STATUS, TRIAL
 
 from stream_router.core.deciding.windows import WindowedAccuracy
 from stream_router.core.rollout.rollout_event import RolloutEvent
+from stream_router.core.routing.applied_split import AppliedSplit
 from stream_router.core.routing.header import Routing
-from stream_router.core.routing.law import Law
-from stream_router.core.routing.law_store import Refusal
+from stream_router.core.routing.split_store import Refusal
 from stream_router.core.scoring.prediction import Prediction
 from stream_router.demo.ledger import Ledger
 from stream_router.demo.report import why_not
 
-CANARY_LAW = Law(raw=b'{"stable": 0.9, "canary": 0.1}', canary=0.1, epoch=1, rollout=1)
-ROLLED_BACK = Law(epoch=2, rollout=1)
+CANARY_SPLIT = AppliedSplit(raw=b'{"stable": 0.9, "canary": 0.1}', canary=0.1, epoch=1, rollout=1)
+ROLLED_BACK = AppliedSplit(epoch=2, rollout=1)
 EVENT = RolloutEvent(
     kind="rollback",
     rollout=1,
@@ -50,8 +53,8 @@ def window(start, lane, labelled, correct, rollout=1):
 def ledger():
     """Two requests before the rollout, four during it (one to canary), three after the rollback."""
     ledger = Ledger()
-    for law in (CANARY_LAW, ROLLED_BACK):
-        ledger.on_law(law)
+    for applied in (CANARY_SPLIT, ROLLED_BACK):
+        ledger.on_split(applied)
     for epoch, lane, routed_at in [
         (0, "stable", 1_000), (0, "stable", 1_001),
         (1, "stable", 2_000), (1, "canary", 2_000), (1, "stable", 2_001), (1, "stable", 2_002),
@@ -75,7 +78,7 @@ def test_no_rollback_before_a_request_was_routed_by_it(ledger):
 def test_the_rollback_counts_what_it_spared(ledger):
     ledger.on_event(EVENT)
     rollback = ledger.rollback
-    assert rollback.law == ROLLED_BACK
+    assert rollback.applied == ROLLED_BACK
     assert rollback.answered == 1
     assert rollback.without_canary == 4
     assert rollback.since == {"stable": 3, "canary": 0}
@@ -104,7 +107,7 @@ def test_a_corrected_window_replaces_the_earlier_one(ledger):
     ledger.on_window(window(0, "stable", 12, 10))
     ledger.on_window(window(1000, "stable", 8, 8))
     ledger.on_window(window(0, "canary", 5, 1))
-    assert ledger.lane("stable")[1:] == (20, 18)
+    assert (ledger.lane("stable").labelled, ledger.lane("stable").correct) == (20, 18)
     assert ledger.lane("stable").accuracy == 0.9
     assert ledger.lane("canary").accuracy == 0.2
 
@@ -119,17 +122,16 @@ REFUSAL = Refusal(type="string", raw=b"", code="latched", why="latch 1 holds", t
 
 def test_why_names_the_first_missing_link():
     ledger = Ledger()
-    assert why_not(ledger, {}, REFUSAL) == "the split was refused: latch 1 holds"
-    assert "no router" in why_not(ledger, {}, None)
-    ledger.on_law(CANARY_LAW)
-    assert "none was answered" in why_not(ledger, {}, None)
+    assert why_not(ledger, None, REFUSAL) == "the split was refused: latch 1 holds"
+    assert "no router" in why_not(ledger, None, None)
+    ledger.on_split(CANARY_SPLIT)
+    assert "none was answered" in why_not(ledger, None, None)
     ledger.on_prediction("canary", prediction("canary", value=None, error="boom"))
-    assert "1 are errors" in why_not(ledger, {}, None)
+    assert "1 are errors" in why_not(ledger, None, None)
     ledger.on_prediction("canary", prediction("canary"))
-    assert "none of canary's 1 predictions has met its label" in why_not(ledger, {}, None)
+    assert "none of canary's 1 predictions has met its label" in why_not(ledger, None, None)
     ledger.on_window(window(0, "canary", 5, 1))
-    assert "is 3.2 of 20 after 5 canary labels" in why_not(
-        ledger, {"evidence": "3.2", "threshold": "20", "canary_labels": "5"}, None
-    )
+    status = replace(STATUS, trial=replace(TRIAL, e_value=3.2, threshold=20.0, canary_labels=5))
+    assert "e-value 3.20 of 20 against canary after 5 canary labels" in why_not(ledger, status, None)
     ledger.on_event(EVENT)
-    assert "was ordered (bad), but no request" in why_not(ledger, {}, None)
+    assert "was ordered (bad), but no request" in why_not(ledger, None, None)

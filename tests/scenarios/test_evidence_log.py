@@ -8,9 +8,10 @@ from confluent_kafka.admin import AdminClient
 from conftest import Servers
 from support.kafka import kafka_records
 
-from stream_router.adapters.evidence_log import DeadLetter, EvidenceLog, Place
-from stream_router.adapters.records import decode_evidence
-from stream_router.core.joining.evidence import Evidence, Positions
+from stream_router.adapters.avro.records import decode_evidence
+from stream_router.adapters.kafka.evidence_log import EvidenceLog, ResumePoint
+from stream_router.adapters.kafka.producers import Outgoing
+from stream_router.core.evidence import Evidence, Positions
 from stream_router.core.route import Route
 from stream_router.settings import Settings
 
@@ -41,28 +42,36 @@ def evidence(by: str, positions: Positions, partition: int = PARTITION) -> Evide
 
 
 def test_a_partition_without_evidence_begins_at_the_logs_start(log: EvidenceLog) -> None:
-    assert log.place(PARTITION) == Place(Positions(0, 0), Positions(0, 0), 0)
+    assert log.resume_point(PARTITION) == ResumePoint(Positions(0, 0), Positions(0, 0), 0)
 
 
 @pytest.mark.usefixtures("filled")
 def test_a_successor_goes_on_where_the_last_flush_ended(log: EvidenceLog) -> None:
-    place = Place(Positions(8, 7), Positions(3, 2), 1234)
-    log.writer(PARTITION).write([evidence("A", place.base)], [], place)
-    assert log.place(PARTITION) == place
-    assert log.place(PARTITION + 1).base == Positions(0, 0)
+    resume = ResumePoint(Positions(8, 7), Positions(3, 2), 1234)
+    log.writer(PARTITION).write([evidence("A", resume.positions)], [], resume)
+    assert log.resume_point(PARTITION) == resume
+    assert log.resume_point(PARTITION + 1).positions == Positions(0, 0)
 
 
 @pytest.mark.usefixtures("filled")
 def test_a_predecessor_is_shut_out(log: EvidenceLog, stack: Servers, route: Route) -> None:
-    places = [Place(Positions(number, number), Positions(0, 0), 0) for number in range(4)]
+    resume_points = [ResumePoint(Positions(number, number), Positions(0, 0), 0) for number in range(4)]
     former = log.writer(PARTITION)
-    former.write([evidence("A", places[1].base)], [], places[1])
+    former.write([evidence("A", resume_points[1].positions)], [], resume_points[1])
     successor = log.writer(PARTITION)
     with pytest.raises(KafkaException):
-        former.write([evidence("A", places[2].base)], [DeadLetter(b"k", b"v", [])], places[2])
-    assert log.place(PARTITION) == places[1]
-    successor.write([evidence("B", places[3].base)], [DeadLetter(b"k", b"v", [("h", b"x")])], places[3])
-    assert log.place(PARTITION) == places[3]
+        former.write(
+            [evidence("A", resume_points[2].positions)],
+            [Outgoing(route.topic("dead-letters"), b"v", b"k", headers=[])],
+            resume_points[2],
+        )
+    assert log.resume_point(PARTITION) == resume_points[1]
+    successor.write(
+        [evidence("B", resume_points[3].positions)],
+        [Outgoing(route.topic("dead-letters"), b"v", b"k", headers=[("h", b"x")])],
+        resume_points[3],
+    )
+    assert log.resume_point(PARTITION) == resume_points[3]
     records = kafka_records(stack.bootstrap_servers, route.topic("evidence"))
     assert [decode_evidence(record.value).by for record in records] == ["A", "B"]
     dead = kafka_records(stack.bootstrap_servers, route.topic("dead-letters"))
@@ -73,21 +82,21 @@ def test_a_predecessor_is_shut_out(log: EvidenceLog, stack: Servers, route: Rout
 def test_the_records_know_the_positions_when_the_groups_offsets_are_gone(
     log: EvidenceLog, stack: Servers, route: Route
 ) -> None:
-    place = Place(Positions(8, 7), Positions(3, 2), 1234)
-    log.writer(PARTITION).write([evidence("A", Positions(1, 1)), evidence("A", place.base)], [], place)
-    log.writer(0).write([evidence("B", Positions(9, 9), partition=0)], [], place)
+    resume = ResumePoint(Positions(8, 7), Positions(3, 2), 1234)
+    log.writer(PARTITION).write([evidence("A", Positions(1, 1)), evidence("A", resume.positions)], [], resume)
+    log.writer(0).write([evidence("B", Positions(9, 9), partition=0)], [], resume)
     client = AdminClient({"bootstrap.servers": stack.bootstrap_servers})
     for future in client.delete_consumer_groups([route.evidence_group]).values():
         future.result()
-    assert log.place(PARTITION) == Place(place.base, Positions(0, 0), 0)
+    assert log.resume_point(PARTITION) == ResumePoint(resume.positions, Positions(0, 0), 0)
 
 
 @pytest.mark.usefixtures("filled")
-def test_a_place_lies_within_the_log(log: EvidenceLog, stack: Servers, route: Route) -> None:
-    place = Place(Positions(8, 4), Positions(3, 2), 1234)
-    log.writer(PARTITION).write([evidence("A", place.base)], [], place)
+def test_a_resume_point_lies_within_the_log(log: EvidenceLog, stack: Servers, route: Route) -> None:
+    resume = ResumePoint(Positions(8, 4), Positions(3, 2), 1234)
+    log.writer(PARTITION).write([evidence("A", resume.positions)], [], resume)
     client = AdminClient({"bootstrap.servers": stack.bootstrap_servers})
     topics = (route.topic("predictions"), route.topic("ground-truth"))
     for future in client.delete_records([TopicPartition(topic, PARTITION, 5) for topic in topics]).values():
         future.result()
-    assert log.place(PARTITION) == Place(Positions(8, 5), Positions(5, 5), 1234)
+    assert log.resume_point(PARTITION) == ResumePoint(Positions(8, 5), Positions(5, 5), 1234)

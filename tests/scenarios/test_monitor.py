@@ -13,11 +13,11 @@ from support.recount import recount, said
 from support.waiting import wait_until
 from xxhash import xxh3_64_intdigest
 
-from stream_router.adapters.kafka import reader, stable_ends
-from stream_router.adapters.labels import decode_label
-from stream_router.adapters.records import decode_evidence, decode_prediction
+from stream_router.adapters.avro.labels import decode_label
+from stream_router.adapters.avro.records import decode_evidence, decode_prediction
+from stream_router.adapters.kafka.clients import reader, stable_ends
 from stream_router.core.dead_letter import REASON_HEADER
-from stream_router.core.joining.evidence import Evidence
+from stream_router.core.evidence import Evidence
 from stream_router.core.policy import Policy
 from stream_router.core.route import Route
 from stream_router.errors import DecodeError
@@ -104,9 +104,11 @@ def test_evidence_equals_a_recount_although_a_monitor_is_killed(
         }
         assert headers[REASON_HEADER]
     for partition in range(partitions):
-        ticks = [record.tick for record in evidence if record.partition == partition and record.tick is not None]
-        assert ticks == sorted(ticks)
-        assert ticks
+        watermarks = [
+            record.watermark for record in evidence if record.partition == partition and record.watermark is not None
+        ]
+        assert watermarks == sorted(watermarks)
+        assert watermarks
     assert last.terminate() == 0
 
 

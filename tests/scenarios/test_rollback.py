@@ -12,10 +12,10 @@ from support.processes import Processes
 from support.truth import Truth
 from support.waiting import wait_until
 
-from stream_router.adapters.avro import Codec
-from stream_router.adapters.records import decode_evidence, decode_law, decode_prediction, decode_rollout_event
+from stream_router.adapters.avro.codec import Codec
+from stream_router.adapters.avro.records import decode_evidence, decode_prediction, decode_rollout_event, decode_split
 from stream_router.core.deciding.fold import EvidenceFold
-from stream_router.core.joining.evidence import Evidence
+from stream_router.core.evidence import Evidence
 from stream_router.core.policy import Policy
 from stream_router.core.routing.split import parse_split
 
@@ -98,7 +98,9 @@ def test_a_poor_canary_is_rolled_back_and_stays_out_until_it_is_released(loop: L
         event = wait_until(loop.events, 120, "the rollback in Kafka")[0]
         wait_until(lambda: loop.applied("canary") == "0.0", 30, "the rollback in Redis")
         epoch = int(loop.applied("epoch"))
-        wait_until(lambda: epoch in {decode_law(r.value).epoch for r in loop.read("splits")}, 30, "the router to obey")
+        wait_until(
+            lambda: epoch in {decode_split(r.value).epoch for r in loop.read("splits")}, 30, "the router to obey"
+        )
         loop.set_split(0.3)
         key = loop.route.key("release")
         wait_until(
@@ -113,7 +115,7 @@ def test_a_poor_canary_is_rolled_back_and_stays_out_until_it_is_released(loop: L
 
     assert (event.kind, event.rollout, event.metric, event.verdict) == ("rollback", 1, "accuracy", "unhealthy")
     numbers = event.numbers
-    assert numbers.evidence >= numbers.threshold == pytest.approx(20)
+    assert numbers.e_value >= numbers.threshold == pytest.approx(20)
     assert numbers.difference_high < 0
     assert (event.stable_version, event.canary_version) == ("0.9", "0.6")
     for quoted in (
@@ -184,7 +186,7 @@ def test_windowed_accuracy_equals_a_recount_although_the_monitor_is_killed(loop:
     wait_until(agree, 60, "the windows to equal the recount")
     assert len({key[0] for key in predicted}) > 5
     assert {key[2] for key in predicted} == {"stable", "canary"}
-    laws = [decode_law(r.value) for r in loop.read("splits")]
+    splits = [decode_split(r.value) for r in loop.read("splits")]
     in_force = {(e.epoch_in_force.epoch, e.epoch_in_force.digest) for _, e in loop.evidence() if e.epoch_in_force}
-    assert in_force == {(law.epoch, law.digest) for law in laws}
-    assert all(parse_split(law.raw).canary == law.canary for law in laws)
+    assert in_force == {(applied.epoch, applied.digest) for applied in splits}
+    assert all(parse_split(applied.raw).canary == applied.canary for applied in splits)

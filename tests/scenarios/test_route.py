@@ -13,11 +13,11 @@ from support.ports import free_port
 from support.processes import Processes
 from support.waiting import wait_until
 
-from stream_router.adapters.records import decode_law, encode_rollout_event
+from stream_router.adapters.avro.records import decode_split, encode_rollout_event
 from stream_router.core.dead_letter import REASON_HEADER
 from stream_router.core.rollout.rollout_event import ROLLBACK, RolloutEvent
 from stream_router.core.route import Route
-from stream_router.core.routing.law import NO_LAW
+from stream_router.core.routing.applied_split import INITIAL_SPLIT
 from stream_router.core.routing.split import parse_split
 from stream_router.local.valkey import Valkey
 
@@ -52,8 +52,8 @@ class Lanes:
         return sum(len(records) for records in self.routed().values())
 
     def splits(self):
-        laws = [decode_law(record.value) for record in self.read("splits")]
-        return {law.epoch: parse_split(law.raw) for law in [NO_LAW, *laws]}
+        splits = [decode_split(record.value) for record in self.read("splits")]
+        return {applied.epoch: parse_split(applied.raw) for applied in [INITIAL_SPLIT, *splits]}
 
     def faults(self):
         return audit(self.read("requests"), self.routed(), self.splits(), self.route.name)
@@ -269,12 +269,12 @@ def test_a_rollback_in_kafka_is_obeyed_while_redis_is_away(
     )
     producer.produce(route.topic("rollout-events"), encode_rollout_event(event), b"1")
     assert producer.flush(10) == 0
-    law = wait_until(
-        lambda: [law for r in lanes.read("splits") if not (law := decode_law(r.value)).registered],
+    applied = wait_until(
+        lambda: [applied for r in lanes.read("splits") if not (applied := decode_split(r.value)).registered],
         30,
         "a split of its own",
     )[0]
-    assert (law.epoch, law.canary, law.raw) == (2, 0.0, b'{"stable":1.0,"canary":0.0}')
+    assert (applied.epoch, applied.canary, applied.raw) == (2, 0.0, b'{"stable":1.0,"canary":0.0}')
     feeder.send(300)
     wait_until(lambda: lanes.count() == 500, 30, "requests to be routed without Redis")
     assert lanes.faults() == []

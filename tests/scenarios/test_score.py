@@ -9,7 +9,7 @@ from support.kafka import kafka_records
 from support.processes import Processes
 from support.waiting import wait_until
 
-from stream_router.adapters.records import decode_prediction
+from stream_router.adapters.avro.records import decode_prediction
 from stream_router.core.dead_letter import REASON_HEADER
 from stream_router.core.routing.header import HEADER, Routing
 

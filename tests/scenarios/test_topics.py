@@ -14,7 +14,7 @@ from confluent_kafka.admin import (
 )
 from support.waiting import wait_until
 
-from stream_router.adapters import topics
+from stream_router.adapters.kafka import topics
 from stream_router.core.route import Route
 from stream_router.errors import TopicError, UnreachableError
 from stream_router.settings import load_settings

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from support.kafka import KafkaRecord
 
 from stream_router.core.routing.header import HEADER, Routing, parse_routing
-from stream_router.core.routing.partitioner import assign_canary, record_key, rollout_seed
+from stream_router.core.routing.partitioner import WeightedPartitioner, record_key
 from stream_router.core.routing.split import Split
 
 
@@ -61,5 +61,5 @@ def _misplaced(
     routing = routing_of(routed)
     key = record_key(source.key, source.topic, source.partition, source.offset)
     split = splits[routing.epoch]
-    right = "canary" if assign_canary([key], split, rollout_seed(route, routing.rollout))[0] else "stable"
+    right = WeightedPartitioner(route, routing.rollout).lane(key, split)
     return [] if right == lane else [f"{source.partition}/{source.offset} is in {lane}, not in {right}"]

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from stream_router.core.joining.evidence import Count, EpochInForce, Evidence, Outcome, RolloutStarted
+from stream_router.core.evidence import Count, EpochInForce, Evidence, Outcome, RolloutStarted
 from stream_router.core.policy import Policy
-from stream_router.core.routing.law import Versions
+from stream_router.core.routing.applied_split import Versions
 
 SECOND = 1_000
 POLICY = Policy(window=10 * SECOND, label_horizon=100 * SECOND, prediction_deadline=5 * SECOND)
@@ -33,9 +33,15 @@ def outcome(**changes) -> Outcome:
     return Outcome(**(given | changes))
 
 
-def flush(partition: int = 0, *outcomes: Outcome, tick: int | None = None, counts=(), **others) -> Evidence:
+def flush(partition: int = 0, *outcomes: Outcome, watermark: int | None = None, counts=(), **others) -> Evidence:
     return Evidence(
-        by="worker", written_at=0, partition=partition, tick=tick, outcomes=outcomes, counts=tuple(counts), **others
+        by="worker",
+        written_at=0,
+        partition=partition,
+        watermark=watermark,
+        outcomes=outcomes,
+        counts=tuple(counts),
+        **others,
     )
 
 
@@ -52,7 +58,7 @@ def in_force(epoch: int = 1, canary: float = 0.1, rollout: int = 1, digest: str 
 
 @dataclass(kw_only=True)
 class Simulation:
-    """A rollout as its evidence: what each partition's worker flushes, a tick a second.
+    """A rollout as its evidence: what each partition's worker flushes, a watermark a second.
 
     `delays`: means, in seconds, of the exponential label delays by lane and outcome, 5 where not given; labels past
     the horizon are left out. A request in ten is of a known entity. `epochs`: start times and canary's shares.
@@ -84,7 +90,7 @@ class Simulation:
                     records.append(in_force(number + 1, share, self.rollout))
             for partition in range(self.partitions):
                 at = (second, partition)
-                records.append(flush(partition, *due[at], tick=(second + 1) * SECOND, counts=counts[at]))
+                records.append(flush(partition, *due[at], watermark=(second + 1) * SECOND, counts=counts[at]))
         return records
 
     def _request(self, rng, routed_at, epoch, due, counts) -> None:

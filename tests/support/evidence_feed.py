@@ -7,8 +7,8 @@ from collections import defaultdict
 
 from confluent_kafka import Producer
 
-from stream_router.adapters.labels import encode_label
-from stream_router.adapters.records import encode_prediction
+from stream_router.adapters.avro.labels import encode_label
+from stream_router.adapters.avro.records import encode_prediction
 from stream_router.core.policy import Policy
 from stream_router.core.route import Route
 from stream_router.core.scoring.prediction import Prediction

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stream_router.core.joining.evidence import Evidence, Outcome
+from stream_router.core.evidence import Evidence, Outcome
 from stream_router.core.joining.label import Label
 from stream_router.core.policy import Policy
 from stream_router.core.scoring.prediction import Prediction

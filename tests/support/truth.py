@@ -2,7 +2,7 @@
 
 from confluent_kafka import Producer
 
-from stream_router.adapters.labels import encode_label
+from stream_router.adapters.avro.labels import encode_label
 
 
 class Truth:

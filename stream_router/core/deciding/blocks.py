@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from stream_router.core.deciding.epochs import Epoch, Epochs, epoch_of
-from stream_router.core.joining.evidence import Outcome
+from stream_router.core.evidence import Outcome
 from stream_router.core.lane import CANARY
 from stream_router.core.policy import Policy
 
@@ -81,7 +81,7 @@ class Blocks:
         block.add(outcome)
 
     def close(self, now: int | None = None) -> Iterator[Block]:
-        """The blocks that close at the end of a record, oldest epoch first; `now` if the record is a tick."""
+        """The blocks that close at the end of a record, oldest epoch first; `now` if the record is a watermark."""
         for epoch in sorted(self._open):
             if self._is_full(epoch) or (now is not None and self._is_old(epoch, now)):
                 yield self._open.pop(epoch)

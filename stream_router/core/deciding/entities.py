@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from stream_router.core.joining.evidence import Outcome
+from stream_router.core.evidence import Outcome
 from stream_router.core.lane import CANARY
 from stream_router.core.policy import Policy
 

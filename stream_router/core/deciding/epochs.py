@@ -1,6 +1,6 @@
 """The splits under which a rollout's requests were routed."""
 
-from stream_router.core.joining.evidence import EpochInForce, Outcome
+from stream_router.core.evidence import EpochInForce, Outcome
 from stream_router.core.lane import CANARY, LANES
 
 Epoch = tuple[int, str]

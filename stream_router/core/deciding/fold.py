@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from stream_router.core.deciding.cohorts import request_order
 from stream_router.core.deciding.epochs import Epoch, Epochs, epoch_of
 from stream_router.core.deciding.ripeness import Ripeness
 from stream_router.core.deciding.trial import BlockClosed, Ignored, Trial
+from stream_router.core.deciding.unripe_outcomes import request_order
 from stream_router.core.deciding.verdict import Verdict
 from stream_router.core.deciding.windows import WindowedAccuracy, Windows
-from stream_router.core.joining.evidence import Evidence, Outcome
+from stream_router.core.evidence import Evidence, Outcome
 from stream_router.core.policy import Policy
 
 
@@ -49,7 +49,7 @@ class _Waiting(NamedTuple):
 class _Rollout:
     """One rollout, from the first record that names it on.
 
-    Earlier ticks are not known to it, so that a replay from that record gives what a replay from the beginning
+    Earlier watermarks are not known to it, so that a replay from that record gives what a replay from the beginning
     gives. Outcomes wait for the rollout's start record and for their epoch's record.
     """
 
@@ -59,7 +59,7 @@ class _Rollout:
         self.epochs = Epochs()
         self.trial: Trial | None = None
         self.waiting: list[_Waiting] = []
-        self._ticks: dict[int, int] = {}
+        self._watermarks: dict[int, int] = {}
 
     def on_record(self, offset: int, evidence: Evidence) -> tuple[list[BlockClosed], Verdict | None]:
         """Blocks that closed, and the verdict if it fell at this record."""
@@ -71,10 +71,10 @@ class _Rollout:
                 self.trial.take(*item)
             else:
                 self.waiting.append(item)
-        at_tick = self._tick(evidence)
+        at_watermark = self._watermark(evidence)
         if self.trial is None:
             return [], None
-        blocks = self.trial.close_blocks(at_tick=at_tick)
+        blocks = self.trial.close_blocks(at_watermark=at_watermark)
         return blocks, self.trial.verdict(offset) if self.trial.unhealthy else None
 
     def _named(self, evidence: Evidence) -> list[_Waiting]:
@@ -89,7 +89,7 @@ class _Rollout:
         started, in_force = evidence.rollout_started, evidence.epoch_in_force
         starts = started is not None and started.rollout == self.rollout and self.trial is None
         if started is not None and starts:
-            self.trial = Trial(started, self.epochs, self._ticks)
+            self.trial = Trial(started, self.epochs, self._watermarks)
         changes = in_force is not None and in_force.rollout == self.rollout
         if in_force is not None and changes:
             self.epochs.add(in_force)
@@ -98,11 +98,11 @@ class _Rollout:
         released, self.waiting = self.waiting, []
         return sorted(released, key=lambda item: request_order(item.outcome))
 
-    def _tick(self, evidence: Evidence) -> bool:
-        partition, tick = evidence.partition, evidence.tick
-        if partition is None or tick is None:
+    def _watermark(self, evidence: Evidence) -> bool:
+        partition, watermark = evidence.partition, evidence.watermark
+        if partition is None or watermark is None:
             return False
-        self._ticks[partition] = max(tick, self._ticks.get(partition, tick))
+        self._watermarks[partition] = max(watermark, self._watermarks.get(partition, watermark))
         if self.trial:
             self.trial.ripen(partition)
         return True
@@ -121,7 +121,7 @@ class EvidenceFold:
         self.rollout_in_force = 0
         self._partitions = partitions
         self._ripeness = Ripeness(policy)
-        self._ticks: dict[int, int] = {}
+        self._watermarks: dict[int, int] = {}
         self._rollouts: dict[int, _Rollout] = {}
         self._epochs: set[Epoch] = set()
         self._offset = -1
@@ -138,13 +138,13 @@ class EvidenceFold:
                 verdicts.append(verdict)
         changed = self.windows.add(offset, evidence.counts)
         windows = tuple(self.windows[key] for key in changed)
-        self._tick(evidence)
+        self._watermark(evidence)
         return Outputs(windows=windows, blocks=tuple(blocks), verdicts=tuple(verdicts))
 
     @property
     def clock(self) -> int | None:
-        """The newest tick of any partition."""
-        return max(self._ticks.values(), default=None)
+        """The newest watermark of any partition."""
+        return max(self._watermarks.values(), default=None)
 
     @property
     def ripe_age(self) -> int:
@@ -206,13 +206,13 @@ class EvidenceFold:
         for rollout in [rollout for rollout in self._rollouts if rollout < self.rollout_in_force]:
             del self._rollouts[rollout]
 
-    def _tick(self, evidence: Evidence) -> None:
-        partition, tick = evidence.partition, evidence.tick
-        if partition is not None and tick is not None:
-            self._ticks[partition] = max(tick, self._ticks.get(partition, tick))
+    def _watermark(self, evidence: Evidence) -> None:
+        partition, watermark = evidence.partition, evidence.watermark
+        if partition is not None and watermark is not None:
+            self._watermarks[partition] = max(watermark, self._watermarks.get(partition, watermark))
         self._ripeness.on_record(evidence, self.clock)
-        if len(self._ticks) >= self._partitions:
-            self.windows.forget(min(self._ticks.values()))
+        if len(self._watermarks) >= self._partitions:
+            self.windows.forget(min(self._watermarks.values()))
 
 
 def _rollouts_in(evidence: Evidence) -> Iterator[int]:

@@ -1,4 +1,4 @@
-"""Fisher's noncentral hypergeometric law: how many of the bad outcomes of a block are canary's, given the margins."""
+"""Fisher's noncentral hypergeometric distribution: canary's share of the bad outcomes of a block, given the margins."""
 
 import math
 

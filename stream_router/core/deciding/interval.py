@@ -4,7 +4,7 @@ import math
 from typing import Final, NamedTuple
 
 Z_95: Final = 1.959963984540054
-"""The standard normal law's 97.5 % quantile."""
+"""The standard normal distribution's 97.5 % quantile."""
 
 
 class Interval(NamedTuple):

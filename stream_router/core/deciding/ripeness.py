@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
+from stream_router.core.evidence import Evidence
 from stream_router.core.histogram import bucket_of, quantile
-from stream_router.core.joining.evidence import Evidence
 from stream_router.core.lane import STABLE
 from stream_router.core.policy import Policy
 
@@ -27,10 +27,10 @@ class Ripeness:
         self._mature: Counter[int] = Counter()
 
     def on_record(self, evidence: Evidence, now: int | None) -> None:
-        """Fold one record; `now` is the newest tick so far."""
+        """Fold one record; `now` is the newest watermark so far."""
         for window, delay in _stable_bad_delays(evidence):
             self._young.setdefault(window, Counter())[bucket_of(delay)] += 1
-        if evidence.tick is None or now is None:
+        if evidence.watermark is None or now is None:
             return
         mature_until = now - self._policy.window - self._policy.label_horizon
         for window in [window for window in self._young if window <= mature_until]:

@@ -2,25 +2,25 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from stream_router.core.deciding.blocks import Block, Blocks
-from stream_router.core.deciding.cohorts import Cohorts
-from stream_router.core.deciding.decision import EProcess
+from stream_router.core.deciding.e_process import EProcess
 from stream_router.core.deciding.entities import Entities
 from stream_router.core.deciding.epochs import Epochs, epoch_of
+from stream_router.core.deciding.metrics import Metric
+from stream_router.core.deciding.metrics.accuracy import Accuracy
+from stream_router.core.deciding.unripe_outcomes import UnripeOutcomes
 from stream_router.core.deciding.verdict import Status, Totals, Verdict, reason_for
-from stream_router.core.joining.evidence import Outcome, RolloutStarted
+from stream_router.core.evidence import Outcome, RolloutStarted
 from stream_router.core.lane import CANARY, LANES
-
-ACCURACY: Final = "accuracy"
 
 
 class BlockClosed(NamedTuple):
-    """A block that was bet on, and the evidence after it."""
+    """A block that was bet on, and the e-value after it."""
 
     block: Block
-    evidence: float
+    e_value: float
 
 
 @dataclass(slots=True)
@@ -35,17 +35,18 @@ class Ignored:
 
 
 class Trial:
-    """Takes outcomes whose epoch is known. `ticks` are the newest ticks by partition, kept by the caller.
+    """Takes outcomes whose epoch is known. `watermarks` are the newest watermarks by partition, kept by the caller.
 
-    Unhealthy is final and frees all but the numbers.
+    Once unhealthy, the trial keeps only its totals.
     """
 
-    def __init__(self, started: RolloutStarted, epochs: Epochs, ticks: dict[int, int]) -> None:
+    def __init__(self, started: RolloutStarted, epochs: Epochs, watermarks: dict[int, int]) -> None:
         self.started = started
+        self.metric: Metric = Accuracy()
         self._epochs = epochs
-        self._ticks = ticks
+        self._watermarks = watermarks
         self._test = EProcess(started.policy)
-        self._cohorts = Cohorts(started.policy, started.ripe_age)
+        self._unripe_outcomes = UnripeOutcomes(started.policy, started.ripe_age)
         self._entities = Entities(started.policy)
         self._blocks = Blocks(started.policy, epochs)
         self._totals = Totals()
@@ -56,28 +57,28 @@ class Trial:
         return self._test.unhealthy
 
     def take(self, partition: int, outcome: Outcome) -> None:
-        """An outcome that came: into its cohort, or at once into its block where the cohort is ripe already."""
+        """An outcome that came: it waits until its window is ripe, or enters its block at once where it is."""
         if not self._is_ours(outcome):
             self.ignored.foreign += 1
         elif not self._epochs.has_both_lanes(epoch_of(outcome)):
             self.ignored.one_sided += 1
-        elif self._cohorts.is_ripe(outcome.window, self._ticks.get(partition)):
+        elif self._unripe_outcomes.is_ripe(outcome.window, self._watermarks.get(partition)):
             self._enter((outcome,))
         else:
             self._blocks.expect(outcome)
-            self._cohorts.add(partition, outcome)
+            self._unripe_outcomes.add(partition, outcome)
 
     def ripen(self, partition: int) -> None:
-        """After a tick of the partition."""
-        self._enter(self._cohorts.ripen(partition, self._ticks[partition]))
+        """After a watermark of the partition."""
+        self._enter(self._unripe_outcomes.ripen(partition, self._watermarks[partition]))
 
-    def close_blocks(self, *, at_tick: bool) -> list[BlockClosed]:
+    def close_blocks(self, *, at_watermark: bool) -> list[BlockClosed]:
         """At the end of a record: bets on the blocks that close, up to the one that decides."""
         closed = []
-        for block in self._blocks.close(max(self._ticks.values()) if at_tick else None):
+        for block in self._blocks.close(max(self._watermarks.values()) if at_watermark else None):
             self._test.update(block.stable_labels, block.canary_labels, block.stable_bad, block.canary_bad)
             self._totals.add(block)
-            closed.append(BlockClosed(block, self._test.value))
+            closed.append(BlockClosed(block, self._test.e_value))
             if self.unhealthy:
                 self._free()
                 break
@@ -86,10 +87,10 @@ class Trial:
     def verdict(self, offset: int) -> Verdict:
         """As of the record at `offset`: unhealthy, or inconclusive so far."""
         status = Status.UNHEALTHY if self.unhealthy else Status.INCONCLUSIVE
-        numbers = self._totals.numbers(self._test.value, self._test.threshold)
+        numbers = self._totals.numbers(self._test.e_value, self._test.threshold)
         versions, newest = self.started.versions, self._totals.newest
         return Verdict(
-            metric=ACCURACY,
+            metric=self.metric.name,
             status=status,
             rollout=self.started.rollout,
             epoch=newest.epoch if newest else None,
@@ -99,12 +100,12 @@ class Trial:
             deciding_label_at=newest.newest_label_at if newest else None,
             offset=offset,
             numbers=numbers,
-            reason=reason_for(status, versions, numbers, self._remarks()),
+            reason=reason_for(self.metric, status, versions, numbers, self._remarks()),
         )
 
     @property
     def unripe(self) -> int:
-        return len(self._cohorts)
+        return len(self._unripe_outcomes)
 
     @property
     def in_open_blocks(self) -> int:
@@ -125,7 +126,7 @@ class Trial:
         return self._totals.canary_labels >= self.started.policy.max_labels
 
     def _is_ours(self, outcome: Outcome) -> bool:
-        if outcome.metric != ACCURACY or outcome.lane not in LANES:
+        if outcome.metric != self.metric.name or outcome.lane not in LANES:
             return False
         versions = self.started.versions
         bound = versions.canary if outcome.lane == CANARY else versions.stable
@@ -134,7 +135,7 @@ class Trial:
     def _enter(self, outcomes: Iterable[Outcome]) -> None:
         for outcome in outcomes:
             if self._entities.admit(outcome):
-                self._blocks.add(outcome, max(self._ticks.values()))
+                self._blocks.add(outcome, max(self._watermarks.values()))
 
     def _remarks(self) -> tuple[str, ...]:
         if self.unhealthy:
@@ -148,6 +149,6 @@ class Trial:
 
     def _free(self) -> None:
         policy = self.started.policy
-        self._cohorts = Cohorts(policy, self.started.ripe_age)
+        self._unripe_outcomes = UnripeOutcomes(policy, self.started.ripe_age)
         self._entities = Entities(policy)
         self._blocks = Blocks(policy, self._epochs)

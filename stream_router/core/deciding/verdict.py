@@ -5,7 +5,8 @@ from enum import StrEnum
 
 from stream_router.core.deciding.blocks import Block
 from stream_router.core.deciding.interval import newcombe
-from stream_router.core.routing.law import Versions
+from stream_router.core.deciding.metrics import Metric
+from stream_router.core.routing.applied_split import Versions
 
 
 class Status(StrEnum):
@@ -20,7 +21,7 @@ class Status(StrEnum):
 class Numbers:
     """What the test was fed and what came out; fields as in schemas/rollout_event.
 
-    difference: canary's accuracy minus stable's with the ends of its 95 % interval; evidence: the e-process, capped
+    difference: canary's accuracy minus stable's with the ends of its 95 % interval; e_value: the e-process, capped
     at threshold = 1 / alpha.
     """
 
@@ -32,7 +33,7 @@ class Numbers:
     difference: float
     difference_low: float
     difference_high: float
-    evidence: float
+    e_value: float
     threshold: float
 
 
@@ -75,7 +76,7 @@ class Totals:
         self.blocks += 1
         self.newest = block
 
-    def numbers(self, evidence: float, threshold: float) -> Numbers:
+    def numbers(self, e_value: float, threshold: float) -> Numbers:
         """With the difference canary - stable of the accuracies and its 95 % interval (Newcombe 1998, method 10).
 
         The difference is 0 in [-1, 1] while a lane has no outcome in a block.
@@ -93,41 +94,39 @@ class Totals:
             difference=canary_correct / self.canary_labels - stable_correct / self.stable_labels if both else 0.0,
             difference_low=low,
             difference_high=high,
-            evidence=evidence,
+            e_value=e_value,
             threshold=threshold,
         )
 
 
-def reason_for(status: Status, versions: Versions, numbers: Numbers, remarks: tuple[str, ...] = ()) -> str:
+def reason_for(
+    metric: Metric, status: Status, versions: Versions, numbers: Numbers, remarks: tuple[str, ...] = ()
+) -> str:
     """One sentence: difference, interval, n, rule."""
     n = numbers
     canary, stable = (f"{lane} {version or '(any version)'}" for lane, version in _named(versions))
     if not n.canary_labels or not n.stable_labels:
         sentence = (
             f"nothing is known yet of {canary} against {stable}: {n.canary_labels} and {n.stable_labels} labels, "
-            f"evidence {n.evidence:.3g} of {n.threshold:.4g} = 1/alpha"
+            f"e-value {n.e_value:.3g} of {n.threshold:.4g} = 1/alpha"
         )
         return "; ".join((sentence, *remarks))
     compared = (
-        f"{_accuracy(n.canary_bad, n.canary_labels)} against {_accuracy(n.stable_bad, n.stable_labels)}, "
+        f"{metric.shown(n.canary_bad, n.canary_labels)} against {metric.shown(n.stable_bad, n.stable_labels)}, "
         f"difference {n.difference:+.3f} (95 % {n.difference_low:+.3f} to {n.difference_high:+.3f})"
     )
     after = f"after {n.blocks} block{'s' if n.blocks != 1 else ''}"
     if status is Status.UNHEALTHY:
         sentence = (
-            f"{canary} is less accurate than {stable}: {compared}; evidence reached {n.threshold:.4g} = 1/alpha {after}"
+            f"{canary} is {metric.worse} than {stable}: {compared}; e-value reached {n.threshold:.4g} = 1/alpha {after}"
         )
     else:
         sentence = (
-            f"{canary} is not shown to be less accurate than {stable}: {compared}; "
-            f"evidence {n.evidence:.3g} of {n.threshold:.4g} = 1/alpha {after}"
+            f"{canary} is not shown to be {metric.worse} than {stable}: {compared}; "
+            f"e-value {n.e_value:.3g} of {n.threshold:.4g} = 1/alpha {after}"
         )
     return "; ".join((sentence, *remarks))
 
 
 def _named(versions: Versions) -> tuple[tuple[str, str | None], tuple[str, str | None]]:
     return ("canary", versions.canary), ("stable", versions.stable)
-
-
-def _accuracy(bad: int, labels: int) -> str:
-    return f"{1 - bad / labels:.3f} ({labels - bad:,} of {labels:,} labels)"

@@ -4,10 +4,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from stream_router.core.evidence import Count, Tally
 from stream_router.core.histogram import quantile
-from stream_router.core.joining.evidence import Count, Tally
-from stream_router.core.joining.join import CLOCKS
-from stream_router.core.policy import Policy
+from stream_router.core.policy import CLOCK_SKEW_MS, Policy
 
 
 class WindowKey(NamedTuple):
@@ -42,7 +41,7 @@ class WindowedAccuracy:
 class Windows:
     """Counts of every window that can still change.
 
-    Retention: until the join has forgotten the window's rows, by the ticks of every partition.
+    Retention: until the join has forgotten the window's rows, by the watermarks of every partition.
     """
 
     def __init__(self, policy: Policy) -> None:
@@ -68,11 +67,12 @@ class Windows:
             changed[key] = None
         return tuple(changed)
 
-    def forget(self, tick: int) -> None:
-        """Forget what cannot change once every partition's evidence is complete until `tick`."""
+    def forget(self, watermark: int) -> None:
+        """Forget what cannot change once every partition's evidence is complete until `watermark`."""
         policy = self._policy
-        reach = policy.window + policy.label_horizon + policy.prediction_deadline
-        until = policy.window_start(tick - CLOCKS - policy.prediction_deadline - reach - policy.window)
+        until = policy.window_start(
+            watermark - CLOCK_SKEW_MS - policy.prediction_deadline - policy.reach - policy.window
+        )
         if self._forgotten_until is not None and until <= self._forgotten_until:
             return
         self._forgotten_until = until

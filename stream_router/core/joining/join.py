@@ -4,7 +4,7 @@ Each side arrives in the order of its offsets, the two sides in any order. Every
 two logs alone; what has been said already is told from the positions `base` up to which a predecessor has spoken: a
 thing is new exactly if a record that causes it lies at or beyond them.
 
-With reach = window + label_horizon + prediction_deadline, these never count, whoever reads them and when:
+With the policy's reach = window + label_horizon + prediction_deadline, these never count, whoever reads them and when:
 - a prediction scored more than reach after (or before) it was routed,
 - a label later than label_horizon after the end of its prediction's window,
 - a label more than reach older than its prediction.
@@ -18,21 +18,18 @@ from typing import Final, Literal
 
 from xxhash import xxh3_64_intdigest
 
+from stream_router.core.evidence import ACCURACY, Outcome, Positions, StableBadDelay, Tally
 from stream_router.core.histogram import bucket_of
-from stream_router.core.joining.evidence import Outcome, Positions, StableBadDelay, Tally
 from stream_router.core.joining.expiry import Expiry
-from stream_router.core.joining.flush import Cohort, Harvest, counts_of
+from stream_router.core.joining.join_output import CountKey, JoinOutput, counts_of
 from stream_router.core.joining.label import Label
 from stream_router.core.lane import STABLE
-from stream_router.core.policy import Policy
+from stream_router.core.policy import CLOCK_SKEW_MS, Policy
 from stream_router.core.scoring.prediction import Prediction, Value, agrees
 
 Kind = Literal["joined", "duplicate", "revised", "orphan", "expired"]
 """joined: a first label. duplicate: a prediction, or the same label, again. revised: another label than before.
 orphan: a label that no prediction came for. expired: a prediction or a label too late to count."""
-
-CLOCKS: Final = 60_000
-"""Milliseconds by which clocks of processes may differ and records may come late in an open transaction."""
 
 _BUCKETS: Final = 128
 
@@ -41,7 +38,7 @@ _BUCKETS: Final = 128
 class _Row:
     """A prediction, the time before which no label counts for it, and its newest label: None before the first."""
 
-    cohort: Cohort
+    count_key: CountKey
     routed_at: int
     oldest_label: int
     entity: int
@@ -53,23 +50,22 @@ class _Row:
 class Join:
     """State: one row per request within the horizon, joined ones too, and the labels whose prediction has not come.
 
-    Rows are forgotten by `on_tick`. Not thread-safe. A request id that comes again after its row has been forgotten is
-    another request.
+    Rows are forgotten by `on_watermark`. Not thread-safe. A request id that comes again after its row has been
+    forgotten is another request.
     """
 
     def __init__(self, policy: Policy, base: Positions) -> None:
         self.kinds: Counter[Kind] = Counter()
         self._policy, self._base = policy, base
-        self._reach = policy.window + policy.label_horizon + policy.prediction_deadline
         self._rows: dict[str, _Row] = {}
         self._early: dict[str, list[Label]] = {}
-        width = self._reach // _BUCKETS
+        width = policy.reach // _BUCKETS
         self._row_expiry, self._early_expiry = Expiry(width), Expiry(width)
         self._next_prediction = self._next_label = 0
-        self._cohorts: dict[Cohort, Cohort] = {}
+        self._count_keys: dict[CountKey, CountKey] = {}
         self._outcomes: list[Outcome] = []
         self._stable_bad_delays: list[StableBadDelay] = []
-        self._changes: dict[Cohort, Tally] = {}
+        self._changes: dict[CountKey, Tally] = {}
 
     @property
     def rows(self) -> int:
@@ -102,9 +98,9 @@ class Join:
                     bucket.label = min(bucket.label, label.offset)
                     bucket.request_ids.append(label.request_id)
 
-    def on_tick(self, clock: int) -> None:
+    def on_watermark(self, clock: int) -> None:
         """Forget what can change nothing any more, all inputs up to `clock` (ms since the epoch) having been read."""
-        before = clock - self._reach - self._policy.prediction_deadline - CLOCKS
+        before = clock - self._policy.reach - self._policy.prediction_deadline - CLOCK_SKEW_MS
         for request_id in self._row_expiry.expire(before):
             self._rows.pop(request_id, None)
         for request_id in self._early_expiry.expire(before):
@@ -113,14 +109,14 @@ class Join:
             self.kinds["orphan"] += len(waiting) - len(kept)
             if kept:
                 self._early[request_id] = kept
-        for cohort in [cohort for cohort in self._cohorts if cohort.window + self._policy.window < before]:
-            del self._cohorts[cohort]
+        for key in [key for key in self._count_keys if key.window + self._policy.window < before]:
+            del self._count_keys[key]
 
-    def take(self) -> Harvest:
+    def take(self) -> JoinOutput:
         """All that came about since the last call."""
-        harvest = Harvest(self._outcomes, self._stable_bad_delays, counts_of(self._changes))
+        output = JoinOutput(self._outcomes, self._stable_bad_delays, counts_of(self._changes))
         self._outcomes, self._stable_bad_delays, self._changes = [], [], {}
-        return harvest
+        return output
 
     def rebuild_from(self, positions: Positions) -> Positions:
         """Where a successor that begins at `positions` has to read from to hold the same rows."""
@@ -133,19 +129,21 @@ class Join:
     def _on_prediction(self, offset: int, prediction: Prediction, new: bool) -> None:
         request_id, routed_at = prediction.request_id, prediction.routed_at
         scored_at = prediction.scored_at or routed_at
-        if request_id in self._rows or abs(scored_at - routed_at) > self._reach:
+        if request_id in self._rows or abs(scored_at - routed_at) > self._policy.reach:
             self.kinds["duplicate" if request_id in self._rows else "expired"] += new
             return
-        cohort = self._cohort(prediction)
+        count_key = self._count_key(prediction)
         entity = prediction.key if self._policy.assign_by == "key" else None
-        key = request_id.encode() if entity is None else entity
+        hashed = request_id.encode() if entity is None else entity
         value = prediction.value if prediction.error is None else None
-        row = self._rows[request_id] = _Row(cohort, routed_at, scored_at - self._reach, _signed_hash(key), value, new)
+        oldest_label = scored_at - self._policy.reach
+        row = _Row(count_key, routed_at, oldest_label, _signed_hash(hashed), value, new)
+        self._rows[request_id] = row
         bucket = self._row_expiry.bucket(routed_at)
         bucket.prediction = min(bucket.prediction, offset)
         bucket.request_ids.append(request_id)
         if new:
-            change = self._change(cohort)
+            change = self._change(count_key)
             change.predicted += 1
             change.errors += prediction.error is not None
             if prediction.scored_at > 0 and prediction.requested_at > 0:
@@ -155,7 +153,7 @@ class Join:
 
     def _on_label(self, row: _Row, label: Label) -> None:
         new = row.new or self._is_new(label.offset, self._base.ground_truth)
-        before, last = row.label, row.cohort.window + self._policy.window + self._policy.label_horizon
+        before, last = row.label, row.count_key.window + self._policy.window + self._policy.label_horizon
         if not row.oldest_label <= label.time <= last:
             self.kinds["expired"] += new
             return
@@ -169,7 +167,7 @@ class Join:
             bucket.label = min(bucket.label, label.offset)
         if not new:
             return
-        change = self._change(row.cohort)
+        change = self._change(row.count_key)
         change.correct += correct
         if before is not None:
             self.kinds["revised"] += 1
@@ -183,16 +181,16 @@ class Join:
             self._first_label(row, label, delay, bad=not correct)
 
     def _first_label(self, row: _Row, label: Label, delay: int, *, bad: bool) -> None:
-        cohort = row.cohort
-        if cohort.rollout > 0:
+        key = row.count_key
+        if key.rollout > 0:
             order = _signed_hash(label.request_id.encode())
-            self._outcomes.append(Outcome(*row.cohort, "accuracy", row.entity, order, delay, label.time, bad))
-        elif bad and cohort.lane == STABLE:
-            self._stable_bad_delays.append(StableBadDelay(cohort.window, delay))
+            self._outcomes.append(Outcome(*row.count_key, ACCURACY, row.entity, order, delay, label.time, bad))
+        elif bad and key.lane == STABLE:
+            self._stable_bad_delays.append(StableBadDelay(key.window, delay))
 
-    def _cohort(self, prediction: Prediction) -> Cohort:
-        """One object for all rows of a cohort."""
-        cohort = Cohort(
+    def _count_key(self, prediction: Prediction) -> CountKey:
+        """One object for all rows that are counted together."""
+        key = CountKey(
             self._policy.window_start(prediction.routed_at),
             prediction.epoch,
             prediction.digest,
@@ -200,12 +198,12 @@ class Join:
             prediction.lane,
             prediction.model_version,
         )
-        return self._cohorts.setdefault(cohort, cohort)
+        return self._count_keys.setdefault(key, key)
 
-    def _change(self, cohort: Cohort) -> Tally:
-        change = self._changes.get(cohort)
+    def _change(self, key: CountKey) -> Tally:
+        change = self._changes.get(key)
         if change is None:
-            change = self._changes[cohort] = Tally()
+            change = self._changes[key] = Tally()
         return change
 
 

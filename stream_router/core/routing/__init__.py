@@ -1,1 +1,1 @@
-"""From a split to a lane: the law, and what a router knows of it."""
+"""From a split to a lane: the split in force, and what a router knows of it."""

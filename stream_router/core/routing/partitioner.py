@@ -5,38 +5,49 @@ Raising canary's weight never moves a key from canary to stable.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 from xxhash import xxh3_64_intdigest
 
-from stream_router.core.lane import CANARY, STABLE
+from stream_router.core.lane import CANARY, STABLE, Lane
 from stream_router.core.routing.split import Split
 
 _LANE_HASHES: Final = {lane: np.uint64(xxh3_64_intdigest(lane.encode())) for lane in (STABLE, CANARY)}
 
 
-@lru_cache(maxsize=64)
-def rollout_seed(route: str, rollout: int) -> int:
-    """Another rollout draws other keys: xxh3_64 of, for example, "flights/3"."""
-    return xxh3_64_intdigest(f"{route}/{rollout}".encode())
+@dataclass(frozen=True)
+class WeightedPartitioner:
+    """Assigns keys to the lanes of one rollout of a route; another rollout draws other keys."""
 
+    route: str
+    rollout: int
 
-def assign_canary(keys: Sequence[bytes], split: Split, seed: int) -> npt.NDArray[np.bool_]:
-    """For each of n keys, whether canary gets it. Shape (n,); a weight of 0 or 1 is exact.
+    @cached_property
+    def seed(self) -> int:
+        """xxh3_64 of, for example, "flights/3"."""
+        return xxh3_64_intdigest(f"{self.route}/{self.rollout}".encode())
 
-    The lane with the smallest -ln(u) / weight wins (weighted rendezvous hashing: Schindelhauer & Schomaker 2005,
-    logarithmic method), u a uniform number in (0, 1) drawn from key, rollout and lane.
-    """
-    if split.canary == 0.0 or split.stable == 0.0:
-        return np.full(len(keys), split.canary > 0.0)
-    hashes = np.fromiter((xxh3_64_intdigest(key, seed) for key in keys), np.uint64, len(keys))
-    with np.errstate(over="ignore"):  # infinity is the right score of a weight that is next to nothing
-        stable = -np.log(_uniform(hashes ^ _LANE_HASHES[STABLE])) / split.stable
-        canary = -np.log(_uniform(hashes ^ _LANE_HASHES[CANARY])) / split.canary
-    return canary < stable
+    def lane(self, key: bytes, split: Split) -> Lane:
+        """The lane of one key: its record's key, else what `record_key` puts in its place."""
+        return CANARY if self.is_canary([key], split)[0] else STABLE
+
+    def is_canary(self, keys: Sequence[bytes], split: Split) -> npt.NDArray[np.bool_]:
+        """For each of n keys, whether canary gets it. Shape (n,); a weight of 0 or 1 is exact.
+
+        The lane with the smallest -ln(u) / weight wins (weighted rendezvous hashing: Schindelhauer & Schomaker 2005,
+        logarithmic method), u a uniform number in (0, 1) drawn from key, rollout and lane.
+        """
+        if split.canary == 0.0 or split.stable == 0.0:
+            return np.full(len(keys), split.canary > 0.0)
+        hashes = np.fromiter((xxh3_64_intdigest(key, self.seed) for key in keys), np.uint64, len(keys))
+        with np.errstate(over="ignore"):  # infinity is the right score of a weight that is next to nothing
+            stable = -np.log(_uniform(hashes ^ _LANE_HASHES[STABLE])) / split.stable
+            canary = -np.log(_uniform(hashes ^ _LANE_HASHES[CANARY])) / split.canary
+        return canary < stable
 
 
 def record_key(key: bytes | None, topic: str, partition: int, offset: int) -> bytes:

@@ -27,7 +27,7 @@ class Split:
 
 ALL_STABLE: Final = Split(stable=1.0, canary=0.0)
 ALL_STABLE_RAW: Final = b'{"stable":1.0,"canary":0.0}'
-"""The document of a rollback, and of a route that has no law yet."""
+"""The document of a rollback, and of a route without a split yet."""
 
 
 def digest_of(raw: bytes) -> str:

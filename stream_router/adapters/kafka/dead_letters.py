@@ -1,0 +1,52 @@
+"""The one way of a record that can never be handled: out of its topic, with its reason, counted and within limits."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import structlog
+
+from stream_router.adapters.kafka.producers import Headers, Outgoing
+from stream_router.adapters.metrics import DEAD_LETTERS
+from stream_router.core.dead_letter import DeadLetterLimit, dead_letter_headers
+
+_log = structlog.get_logger()
+
+
+class Unreadable(NamedTuple):
+    """A record as it was read."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+
+class DeadLetters:
+    """Of one stage of a process; `topic` is where they go."""
+
+    def __init__(self, topic: str, stage: str, limit: DeadLetterLimit) -> None:
+        self._topic, self._stage, self._limit = topic, stage, limit
+
+    def copy(self) -> "DeadLetters":
+        """With counts of its own."""
+        return DeadLetters(self._topic, self._stage, replace(self._limit))
+
+    def on_records(self, count: int) -> None:
+        """So many records in a row could be handled."""
+        self._limit.on_records(count)
+
+    def letter(self, record: Unreadable, error: Exception) -> Outgoing:
+        """The dead letter: key, value and headers untouched, why and where from in headers added behind them.
+
+        Raises DeadLetterLimitError past the limits.
+        """
+        where = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+        _log.warning("dead letter", reason=str(error), **where)
+        self._limit.on_dead_letter(error)
+        DEAD_LETTERS.labels(record.topic, type(error).__name__).inc()
+        added = dead_letter_headers(
+            topic=record.topic, partition=record.partition, offset=record.offset, stage=self._stage, error=error
+        )
+        return Outgoing(self._topic, record.value, record.key, headers=[*record.headers, *added])

@@ -1,0 +1,137 @@
+"""R.evidence as the owners of input partitions write it: one transaction a flush, its positions within.
+
+The transactional id is `R.evidence.<partition>`, so Kafka itself shuts out an owner that has a successor. The positions
+are offsets of a group without members; the metadata of these offsets carries where a successor has to begin to read.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+import structlog
+from confluent_kafka import Consumer, TopicPartition
+
+from stream_router.adapters.avro.records import decode_evidence, encode_evidence
+from stream_router.adapters.kafka.clients import TIMEOUT, reader
+from stream_router.adapters.kafka.polling import TopicReader
+from stream_router.adapters.kafka.producers import Outgoing, TransactionalProducer
+from stream_router.core.evidence import Evidence, Positions
+from stream_router.core.route import Route
+from stream_router.errors import DecodeError
+from stream_router.settings import Settings
+
+_METADATA: Final = re.compile(r"rebuild=(\d+);tick=(\d+)")
+_BLOCK: Final = 2_000
+"""Records of R.evidence that are read at once on the way back through it."""
+
+_log = structlog.get_logger()
+
+
+class ResumePoint(NamedTuple):
+    """Where an owner of the partition goes on.
+
+    All before `positions` has been said; rows are rebuilt from `rebuild_from` on. `watermark` is the latest that the
+    partition's evidence carries, milliseconds since the epoch; 0 before the first.
+    """
+
+    positions: Positions
+    rebuild_from: Positions
+    watermark: int
+
+
+class Inputs(NamedTuple):
+    """The partition of both inputs."""
+
+    predictions: TopicPartition
+    ground_truth: TopicPartition
+
+
+class EvidenceLog:
+    """What all owners of one process share: a client that reads positions. Its methods may be called in any thread."""
+
+    def __init__(self, settings: Settings, route: Route) -> None:
+        self._settings, self._route = settings, route
+        self._group = reader(settings, route.evidence_group)
+
+    def inputs(self, partition: int) -> Inputs:
+        topics = (self._route.topic("predictions"), self._route.topic("ground-truth"))
+        return Inputs(*(TopicPartition(topic, partition) for topic in topics))
+
+    def writer(self, partition: int) -> "EvidenceWriter":
+        """Shuts out whoever wrote the evidence of the partition before. Raises KafkaException."""
+        return EvidenceWriter(self._settings, self._route, self._group, self.inputs(partition))
+
+    def resume_point(self, partition: int) -> ResumePoint:
+        """Read where to go on, within what the logs still hold. Raises KafkaException."""
+        inputs = self.inputs(partition)
+        lows = [self._group.get_watermark_offsets(side, TIMEOUT)[0] for side in inputs]
+        committed = self._group.committed(list(inputs), TIMEOUT)
+        offsets = [side.offset for side in committed if side.offset is not None and side.offset >= 0]
+        if len(offsets) == len(committed):
+            positions = Positions(*offsets)
+            known = [_METADATA.fullmatch(side.metadata or "") for side in committed]
+        else:
+            newest = self._newest(partition)
+            positions = newest.positions if newest and newest.positions else Positions(*lows)
+            known = [None, None]
+        starts = [int(found[1]) if found else low for found, low in zip(known, lows, strict=True)]
+        watermark = max((int(found[2]) for found in known if found), default=0)
+        return ResumePoint(
+            Positions(*self._within(inputs, positions, lows, "records were deleted before they were joined")),
+            Positions(*self._within(inputs, starts, lows, "records that earlier ones may still join were deleted")),
+            watermark,
+        )
+
+    def _within(self, inputs: Inputs, offsets: Iterable[int], lows: Sequence[int], loss: str) -> list[int]:
+        clamped = []
+        for side, offset, low in zip(inputs, offsets, lows, strict=True):
+            if offset < low:
+                _log.error(loss, topic=side.topic, partition=side.partition, first_missing=offset, log_start=low)
+            clamped.append(max(offset, low))
+        return clamped
+
+    def _newest(self, partition: int) -> Evidence | None:
+        """The partition's newest evidence with positions: for the day on which the group's offsets have expired."""
+        topic = self._route.topic("evidence")
+        low, high = self._group.get_watermark_offsets(TopicPartition(topic, 0), TIMEOUT)
+        for first in range(high - _BLOCK, low - _BLOCK, -_BLOCK):
+            for evidence in reversed(self._block(topic, max(first, low), first + _BLOCK)):
+                if evidence.partition == partition and evidence.positions:
+                    return evidence
+        return None
+
+    def _block(self, topic: str, first: int, end: int) -> list[Evidence]:
+        """The readable records of [first, end)."""
+        topic_reader, found = TopicReader(self._settings, topic, {0: first}), []
+        try:
+            for record in topic_reader.read_to({0: end}):
+                if record.offset() >= end:
+                    break
+                try:
+                    found.append(decode_evidence(record.value()))
+                except DecodeError as error:
+                    _log.error("evidence cannot be read", offset=record.offset(), error=str(error))
+        finally:
+            topic_reader.close()
+        return found
+
+    def close(self) -> None:
+        self._group.close()
+
+
+class EvidenceWriter:
+    """Writes the evidence of one input partition. After any error it is done with: make a new one."""
+
+    def __init__(self, settings: Settings, route: Route, group: Consumer, inputs: Inputs) -> None:
+        self._topic, self._group, self._inputs = route.topic("evidence"), group, inputs
+        self._producer = TransactionalProducer(settings, f"{self._topic}.{inputs.predictions.partition}")
+        self._producer.take_over()
+
+    def write(self, records: Sequence[Evidence], dead_letters: Sequence[Outgoing], resume: ResumePoint) -> None:
+        """One transaction; `resume` is where a successor goes on. Raises KafkaException."""
+        evidence = [Outgoing(self._topic, encode_evidence(record), partition=0) for record in records]
+        offsets = [
+            TopicPartition(side.topic, side.partition, offset, f"rebuild={start};tick={resume.watermark}")
+            for side, offset, start in zip(self._inputs, resume.positions, resume.rebuild_from, strict=True)
+        ]
+        self._producer.write([*dead_letters, *evidence], offsets, self._group)

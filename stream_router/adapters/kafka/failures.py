@@ -1,0 +1,75 @@
+"""What an error of librdkafka means: one table for every client, and the error of our tree for it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from enum import Enum, auto
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException
+
+from stream_router.errors import FencedError, GapError, StreamRouterError, TopicError, UnreachableError
+from stream_router.settings import Settings
+
+
+class Failure(Enum):
+    """PASSES: librdkafka mends it by itself, what was asked is asked again. All others end what was going on."""
+
+    PASSES = auto()
+    FENCED = auto()
+    GAP = auto()
+    MISSING_TOPIC = auto()
+    FINAL = auto()
+
+
+# ruff: noqa: SLF001 - librdkafka's own codes are spelt so
+_TABLE: Final[Mapping[int, Failure]] = {
+    KafkaError._TRANSPORT: Failure.PASSES,
+    KafkaError._ALL_BROKERS_DOWN: Failure.PASSES,
+    KafkaError._TIMED_OUT: Failure.PASSES,
+    KafkaError._RESOLVE: Failure.PASSES,
+    KafkaError._FENCED: Failure.FENCED,
+    KafkaError.PRODUCER_FENCED: Failure.FENCED,
+    KafkaError.INVALID_PRODUCER_EPOCH: Failure.FENCED,
+    KafkaError.FENCED_INSTANCE_ID: Failure.FENCED,
+    KafkaError._AUTO_OFFSET_RESET: Failure.GAP,
+    KafkaError.OFFSET_OUT_OF_RANGE: Failure.GAP,
+    KafkaError.UNKNOWN_TOPIC_OR_PART: Failure.MISSING_TOPIC,
+    KafkaError._UNKNOWN_TOPIC: Failure.MISSING_TOPIC,
+    KafkaError._UNKNOWN_PARTITION: Failure.MISSING_TOPIC,
+}
+
+
+def failure_of(error: KafkaError) -> Failure:
+    """What the table says; of codes that it does not name those pass that librdkafka calls retriable."""
+    if error.fatal():
+        return Failure.FENCED if "fenced" in error.str().lower() else Failure.FINAL
+    return _TABLE.get(error.code(), Failure.PASSES if error.retriable() else Failure.FINAL)
+
+
+def cause_of(error: KafkaException) -> KafkaError:
+    cause: KafkaError = error.args[0]
+    return cause
+
+
+def explain(error: KafkaException | KafkaError, settings: Settings, doing: str) -> StreamRouterError:
+    """The error of our tree for one of librdkafka's; `doing` completes "while"."""
+    cause = cause_of(error) if isinstance(error, KafkaException) else error
+    failure = failure_of(cause)
+    if failure is Failure.FENCED:
+        return FencedError(f"another process has taken over while {doing}: {cause.str()}")
+    if failure is Failure.GAP:
+        return GapError(f"records were deleted before they were read, while {doing}: {cause.str()}")
+    if failure is Failure.MISSING_TOPIC:
+        return TopicError(f"{cause.str()} while {doing}: create the route's topics with 'stream-router topics apply'")
+    if failure is Failure.PASSES and cause.code() in _TABLE:
+        return UnreachableError(f"Kafka at {settings.bootstrap_servers} does not answer while {doing}: {cause.str()}")
+    return StreamRouterError(f"{cause.name()} while {doing}: {cause.str()}")
+
+
+@contextmanager
+def explaining(settings: Settings, doing: str) -> Iterator[None]:
+    """Raises what `explain` makes of a KafkaException of the block."""
+    try:
+        yield
+    except KafkaException as error:
+        raise explain(error, settings, doing) from error

@@ -1,0 +1,44 @@
+"""What runs inside a transaction loop: its configuration and its handler."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from stream_router.adapters.kafka.group import Start
+from stream_router.adapters.kafka.polling import Record
+from stream_router.adapters.kafka.transaction import Transaction
+
+Delivery = Literal["exactly-once", "at-least-once"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfig:
+    """One consumer group's loop over one topic.
+
+    `instance` names this process among the group's: a restart under the same name takes its partitions over at once
+    and shuts its predecessor out. `max_wait` (seconds) and `max_batch` bound a micro-batch, `interval` (seconds) how
+    long a transaction stays open.
+    """
+
+    topic: str
+    group: str
+    instance: str
+    dead_letters: str
+    stage: str
+    start: Start = "earliest"
+    max_batch: int = 5_000
+    max_wait: float = 0.02
+    interval: float = 0.05
+    delivery: Delivery = "exactly-once"
+    max_message_bytes: int = 2_000_000
+    static_member: bool = True
+
+
+class Handler(Protocol):
+    """What a process does with its records, inside the loop's transaction."""
+
+    def handle(self, records: Sequence[Record], transaction: Transaction) -> None:
+        """Produce what follows from a batch; what must wait for the commit hangs on the transaction."""
+
+    def due(self) -> bool:
+        """Whether a transaction is wanted although no record came."""

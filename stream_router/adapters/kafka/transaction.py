@@ -1,0 +1,60 @@
+"""An open transaction: whatever hangs on it is its own, so that giving one up is dropping it."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from confluent_kafka import Consumer, TopicPartition
+
+from stream_router.adapters.kafka.dead_letters import DeadLetters, Unreadable
+from stream_router.adapters.kafka.polling import Record
+from stream_router.adapters.kafka.producers import LoopProducer
+
+
+class Transaction:
+    """Positions, output and limits between begin and commit.
+
+    positions: next offset of each partition that goes with the commit. opened_at: seconds of a monotonic clock.
+    produce: as LoopProducer.send, by order: topic, value, key, partition, timestamp, headers.
+    """
+
+    def __init__(
+        self, producer: LoopProducer, positions: Mapping[int, int], dead_letters: DeadLetters, opened_at: float
+    ) -> None:
+        self._producer = producer
+        self.positions = dict(positions)
+        self.dead_letters = dead_letters.copy()
+        self.opened_at = opened_at
+        self.produce = producer.send
+        self._on_commit: list[Callable[[], object]] = []
+        self._counted = 0
+        producer.begin()
+
+    def divert(self, record: Record, index: int, error: Exception) -> None:
+        """Write a dead letter; `index` is the record's place in its batch. Raises DeadLetterLimitError."""
+        self.dead_letters.on_records(index - self._counted)
+        self._counted = index + 1
+        unreadable = Unreadable(
+            record.topic(), record.partition(), record.offset(), record.key(), record.value(), record.headers() or ()
+        )
+        self.produce(*self.dead_letters.letter(unreadable, error))
+
+    def end_batch(self, records: Sequence[Record]) -> None:
+        """The batch has been handled, dead letters included."""
+        self.dead_letters.on_records(len(records) - self._counted)
+        self._counted = 0
+        for record in records:
+            self.positions[record.partition()] = record.offset() + 1
+
+    def on_commit(self, action: Callable[[], object]) -> None:
+        """Do this once it is committed, never if it is not."""
+        self._on_commit.append(action)
+
+    def commit(self, topic: str, consumer: Consumer) -> None:
+        """`topic` is that of the positions. Raises KafkaException, UnreachableError."""
+        offsets = [TopicPartition(topic, partition, offset) for partition, offset in self.positions.items()]
+        self._producer.commit(offsets, consumer)
+        for action in self._on_commit:
+            action()
+
+    def abort(self) -> None:
+        """Raises KafkaException."""
+        self._producer.abort()

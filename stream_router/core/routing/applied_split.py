@@ -1,0 +1,58 @@
+"""The split in force, with all that belongs to it."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Final
+
+from stream_router.core.routing.split import ALL_STABLE_RAW, Split, digest_of, parse_split
+
+
+@dataclass(frozen=True)
+class Versions:
+    """The two model versions that a rollout is bound to; None where no version is known."""
+
+    stable: str | None = None
+    canary: str | None = None
+
+
+@dataclass(frozen=True)
+class Models:
+    """`:models`: the version of each lane, the previous stable version and the rollout that was promoted, for undo."""
+
+    stable: str | None = None
+    canary: str | None = None
+    previous: str | None = None
+    promoted: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppliedSplit:
+    """One record of R.splits and the content of `:applied`.
+
+    `raw` is the document byte for byte; `canary` its weight; `registered` is False for the split that a router
+    declared by itself because the script could not be reached; `time` is in milliseconds since the epoch.
+    """
+
+    raw: bytes = ALL_STABLE_RAW
+    canary: float = 0.0
+    epoch: int = 0
+    rollout: int = 0
+    bound: Versions = field(default_factory=Versions)
+    models: Models = field(default_factory=Models)
+    registered: bool = True
+    time: int = 0
+    who: str = ""
+    why: str = ""
+
+    @cached_property
+    def digest(self) -> str:
+        return digest_of(self.raw)
+
+    @cached_property
+    def split(self) -> Split:
+        """The document, parsed. Raises SplitError for one that the script would not have put in force."""
+        return parse_split(self.raw)
+
+
+INITIAL_SPLIT: Final = AppliedSplit()
+"""Before the first split everything goes to stable: epoch 0, rollout 0."""

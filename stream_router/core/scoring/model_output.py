@@ -1,0 +1,47 @@
+"""What a model returned, as values that a prediction can carry."""
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from stream_router.core.scoring.prediction import Value
+
+_LONG: Final = 2**63
+
+
+class ModelOutput(NamedTuple):
+    """One of the two is None."""
+
+    value: Value | None
+    error: str | None
+
+
+def outputs_of(returned: Any, count: int) -> list[ModelOutput]:
+    """One output for each of `count` rows; a numpy array, a list or any other sequence may have been returned."""
+    plain = returned.tolist() if hasattr(returned, "tolist") else returned
+    if isinstance(plain, str | bytes) or not isinstance(plain, Sequence):
+        return [ModelOutput(None, f"the model returned {type(returned).__name__}, not a sequence")] * count
+    if len(plain) != count:
+        return [ModelOutput(None, f"the model returned {len(plain)} predictions for {count} rows")] * count
+    return [_output_of(value) for value in plain]
+
+
+def raised(error: Exception) -> ModelOutput:
+    return ModelOutput(None, writable(f"{type(error).__name__}: {error}")[:500])
+
+
+def writable(text: str) -> str:
+    """The text with lone surrogates, which no encoding can carry, spelt out."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _output_of(value: Any) -> ModelOutput:
+    value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, str) and value != writable(value):
+        return ModelOutput(None, f"the prediction {writable(value)!r} is not Unicode text: it has a lone surrogate")
+    if isinstance(value, bool | float | str):
+        return ModelOutput(value, None)
+    if isinstance(value, int):
+        return (
+            ModelOutput(value, None) if -_LONG <= value < _LONG else ModelOutput(None, "the prediction is over 64 bits")
+        )
+    return ModelOutput(None, f"the prediction is {type(value).__name__}, not a boolean, a number or text")

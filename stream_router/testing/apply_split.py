@@ -1,0 +1,242 @@
+"""The rules of apply_split.lua in Python, on keys in memory."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from stream_router.core.rollout.status import RolloutStatus
+from stream_router.core.routing.applied_split import INITIAL_SPLIT, AppliedSplit, Models, Versions
+from stream_router.core.routing.control_view import ControlView
+from stream_router.core.routing.proposal import Proposal, Step
+from stream_router.core.routing.split import ALL_STABLE_RAW
+from stream_router.core.routing.split_store import Latch, ReadAgain, Refusal, RefusalCode, StepRefused
+
+
+@dataclass
+class Keys:
+    """`split` and `release` are what an operator set: bytes, None where missing, else the name of a wrong type."""
+
+    split: bytes | str | None = None
+    release: bytes | str | None = None
+    applied: AppliedSplit | None = None
+    rejected: Refusal | None = None
+    latch: Latch | None = None
+    models: Models = field(default_factory=Models)
+    rollout: RolloutStatus | None = None
+    history: list[dict[str, str]] = field(default_factory=list)
+
+
+class Call:
+    """One call of the script: the six rules, in their order."""
+
+    def __init__(self, keys: Keys, release_key: str, view: ControlView, now: int, who: str) -> None:
+        self.keys = keys
+        self.release_key = release_key
+        self.view = view
+        self.now = now
+        self.who = who
+        applied, registered = keys.applied, view.registered
+        self.top_epoch = max(applied.epoch if applied else 0, view.highest_epoch)
+        self.top_rollout = max(
+            applied.rollout if applied else 0,
+            registered.rollout if registered else 0,
+            view.latch or 0,
+            keys.latch.rollout if keys.latch else 0,
+        )
+
+    def run(self, seen: Proposal, step: Step | None) -> AppliedSplit | ReadAgain | StepRefused:
+        self.remember()
+        rollout = self.rollout_in_force
+        self.set_latch(rollout)
+        latched = self.holding_latch(rollout)
+        applied = self.keys.applied
+        if latched and applied and applied.canary > 0:
+            return self.roll_back(latched)
+        self.bind_new_version()
+        if step is not None:
+            return self.take_step(step, latched)
+        return self.judge(seen, latched)
+
+    def remember(self) -> None:
+        applied, registered, highest_epoch = self.keys.applied, self.view.registered, self.view.highest_epoch
+        if registered and (applied is None or applied.epoch < registered.epoch):
+            if not self.pending():
+                self.keys.split = registered.raw
+            same = applied and (applied.raw, applied.rollout, applied.bound) == (
+                registered.raw,
+                registered.rollout,
+                registered.bound,
+            )
+            self.keys.models = registered.models
+            self.put(
+                "remembered",
+                f"remembered: Redis had forgotten epoch {registered.epoch}",
+                raw=registered.raw,
+                canary=registered.canary,
+                bound=registered.bound,
+                rollout=max(registered.rollout, applied.rollout if applied else 0),
+                epoch=registered.epoch if same and registered.epoch >= highest_epoch else self.top_epoch + 1,
+            )
+        elif applied and applied.epoch < highest_epoch:
+            self.put("epoch raised", f"raised above epoch {highest_epoch}, which a router used without Redis")
+
+    def set_latch(self, rollout: int) -> None:
+        keys, brought, reason = self.keys, self.view.latch, self.view.latch_reason
+        if brought is not None and brought > (keys.latch.rollout if keys.latch else 0):
+            keys.latch = Latch(rollout=brought, reason=reason, time=self.now)
+            keys.release = None
+            self.note("latched", b"", f"rollout {brought} was rolled back: {reason}")
+            if keys.models.promoted == brought:
+                keys.models = replace(keys.models, stable=keys.models.previous, promoted=None)
+        if keys.release is not None and not (self.released() and keys.latch and rollout <= keys.latch.rollout):
+            self.note("release of nothing", keys.release, ":release named no holding latch and was deleted")
+            keys.release = None
+
+    def roll_back(self, latch: Latch) -> AppliedSplit:
+        if self.pending():
+            lost = proposal_of(self.keys.split)
+            why = f"overtaken by the rollback of rollout {latch.rollout}: SET it again if it is still wanted"
+            self.reject(lost, "overtaken", why)
+            self.note("overtaken", lost.raw, why)
+        self.keys.split = ALL_STABLE_RAW
+        return self.put(
+            "rolled back",
+            f"rolled back rollout {latch.rollout}: {latch.reason}",
+            raw=ALL_STABLE_RAW,
+            canary=0.0,
+        )
+
+    def bind_new_version(self) -> None:
+        applied, models = self.keys.applied, self.keys.models
+        if applied is None or applied.canary == 0:
+            return
+        if _another(applied.bound, models):
+            self.top_rollout += 1
+            why = f"another model version was registered: rollout {self.top_rollout}"
+            self.put(
+                "new version", why, rollout=self.top_rollout, bound=Versions(stable=models.stable, canary=models.canary)
+            )
+        elif (applied.bound.stable is None and models.stable) or (applied.bound.canary is None and models.canary):
+            self.put("bound", "bound to the model versions registered since", **self.under(applied.canary))
+
+    def take_step(self, step: Step, latch: Latch | None) -> AppliedSplit | StepRefused:
+        applied, models = self.keys.applied, self.keys.models
+        if applied is None:
+            return StepRefused("no split has been applied yet")
+        if latch:
+            return StepRefused(f"the latch of rollout {latch.rollout} holds")
+        if self.pending():
+            return StepRefused("an edit of the split is pending")
+        if applied.epoch != step.on:
+            return StepRefused(f"decided on epoch {step.on}, but epoch {applied.epoch} is in force")
+        if step.promote and (applied.canary == 0 or models.canary is None):
+            return StepRefused("a promotion needs a canary with a share and a registered model version")
+        if step.promote:
+            self.keys.models = replace(models, previous=models.stable, stable=models.canary, promoted=applied.rollout)
+        self.keys.split = step.raw
+        return self.put(
+            "promoted" if step.promote else "step",
+            f"{'promotion' if step.promote else 'step'} of rollout {applied.rollout}",
+            raw=step.raw,
+            **self.under(step.canary),
+        )
+
+    def judge(self, seen: Proposal, latch: Latch | None) -> AppliedSplit | ReadAgain:
+        if self.pending():
+            now_there = proposal_of(self.keys.split)
+            if (seen.type, seen.raw) != (now_there.type, now_there.raw):
+                return ReadAgain()
+            if seen.canary is None:
+                self.refuse(seen, "invalid", seen.refusal or "")
+            elif seen.canary > 0 and latch:
+                because = f" ({latch.reason})" if latch.reason else ""
+                self.refuse(
+                    seen,
+                    "latched",
+                    f"rollout {latch.rollout} was rolled back{because}: canary gets no share before a person ends the "
+                    f"latch with: SET {self.release_key} {latch.rollout}",
+                )
+            else:
+                self.put("applied", "applied", raw=seen.raw, **self.under(seen.canary))
+        return self.keys.applied or INITIAL_SPLIT
+
+    @property
+    def rollout_in_force(self) -> int:
+        return self.keys.applied.rollout if self.keys.applied else 0
+
+    def released(self) -> bool:
+        return self.keys.latch is not None and self.keys.release == str(self.keys.latch.rollout).encode()
+
+    def holding_latch(self, rollout: int) -> Latch | None:
+        latch = self.keys.latch
+        return latch if latch and rollout <= latch.rollout and not self.released() else None
+
+    def pending(self) -> bool:
+        applied, rejected, split = self.keys.applied, self.keys.rejected, proposal_of(self.keys.split)
+        if (applied and split.type == "string" and applied.raw == split.raw) or (
+            applied is None and split.type == "none"
+        ):
+            return False
+        if rejected and (rejected.type, rejected.raw) == (split.type, split.raw):
+            return rejected.code == "overtaken" or (
+                rejected.code == "latched" and not self.holding_latch(self.rollout_in_force)
+            )
+        return True
+
+    def under(self, canary: float) -> dict[str, Any]:
+        """Weight, rollout and versions of the next split."""
+        applied, models = self.keys.applied, self.keys.models
+        rollout = self.rollout_in_force
+        bound = Versions(stable=models.stable, canary=models.canary)
+        latched = self.keys.latch.rollout if self.keys.latch else 0
+        resumed = applied is None or (applied.canary == 0 and (_another(applied.bound, models) or latched >= rollout))
+        if canary > 0 and (rollout == 0 or resumed):
+            rollout = self.top_rollout + 1
+        elif applied and canary > 0:
+            bound = Versions(stable=bound.stable or applied.bound.stable, canary=bound.canary or applied.bound.canary)
+        elif applied:
+            bound = applied.bound
+        return {"canary": canary, "rollout": rollout, "bound": bound}
+
+    def put(self, what: str, why: str, **new: Any) -> AppliedSplit:
+        applied = replace(self.keys.applied or INITIAL_SPLIT, **{"epoch": self.top_epoch + 1, **new})
+        applied = replace(applied, models=self.keys.models, time=self.now, who=self.who, why=why)
+        self.top_epoch = applied.epoch
+        self.keys.applied = applied
+        self.note(what, applied.raw, why)
+        return applied
+
+    def refuse(self, document: Proposal, code: RefusalCode, why: str) -> None:
+        self.reject(document, code, why)
+        self.note("refused", document.raw, why)
+
+    def reject(self, document: Proposal, code: RefusalCode, why: str) -> None:
+        self.keys.rejected = Refusal(type=document.type, raw=document.raw, code=code, why=why, time=self.now)
+
+    def note(self, what: str, raw: bytes | str, why: str) -> None:
+        text = raw if isinstance(raw, str) else raw.decode(errors="backslashreplace")
+        self.keys.history.append(
+            {
+                "what": what,
+                "why": why,
+                "raw": text,
+                "epoch": str(self.top_epoch),
+                "time": str(self.now),
+                "who": self.who,
+            },
+        )
+
+
+def proposal_of(split: bytes | str | None) -> Proposal:
+    return (
+        Proposal.of(split)
+        if isinstance(split, str)
+        else Proposal.of("none" if split is None else "string", split or b"")
+    )
+
+
+def _another(bound: Versions, models: Models) -> bool:
+    """Two versions differ in a lane where both name one: an absent version is never another."""
+    return any(
+        was is not None and is_ is not None and was != is_
+        for was, is_ in ((bound.stable, models.stable), (bound.canary, models.canary))
+    )

@@ -1,0 +1,122 @@
+"""A route while it runs: a live table on a terminal, else a plain line now and then."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol, Self, TextIO
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from stream_router.core.lane import CANARY, LANES, STABLE, Lane
+from stream_router.core.rollout.status import LaneCount, RolloutStatus
+from stream_router.views.report import accuracy_text, e_value_text, way_to_rollback
+
+_PLAIN_EVERY: Final = 2.0
+"""Seconds between two lines of the state."""
+
+_STYLES: Final[Mapping[Lane, str]] = {STABLE: "green", CANARY: "yellow"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """One moment of a route; `status` is None before the controller has shown one."""
+
+    lanes: Mapping[Lane, LaneCount]
+    shares: Mapping[Lane, float]
+    versions: Mapping[Lane, str]
+    status: RolloutStatus | None
+    newest_request: str | None
+
+
+class Screen(Protocol):
+    def say(self, sentence: str) -> None:
+        """A line that stays."""
+
+    def show(self, snapshot: Snapshot) -> None:
+        """The state, in place of the one before where that is possible."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class PlainScreen:
+    """A line for each sentence, and one for the state every two seconds."""
+
+    def __init__(self, output: TextIO) -> None:
+        self._output, self._begun, self._next = output, time.monotonic(), 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def say(self, sentence: str) -> None:
+        self._output.write(f"{time.monotonic() - self._begun:5.1f} s  {sentence}\n")
+        self._output.flush()
+
+    def show(self, snapshot: Snapshot) -> None:
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + _PLAIN_EVERY
+        self.say(
+            "; ".join(
+                [*(_line(lane, snapshot) for lane in LANES if _lives(lane, snapshot)), e_value_text(snapshot.status)]
+            )
+        )
+
+
+class TerminalScreen:
+    """Sentences scroll by above a table, which appears with the first state."""
+
+    def __init__(self, console: Console) -> None:
+        self._live = Live(console=console, refresh_per_second=8)
+        self._begun = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def say(self, sentence: str) -> None:
+        took = f"{time.monotonic() - self._begun:5.1f} s  "
+        self._live.console.print(Text(took, style="dim").append(sentence, style="not dim"))
+
+    def show(self, snapshot: Snapshot) -> None:
+        table = Table("lane", "model", box=None, padding=(0, 2))
+        for heading in ("share", "requests", "labels joined", "accuracy [95 % interval]"):
+            table.add_column(heading, justify="right")
+        for lane in LANES:
+            count = snapshot.lanes[lane]
+            style = _STYLES[lane] if snapshot.shares[lane] else "dim"
+            cells = (f"{snapshot.shares[lane]:.0%}", f"{count.requests:,}", f"{count.labelled:,}", accuracy_text(count))
+            table.add_row(lane, snapshot.versions[lane], *cells, style=style)
+        way = Table.grid(padding=(0, 2))
+        newest = f"newest request {snapshot.newest_request}" if snapshot.newest_request else ""
+        way.add_row(
+            f"  {e_value_text(snapshot.status)}",
+            ProgressBar(total=1.0, completed=way_to_rollback(snapshot.status), width=40),
+            newest,
+        )
+        self._live.start()
+        self._live.update(Group("", table, "", way))
+
+
+def screen_for(output: TextIO) -> Screen:
+    console = Console(file=output)
+    return TerminalScreen(console) if console.is_terminal else PlainScreen(output)
+
+
+def _lives(lane: Lane, snapshot: Snapshot) -> bool:
+    return bool(snapshot.shares[lane] or snapshot.lanes[lane].requests)
+
+
+def _line(lane: Lane, snapshot: Snapshot) -> str:
+    count = snapshot.lanes[lane]
+    return f"{lane} {count.requests:,} requests, {count.labelled:,} labels, accuracy {accuracy_text(count)}"

