@@ -104,9 +104,12 @@ def main_that_raises(monkeypatch):
 
 
 @pytest.mark.parametrize("error", list(every_error()), ids=lambda error: error.__name__)
-def test_an_error_of_ours_is_one_line_and_its_exit_code(main_that_raises, error):
+def test_an_error_of_ours_is_its_line_its_exit_code_and_whether_a_restart_mends_it(main_that_raises, error):
     ended = main_that_raises(error("what was wrong and what to do"))
-    assert ended.stderr == "stream-router: what was wrong and what to do\n"
+    first, *rest = ended.stderr.splitlines()
+    assert first == "stream-router: what was wrong and what to do"
+    assert len(rest) == error.restart_mends
+    assert "goes on where this one ended" in "".join(rest) or not rest
     assert ended.exit_code == error.exit_code
     assert ended.exit_code in (1, 2, 6)
 

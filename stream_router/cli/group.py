@@ -51,12 +51,14 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(self._summaries.items()))
 
     def main(self, *args: Any, **extra: Any) -> Any:
-        """Run and exit: an error of ours is one line on stderr."""
+        """Run and exit: an error of ours is one line on stderr, and one more where a restart mends it."""
         extra["standalone_mode"] = False
         try:
             result = super().main(*args, **extra)
         except StreamRouterError as error:
             click.echo(f"stream-router: {error}", err=True)
+            if error.restart_mends:
+                click.echo("stream-router: once that is over, the same command goes on where this one ended", err=True)
             sys.exit(error.exit_code)
         except click.ClickException as error:
             error.show()

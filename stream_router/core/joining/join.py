@@ -184,7 +184,22 @@ class Join:
         key = row.count_key
         if key.rollout > 0:
             order = _signed_hash(label.request_id.encode())
-            self._outcomes.append(Outcome(*row.count_key, ACCURACY, row.entity, order, delay, label.time, bad))
+            self._outcomes.append(
+                Outcome(
+                    window=key.window,
+                    epoch=key.epoch,
+                    digest=key.digest,
+                    rollout=key.rollout,
+                    lane=key.lane,
+                    model_version=key.model_version,
+                    metric=ACCURACY,
+                    entity=row.entity,
+                    order=order,
+                    delay=delay,
+                    labelled_at=label.time,
+                    bad=bad,
+                )
+            )
         elif bad and key.lane == STABLE:
             self._stable_bad_delays.append(StableBadDelay(key.window, delay))
 
