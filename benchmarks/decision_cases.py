@@ -16,7 +16,7 @@ from stream_router.core.policy import Policy
 MAX_LABELS = 20_000
 
 TRAFFIC = 300
-"""Predictions between two watermarks where labels are delayed."""
+"""Predictions between two steps where labels are delayed."""
 
 Blocks = Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]]
 """Of each step: indices of the runs that close a block, n_a, n_b, e_a, e_b."""
@@ -155,9 +155,9 @@ def _first_outcomes(
 
 
 def delayed(stable_bad: float, canary_bad: float, *, ripe: bool = True, good: float = 2.0, share: float = 0.1) -> Case:
-    """Equal accuracy 0.90; label delays are exponential with these means, in watermarks of TRAFFIC predictions.
+    """Equal accuracy 0.90; label delays are exponential with these means, in steps of TRAFFIC predictions.
 
-    Arrivals are Poisson, so what enters at a watermark is too: of the cohorts that are ripe so far the part whose label
+    Arrivals are Poisson, so what enters at a step is too: of the cohorts that are ripe so far the part whose label
     is there. ripe: cohorts are as old as the 98 % quantile of stable's bad delays, else as joined.
     """
     horizon = 10 * max(stable_bad, canary_bad, good)
@@ -165,18 +165,18 @@ def delayed(stable_bad: float, canary_bad: float, *, ripe: bool = True, good: fl
     def case(runs: int, rng: np.random.Generator) -> Result:
         age = -math.log(0.02) * stable_bad if ripe else 0.0
 
-        def entering(mean: float, rate: float, watermark: int) -> np.ndarray:
-            labelled = 1 - math.exp(-min(horizon, age + watermark) / mean)
+        def entering(mean: float, rate: float, step: int) -> np.ndarray:
+            labelled = 1 - math.exp(-min(horizon, age + step) / mean)
             return rng.poisson(rate * labelled, runs)
 
         def blocks() -> Blocks:
             open_blocks = np.zeros((4, runs), int)
             size = full_size(share)
-            for watermark in range(1, round(MAX_LABELS / share / TRAFFIC) + 1):
-                open_blocks[0] += entering(good, 0.9 * TRAFFIC * (1 - share), watermark)
-                open_blocks[1] += entering(stable_bad, 0.1 * TRAFFIC * (1 - share), watermark)
-                open_blocks[2] += entering(good, 0.9 * TRAFFIC * share, watermark)
-                open_blocks[3] += entering(canary_bad, 0.1 * TRAFFIC * share, watermark)
+            for step in range(1, round(MAX_LABELS / share / TRAFFIC) + 1):
+                open_blocks[0] += entering(good, 0.9 * TRAFFIC * (1 - share), step)
+                open_blocks[1] += entering(stable_bad, 0.1 * TRAFFIC * (1 - share), step)
+                open_blocks[2] += entering(good, 0.9 * TRAFFIC * share, step)
+                open_blocks[3] += entering(canary_bad, 0.1 * TRAFFIC * share, step)
                 of = np.flatnonzero(open_blocks.sum(0) >= size)
                 stable_good, e_a, canary_good, e_b = open_blocks[:, of]
                 open_blocks[:, of] = 0

@@ -113,10 +113,10 @@ def committed_offsets(client: Consumer, partitions: Sequence[TopicPartition]) ->
     raise timed_out
 
 
-def _start_offset(client: Consumer, place: TopicPartition, start: Start) -> int:
-    low, high = client.get_watermark_offsets(TopicPartition(place.topic, place.partition), TIMEOUT)
+def _start_offset(client: Consumer, partition: TopicPartition, start: Start) -> int:
+    low, high = client.get_watermark_offsets(TopicPartition(partition.topic, partition.partition), TIMEOUT)
     if not isinstance(start, int):
         return low if start == "earliest" else high
     # After the end was asked for: what comes between the two is not stepped over.
-    at_time = client.offsets_for_times([TopicPartition(place.topic, place.partition, start)], TIMEOUT)[0].offset
+    at_time = client.offsets_for_times([TopicPartition(partition.topic, partition.partition, start)], TIMEOUT)[0].offset
     return at_time if at_time >= 0 else high

@@ -135,7 +135,7 @@ class TransactionLoop:
         if not partitions:
             return []
         begin = begin_offsets(self._member.client, partitions, self._config.start, self._chosen)
-        unsaved = {place.partition: place.offset for place in begin if place.partition in self._chosen}
+        unsaved = {at.partition: at.offset for at in begin if at.partition in self._chosen}
         self._unsaved |= unsaved
         if self._transaction is not None:
             self._transaction.positions |= unsaved
@@ -144,9 +144,9 @@ class TransactionLoop:
     def on_assigned(self, partitions: list[TopicPartition]) -> None:
         """See RebalanceListener."""
         begin = self._begin(partitions)
-        self._assigned |= {place.partition for place in begin}
+        self._assigned |= {at.partition for at in begin}
         self._member.client.incremental_assign(begin)
-        _log.info("partitions assigned", topic=self._config.topic, offsets={p.partition: p.offset for p in begin})
+        _log.info("partitions assigned", topic=self._config.topic, offsets={at.partition: at.offset for at in begin})
 
     def on_revoked(self, partitions: list[TopicPartition]) -> None:
         """See RebalanceListener."""
@@ -159,9 +159,9 @@ class TransactionLoop:
         self._drop(partitions)
 
     def _drop(self, partitions: Iterable[TopicPartition]) -> None:
-        for place in partitions:
-            self._assigned.discard(place.partition)
-            self._unsaved.pop(place.partition, None)
+        for revoked in partitions:
+            self._assigned.discard(revoked.partition)
+            self._unsaved.pop(revoked.partition, None)
         self._member.client.incremental_unassign(list(partitions))
 
     def _explain(self, error: KafkaException) -> StreamRouterError:

@@ -1,4 +1,4 @@
-"""The ripe age: how long the test waits for a cohort's labels, so that slowly labelled errors are among them."""
+"""The ripe age: how long the test waits for a window's labels, so that slowly labelled errors are among them."""
 
 from collections import Counter
 from collections.abc import Iterable
