@@ -29,8 +29,10 @@ Service = Callable[[threading.Event], None]
 """Runs in a thread beside the app until the event is set; what it raises stops the process."""
 
 _WATERMARK_EVERY: Final = 1.0
+"""Seconds between watermarks."""
+
 _POLL: Final = 0.1
-"""Seconds between watermarks, and between looks at whether to stop."""
+"""Seconds between looks at whether to stop."""
 
 _STOP_TIMEOUT: Final = 15.0
 """Seconds that a flush may still take at the end, and Faust to leave its group."""

@@ -33,9 +33,13 @@ from stream_router.processes.background import in_thread
 Side = Literal["predictions", "ground_truth"]
 
 _FLUSH: Final = 0.1
+"""Seconds between flushes."""
+
 _ASK_AGAIN: Final = 0.05
+"""Seconds between questions to the group."""
+
 _AFTER_ERROR: Final = 0.2
-"""Seconds between flushes, between questions to the group, and before a new attempt."""
+"""Seconds before a partition is taken anew."""
 
 _HUNG: Final = 25.0
 """Seconds after which a flush has hung: librdkafka may not get over an outage in the middle of a transaction."""

@@ -23,6 +23,7 @@ from stream_router.settings import Settings
 
 _log = structlog.get_logger()
 _PARTITION: Final = 0
+
 _COUNT: Final = 500
 """Records of one read."""
 

@@ -23,8 +23,12 @@ from stream_router.errors import FencedError, GapError, StreamRouterError
 from stream_router.settings import Settings
 
 _LINGER: Final = 5
-_TRIES: Final = 10
-"""Of one commit, and transactions that may fail in a row before the process gives up."""
+"""Milliseconds for batches to fill."""
+
+_COMMIT_TRIES: Final = 10
+
+_MAX_FAILURES: Final = 10
+"""Transactions that may fail in a row before the process gives up."""
 
 _HUNG: Final = 120.0
 """Seconds after which a commit, with all its tries, has hung."""
@@ -110,7 +114,7 @@ class TransactionLoop:
         """Give the transaction up and read its records again. Raises the error where that cannot help."""
         cause = cause_of(error)
         self._failures += 1
-        if cause.fatal() or failure_of(cause) is Failure.FENCED or self._failures > _TRIES:
+        if cause.fatal() or failure_of(cause) is Failure.FENCED or self._failures > _MAX_FAILURES:
             raise error
         _log.warning("transaction undone, its records are read again", error=cause.str(), failures=self._failures)
         transaction, self._transaction = self._transaction, None
@@ -189,7 +193,7 @@ def _producer(settings: Settings, config: LoopConfig) -> LoopProducer:
         f"{config.group}.{config.instance}",
         linger=_LINGER,
         max_message_bytes=config.max_message_bytes,
-        tries=_TRIES,
+        tries=_COMMIT_TRIES,
     )
 
 

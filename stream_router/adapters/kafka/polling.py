@@ -14,8 +14,10 @@ from stream_router.errors import UnreachableError
 from stream_router.settings import Settings
 
 _COUNT: Final = 2_000
+"""Records of one poll on the way to an end."""
+
 _WAIT: Final = 0.05
-"""Records and seconds of one poll on the way to an end."""
+"""Seconds of it."""
 
 _log = structlog.get_logger()
 

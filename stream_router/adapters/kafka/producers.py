@@ -13,6 +13,7 @@ from stream_router.settings import Settings
 Headers = Sequence[tuple[str, bytes | None]]
 
 _CONTRACT: Final = {"enable.idempotence": True, "partitioner": "murmur2_random"}
+
 _TAKE_OVER_TIMEOUT: Final = 30
 """Seconds; a predecessor's open transaction has to be ended first."""
 
