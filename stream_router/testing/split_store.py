@@ -14,7 +14,7 @@ from stream_router.core.routing.control_view import ControlView
 from stream_router.core.routing.proposal import Proposal, Step
 from stream_router.core.routing.split_store import Latch, ReadAgain, Refusal, StepRefused, version_conflict
 from stream_router.errors import ModelError, UnreachableError
-from stream_router.testing.apply_split import Call, Keys, proposal_of
+from stream_router.testing.rules import Call, Keys, proposal_of
 
 
 class FakeSplitStore:

@@ -15,7 +15,7 @@ from stream_router.adapters.redis.store import SCRIPT
 from stream_router.core.route import Route
 from stream_router.core.routing import control_view, routing_state
 from stream_router.core.routing.split import ALL_STABLE_RAW
-from stream_router.testing import apply_split, split_store
+from stream_router.testing import rules, split_store
 
 DOCUMENTS: tuple[Document, ...] = (
     *(document(number, canary) for number, canary in enumerate((0.0, 0.1, 0.3, 0.3, None, None))),
@@ -171,7 +171,7 @@ def test_planted_fault_is_found(
     new_route: Callable[[], Route],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(split_store, "Call", planted(apply_split, fault.fake).Call)
+    monkeypatch.setattr(split_store, "Call", planted(rules, fault.fake).Call)
     sound = control_view.ControlView.on_split
     monkeypatch.setattr(
         control_view.ControlView,

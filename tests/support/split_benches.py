@@ -8,7 +8,7 @@ from stream_router.adapters.redis.store import SCRIPT, RedisSplitStore
 from stream_router.core.rollout.status import StatusStore
 from stream_router.core.route import RedisKey, Route
 from stream_router.settings import Settings
-from stream_router.testing.apply_split import Keys
+from stream_router.testing.rules import Keys
 from stream_router.testing.split_store import FakeSplitStore
 
 KEYS: tuple[RedisKey, ...] = ("split", "applied", "rejected", "latch", "release", "models", "rollout", "history")

@@ -5,7 +5,7 @@ from pathlib import Path
 from types import ModuleType
 
 from stream_router.core.routing import control_view, routing_state
-from stream_router.testing import apply_split
+from stream_router.testing import rules
 
 Change = tuple[str, str]
 
@@ -130,5 +130,5 @@ def _changed(text: str, change: Change) -> str:
 
 
 def _source_of(module: ModuleType) -> str:
-    assert module in (apply_split, control_view, routing_state)
+    assert module in (rules, control_view, routing_state)
     return Path(str(module.__file__)).read_text()
