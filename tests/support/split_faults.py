@@ -12,7 +12,7 @@ Change = tuple[str, str]
 
 @dataclass(frozen=True)
 class Fault:
-    """What replaces what, in apply_split.lua, in apply_split.py and in modules of the core."""
+    """What replaces what, in apply_split.lua, in the fake's rules.py and in modules of the core."""
 
     name: str
     lua: Change | None = None
