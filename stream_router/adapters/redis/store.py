@@ -149,7 +149,7 @@ class RedisSplitStore:
 
     def rejected(self) -> Refusal | None:
         fields = self._hash("rejected")
-        return self._read(refusal_from_fields, fields) if fields else None
+        return self._read(refusal_from_fields, fields, "rejected") if fields else None
 
     def latch(self) -> Latch | None:
         fields = self._hash("latch")
@@ -157,15 +157,17 @@ class RedisSplitStore:
             return None
         reason = fields.get(b"reason", b"").decode(errors="backslashreplace")
         return self._read(
-            lambda hash_: Latch(rollout=int(hash_[b"rollout"]), reason=reason, time=int(hash_[b"time"])), fields
+            lambda hash_: Latch(rollout=int(hash_[b"rollout"]), reason=reason, time=int(hash_[b"time"])),
+            fields,
+            "latch",
         )
 
     def models(self) -> Models:
-        return self._read(models_from_fields, self._hash("models"))
+        return self._read(models_from_fields, self._hash("models"), "models")
 
     def status(self) -> RolloutStatus | None:
         fields = self._hash("rollout")
-        return self._read(status_from_fields, fields) if fields else None
+        return self._read(status_from_fields, fields, "rollout") if fields else None
 
     def history(self, count: int) -> list[dict[str, str]]:
         with self._reaching():
@@ -182,13 +184,15 @@ class RedisSplitStore:
         with self._reaching():
             return dict(self._client.hgetall(self._key(key)))
 
-    def _read(self, read: Callable[[dict[bytes, bytes]], T], fields: dict[bytes, bytes]) -> T:
+    def _read(
+        self, read: Callable[[dict[bytes, bytes]], T], fields: dict[bytes, bytes], key: RedisKey = "applied"
+    ) -> T:
         try:
             return read(fields)
         except (ValueError, LookupError) as error:
             raise UnreachableError(
-                f"keys {self._key('applied').removesuffix('applied')}* hold what the script did not write "
-                f"({type(error).__name__}: {error}): DEL :applied, and the script restores it",
+                f"key {self._key(key)} holds what we did not write ({type(error).__name__}: {error}): DEL it, and it "
+                "is written anew",
             ) from error
 
     @contextmanager
