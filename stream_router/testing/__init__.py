@@ -1,5 +1,34 @@
-"""For users' tests: the keys of a route without a Redis, by the same rules, in memory."""
+"""For users' tests: a route's keys without a Redis, and the records of its topics without a broker.
 
+`FakeSplitStore` follows the rules of the real one, in memory. What stands beside it here is what its methods take and
+return, and the other side of each of a user's encoders and decoders.
+"""
+
+from stream_router.adapters.avro.labels import decode_label
+from stream_router.adapters.avro.records import encode_prediction, encode_rollout_event, encode_windowed_accuracy
+from stream_router.core.deciding.verdict import Status
+from stream_router.core.joining.label import Label
+from stream_router.core.rollout.status import RolloutStatus, TrialStatus
+from stream_router.core.route import Route
+from stream_router.core.routing.applied_split import AppliedSplit
+from stream_router.core.routing.control_view import ControlView
+from stream_router.core.routing.split_store import Latch, Refusal, call_until_read
 from stream_router.testing.split_store import FakeSplitStore
 
-__all__ = ["FakeSplitStore"]
+__all__ = [
+    "AppliedSplit",
+    "ControlView",
+    "FakeSplitStore",
+    "Label",
+    "Latch",
+    "Refusal",
+    "RolloutStatus",
+    "Route",
+    "Status",
+    "TrialStatus",
+    "call_until_read",
+    "decode_label",
+    "encode_prediction",
+    "encode_rollout_event",
+    "encode_windowed_accuracy",
+]
