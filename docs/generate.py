@@ -1,0 +1,453 @@
+"""Write docs/reference.md, and the table of settings in README.md, from the code.
+
+python docs/generate.py           writes both
+python docs/generate.py --check   writes nothing; exit code 1 and one line for each file that is out of date
+
+Settings come from the fields of stream_router/settings.py, flags from the commands, exit codes from
+stream_router/errors.py, the API from the sources of what `__all__` names.
+"""
+
+import argparse
+import ast
+import importlib
+import inspect
+import re
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final, Literal, NamedTuple, get_args, get_origin
+
+import click
+from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
+
+import stream_router
+from stream_router import errors, testing
+from stream_router.adapters.redis.fields import applied_to_fields, status_to_fields
+from stream_router.cli import main as command_line
+from stream_router.cli.group import INTERRUPTED
+from stream_router.core.lane import Lane
+from stream_router.core.rollout.status import RolloutStatus, StatusStore, TrialStatus
+from stream_router.core.route import RedisKey, Route
+from stream_router.core.routing.applied_split import INITIAL_SPLIT, Models
+from stream_router.core.routing.split_store import Latch, Refusal, SplitStore
+from stream_router.core.scoring.prediction import Value
+from stream_router.errors import StreamRouterError
+from stream_router.settings import PREFIX, Settings
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+BEGIN: Final = "<!-- settings: written by docs/generate.py -->"
+END: Final = "<!-- end of settings -->"
+
+DOCUMENTED_BY: Final[dict[str, tuple[type, ...]]] = {"FakeSplitStore": (SplitStore, StatusStore)}
+"""Protocols that hold the docstrings of a class's methods."""
+
+HISTORY_FIELDS: Final = ("what", "why", "raw", "epoch", "time", "who")
+
+
+class Key(NamedTuple):
+    """One Redis key; its name is checked against core/route.py."""
+
+    type: str
+    writers: str
+    meaning: str
+    fields: tuple[str, ...] = ()
+
+
+class Source(NamedTuple):
+    """A class or a function in the lines of its module."""
+
+    node: Any
+    lines: Sequence[str]
+
+
+class Setting(NamedTuple):
+    """One setting; `path` is its place in the TOML file, with dots."""
+
+    path: str
+    field: FieldInfo
+
+
+# What there is.
+
+
+def settings() -> Iterator[Setting]:
+    """Every setting, in the order of the code; a nested model brings its fields."""
+    for name, field in Settings.model_fields.items():
+        model = _model_of(field)
+        if model is None:
+            yield Setting(name, field)
+        else:
+            yield from (Setting(f"{name}.{inner}", content) for inner, content in model.model_fields.items())
+
+
+def redis_keys() -> dict[str, Key]:
+    """Every key of a route. Raises ValueError where core/route.py knows others."""
+    status = _blank(RolloutStatus, trial=_blank(TrialStatus))
+    keys = {
+        "split": Key("string", "people, the script", "The proposal: the share of each lane, as JSON."),
+        "applied": Key(
+            "hash",
+            "the script",
+            "The split in force; routers route by nothing else.",
+            tuple(applied_to_fields(INITIAL_SPLIT)),
+        ),
+        "rejected": Key(
+            "hash",
+            "the script",
+            "The last document that was refused, and why; it stays until the next one.",
+            (*_names(Refusal), "digest"),
+        ),
+        "latch": Key(
+            "hash",
+            "the script",
+            "The rollout that was rolled back last; it holds until it is released or a later rollout is in force.",
+            _names(Latch),
+        ),
+        "release": Key("string", "people", "Number of the rollout whose latch is to end; the script deletes others."),
+        "models": Key(
+            "hash",
+            "people, scoring jobs (where a lane has none), the script",
+            "Model version of each lane.",
+            _names(Models),
+        ),
+        "rollout": Key(
+            "hash",
+            "the controller",
+            "How the rollout in force stands; a copy for display.",
+            tuple(status_to_fields(status)),
+        ),
+        "history": Key("stream", "the script", "What happened, newest last; about 1,000 entries.", HISTORY_FIELDS),
+    }
+    if set(keys) != set(get_args(RedisKey)):
+        raise ValueError(f"docs/generate.py knows {sorted(keys)}, core/route.py {sorted(get_args(RedisKey))}")
+    return keys
+
+
+def error_classes() -> list[type[StreamRouterError]]:
+    """The tree of errors, each before its children."""
+    return list(_tree(StreamRouterError))
+
+
+def meaning_of(error: type[StreamRouterError]) -> str:
+    """The class's own docstring, else its line in the tree that the module's docstring draws.
+
+    Raises ValueError where that line says another exit code, or something else about a restart, than the class does.
+    """
+    if error.__dict__.get("__doc__"):
+        return _first_paragraph(inspect.getdoc(error))
+    line = re.search(rf"\b{error.__name__}\b +(\*)? *(?:exit code )?(\d+) *(.*)", errors.__doc__ or "")
+    if line is None:
+        raise ValueError(f"stream_router/errors.py does not say what {error.__name__} is")
+    star, code, meaning = line.groups()
+    if (star is not None, int(code)) != (error.restart_mends, error.exit_code):
+        raise ValueError(f"the tree in stream_router/errors.py is wrong about {error.__name__}: {line[0].strip()}")
+    return f"{meaning[:1].upper()}{meaning[1:]}."
+
+
+def flags() -> dict[str, str]:
+    """Name of a setting to its flag, for those that have one on some command."""
+    return {
+        parameter.name: parameter.opts[0]
+        for command in _commands(command_line, click.Context(command_line))
+        for parameter in command.params
+        if isinstance(parameter, click.Option) and parameter.name in Settings.model_fields
+    }
+
+
+# How it is written.
+
+
+def reference() -> str:
+    """The whole of docs/reference.md."""
+    parts = (
+        "# Reference",
+        "Written from the code by `python docs/generate.py`. [concepts.md](concepts.md) explains the words.",
+        *_settings_part(),
+        *_exit_codes_part(),
+        *_redis_part(),
+        *_api_part(
+            stream_router,
+            "Public API",
+            "`from stream_router import …`. What is not named here is private, but the command line is not.\n"
+            f"`Lane` stands for {' or '.join(f'`{lane!r}`' for lane in get_args(Lane))}, `Value` for `{Value}`.",
+        ),
+        *_api_part(
+            testing,
+            "For tests",
+            "`from stream_router.testing import …`. [testing.md](testing.md) shows them in use.",
+        ),
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def readme(text: str) -> str:
+    """README.md with its table of settings renewed. Raises ValueError where the two comments are missing."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"README.md has no lines {BEGIN!r} and {END!r} between which the settings stand")
+    return f"{before}{BEGIN}\n{_short_settings()}\n{END}{after}"
+
+
+def documents() -> dict[Path, str]:
+    """Each generated file and what it should hold."""
+    readme_file = ROOT / "README.md"
+    return {ROOT / "docs" / "reference.md": reference(), readme_file: readme(readme_file.read_text())}
+
+
+def outdated() -> list[Path]:
+    """The generated files that do not hold what they should."""
+    return [file for file, text in documents().items() if not file.is_file() or file.read_text() != text]
+
+
+def _settings_part() -> Iterator[str]:
+    yield "## Settings"
+    yield (
+        f"A flag wins over a variable, a variable over the file: `--config FILE`, else `{PREFIX}CONFIG`, else\n"
+        "`stream-router.toml` in the current folder. Times are in seconds. A name that is no setting is refused.\n"
+        '`topics.requests = "x"` in the file is `[topics]` and below it `requests = "x"`.'
+    )
+    known = flags()
+    yield _table(
+        ("TOML key", "variable", "flag", "type", "default", "bounds", "meaning"),
+        [
+            (
+                f"`{path}`",
+                f"`{PREFIX}{path.upper().replace('.', '__')}`",
+                f"`{known[path]}`" if path in known else "",
+                _type(field),
+                _default(field),
+                _bounds(field),
+                field.description or "",
+            )
+            for path, field in settings()
+        ],
+    )
+    yield (
+        "`kafka` and `redis` hold other clients' settings: repeat the flag (`--kafka client.id=me`), write a table\n"
+        f'(`[kafka]`), or give the variable a JSON object (`{PREFIX}KAFKA=\'{{"client.id": "me"}}\'`).'
+    )
+
+
+def _exit_codes_part() -> Iterator[str]:
+    yield "## Exit codes"
+    yield _table(
+        ("code", "when"),
+        [
+            ("0", "The work is done, or SIGINT or SIGTERM ended a process that runs until then."),
+            ("1", "The answer is no: `topics verify` finds differences, `local status` no servers."),
+            ("1", "`score --until end` was stopped before the end, a call of Kafka hung, or nobody foresaw the error."),
+            (
+                str(click.UsageError.exit_code),
+                "A command line that cannot be read, and the errors below with this code.",
+            ),
+            (str(INTERRUPTED), "Ctrl-C in a command that does not run until then."),
+        ],
+    )
+    yield "An error is one line on stderr. Where a restart mends it, a second line says so: run the same command again."
+    yield _table(
+        ("error", "code", "a restart mends it", "what it is"),
+        [
+            (f"`{error.__name__}`", str(error.exit_code), "yes" if error.restart_mends else "", meaning_of(error))
+            for error in error_classes()
+        ],
+    )
+
+
+def _redis_part() -> Iterator[str]:
+    yield "## Redis keys"
+    prefix = Route("flights").key("split").removesuffix("split")
+    yield (
+        f"Keys of the route `flights` begin with `{prefix}`; the braces keep a route in one slot of a Redis Cluster.\n"
+        "The script is `stream_router/adapters/redis/apply_split.lua`. An empty field stands for nothing."
+    )
+    yield _table(
+        ("key", "type", "written by", "what it tells", "fields"),
+        [
+            (f"`{name}`", key.type, key.writers, key.meaning, ", ".join(f"`{field}`" for field in key.fields))
+            for name, key in redis_keys().items()
+        ],
+    )
+
+
+def _api_part(module: ModuleType, title: str, intro: str) -> Iterator[str]:
+    yield f"## {title}"
+    yield intro
+    for name in module.__all__:
+        found = getattr(module, name)
+        yield f"### `{name}`"
+        if inspect.isclass(found) and issubclass(found, StreamRouterError):
+            yield f"{meaning_of(found)} Exit code {found.exit_code}."
+        elif inspect.isclass(found):
+            yield from _class_part(found)
+        elif inspect.isfunction(found):
+            source = _source_of(found)
+            yield _code(_signature(source.node, source.lines))
+            yield from _paragraphs(source.node)
+        else:
+            yield f"A {type(found).__name__}."
+
+
+def _class_part(found: type) -> Iterator[str]:
+    node, lines = _source_of(found)
+    bases = f"({', '.join(map(ast.unparse, node.bases))})" if node.bases else ""
+    members = "\n".join(_members(node, lines))
+    yield _code(f"class {node.name}{bases}:\n{textwrap.indent(members, '    ')}")
+    yield from _paragraphs(node)
+    documented = [f"- `{name}`: {text}" for name, text in _documented(node)]
+    if documented:
+        yield "\n".join(documented)
+
+
+def _members(node: ast.ClassDef, lines: Sequence[str]) -> Iterator[str]:
+    """Fields, the constructor and what is public, as the source has them."""
+    for item in node.body:
+        if isinstance(item, ast.AnnAssign | ast.Assign):
+            yield _dedented(lines[item.lineno - 1 : item.end_lineno])
+        elif isinstance(item, ast.FunctionDef) and (item.name == "__init__" or not item.name.startswith("_")):
+            decorators = [ast.unparse(decorator) for decorator in item.decorator_list]
+            if item.returns and set(decorators) & {"property", "cached_property"}:
+                yield f"{item.name}: {ast.unparse(item.returns)}  # property"
+            else:
+                yield from (f"@{decorator}" for decorator in decorators)
+                yield _signature(item, lines)
+
+
+def _documented(node: ast.ClassDef) -> Iterator[tuple[str, str]]:
+    """Methods and properties with what is said of them, here or in the protocol that they fulfil."""
+    for item in node.body:
+        if isinstance(item, ast.FunctionDef) and not item.name.startswith("_"):
+            fulfilled = [getattr(protocol, item.name, None) for protocol in DOCUMENTED_BY.get(node.name, ())]
+            texts = [ast.get_docstring(item), *(inspect.getdoc(method) for method in fulfilled if method)]
+            said = next((text for text in texts if text), None)
+            if said:
+                yield item.name, _first_paragraph(said)
+
+
+def _signature(node: ast.FunctionDef, lines: Sequence[str]) -> str:
+    """The lines of the source up to the body."""
+    head = _dedented(lines[node.lineno - 1 : node.body[0].lineno - 1])
+    return re.sub(r":\s*(#.*)?$", "", head) or f"def {node.name}({ast.unparse(node.args)})"
+
+
+def _dedented(lines: Sequence[str]) -> str:
+    return textwrap.dedent("\n".join(lines)).rstrip()
+
+
+def _source_of(found: Any) -> Source:
+    """The definition as it is written: its annotations are shorter than those that the interpreter shows."""
+    text = inspect.getsource(importlib.import_module(found.__module__))
+    definitions = (node for node in ast.parse(text).body if isinstance(node, ast.ClassDef | ast.FunctionDef))
+    return Source(next(node for node in definitions if node.name == found.__name__), text.splitlines())
+
+
+def _short_settings() -> str:
+    rows = []
+    for name, field in Settings.model_fields.items():
+        if name == "policy":
+            continue
+        rows.append((f"`{name}`", _default(field), field.description or ""))
+    rows += [(f"`{path}`", _default(field), field.description or "") for path, field in settings() if "policy." in path]
+    return _table(("setting", "default", "meaning"), rows)
+
+
+def _type(field: FieldInfo) -> str:
+    return " or ".join(_type_names(field.annotation))
+
+
+def _type_names(annotation: Any) -> Iterator[str]:
+    if get_origin(annotation) is Literal:
+        yield from (f"`{value}`" for value in get_args(annotation))
+    elif get_origin(annotation) is dict:
+        yield "table"
+    elif parts := get_args(annotation):
+        yield from (name for part in parts if part is not type(None) for name in _type_names(part))
+    else:
+        yield {str: "text", SecretStr: "text", float: "number", int: "whole number"}[annotation]
+
+
+def _default(field: FieldInfo) -> str:
+    default = field.get_default(call_default_factory=True)
+    if isinstance(default, BaseModel) or default in ({}, None):
+        return ""
+    return f"`{default.get_secret_value() if isinstance(default, SecretStr) else default}`"
+
+
+def _bounds(field: FieldInfo) -> str:
+    signs = {"gt": "above {}", "ge": "at least {}", "lt": "below {}", "le": "at most {}", "min_length": "not empty"}
+    return ", ".join(
+        sign.format(getattr(bound, name))
+        for bound in field.metadata
+        for name, sign in signs.items()
+        if hasattr(bound, name)
+    )
+
+
+def _model_of(field: FieldInfo) -> type[BaseModel] | None:
+    annotation = field.annotation
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
+def _blank(data: type, **known: Any) -> Any:
+    """An instance of which only the names of its fields are wanted."""
+    return data(**{field.name: None for field in fields(data)} | known)
+
+
+def _names(data: type) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(data))
+
+
+def _tree(error: type[StreamRouterError]) -> Iterator[type[StreamRouterError]]:
+    yield error
+    for child in error.__subclasses__():
+        if child.__module__ == errors.__name__:
+            yield from _tree(child)
+
+
+def _commands(command: click.Command, context: click.Context) -> Iterator[click.Command]:
+    yield command
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            if child is not None:
+                yield from _commands(child, context)
+
+
+def _paragraphs(node: Any) -> Iterator[str]:
+    yield from (" ".join(part.split()) for part in (ast.get_docstring(node) or "").split("\n\n") if part)
+
+
+def _first_paragraph(docstring: str | None) -> str:
+    return " ".join((docstring or "").split("\n\n")[0].split())
+
+
+def _code(text: str) -> str:
+    return f"```python\n{text}\n```"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description="Write docs/reference.md and README.md's table of settings.")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 where a file is out of date")
+    checks = parser.parse_args(arguments).check
+    stale = outdated()
+    for file in stale:
+        name = file.relative_to(ROOT)
+        if checks:
+            print(f"{name} is out of date: run python docs/generate.py")
+        else:
+            file.write_text(documents()[file])
+            print(f"wrote {name}")
+    return 1 if checks and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
