@@ -100,6 +100,13 @@ def test_a_path_that_is_not_there_would_be_found(tmp_path: Path) -> None:
     assert list(_paths_in(page)) == ["core/law.py", "law.lua", "core/"]
 
 
+def test_the_way_of_one_request_never_goes_back() -> None:
+    text = (ROOT / "docs" / "concepts.md").read_text()
+    steps = re.findall(r"^(\d+)\. `([^`]+)`", text.partition("## The way of one request")[2], re.MULTILINE)
+    assert [int(number) for number, _ in steps] == list(range(1, len(steps) + 1))
+    assert len({file for _, file in steps}) == len(steps)
+
+
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md", ROOT / "benchmarks" / "README.md"], ids=page_id)
 def test_relative_links_resolve(page: Path) -> None:
     for link in _LINK.findall(_FENCE.sub("", page.read_text())):
