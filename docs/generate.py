@@ -190,7 +190,7 @@ def readme(text: str) -> str:
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise ValueError(f"README.md has no lines {BEGIN!r} and {END!r} between which the settings stand")
-    return f"{before}{BEGIN}\n{_short_settings()}\n{END}{after}"
+    return f"{before}{BEGIN}\n\n{_short_settings()}\n\n{END}{after}"
 
 
 def documents() -> dict[Path, str]:
