@@ -17,7 +17,7 @@ from support.waiting import wait_until
 from stream_router.errors import LocalStackError
 from stream_router.local import jars, stack
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.long, pytest.mark.xdist_group("local")]
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,8 @@ def test_up_survives_a_kill_and_keeps_the_data(running, data, killed):
         assert client.get("kept") == topic.encode()
 
 
-def test_a_reused_process_id_is_never_killed(data):
+def test_a_reused_process_id_is_never_killed(running, data):
+    assert running
     stack.stop(data)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as stranger:
         (data / "kafka" / "pid").write_text(str(stranger.pid))

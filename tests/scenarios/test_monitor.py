@@ -57,6 +57,7 @@ def signed_hash(text: str) -> int:
     return unsigned - 2**64 if unsigned >= 2**63 else unsigned
 
 
+@pytest.mark.long
 def test_evidence_equals_a_recount_although_a_monitor_is_killed(
     stack: Servers, settings: Settings, route: Route, partitions: int, stack_processes: Processes
 ) -> None:

@@ -1,14 +1,19 @@
-"""Processes by an environment variable that they inherited: however they were started, and whoever their parent is."""
+"""Processes by an environment variable that they inherited: however they were started, and whoever their parent is.
 
+Environments are read in /proc; where there is none, no process is found.
+"""
+
+import os
+import signal
+import time
+from contextlib import suppress
 from pathlib import Path
 
 
 def processes_with(name: str, value: str) -> dict[int, str]:
     """Process id to command line of every process of ours whose environment has `name` = `value`."""
     wanted, found = f"{name}={value}".encode(), {}
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdecimal():
-            continue
+    for folder in Path("/proc").glob("[0-9]*"):
         try:
             environment = (folder / "environ").read_bytes().split(b"\0")
             command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
@@ -17,3 +22,13 @@ def processes_with(name: str, value: str) -> dict[int, str]:
         if wanted in environment:
             found[int(folder.name)] = command.strip()
     return found
+
+
+def kill_processes_with(name: str, value: str, seconds: float = 30) -> None:
+    """SIGKILL until none is found, since one may start another while they are looked for."""
+    deadline = time.monotonic() + seconds
+    while (found := processes_with(name, value)) and time.monotonic() < deadline:
+        for pid in found:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
