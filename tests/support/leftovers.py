@@ -8,6 +8,9 @@ import signal
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
+
+_MOMENT: Final = 0.5
 
 
 def processes_with(name: str, value: str) -> dict[int, str]:
@@ -25,10 +28,12 @@ def processes_with(name: str, value: str) -> dict[int, str]:
 
 
 def kill_processes_with(name: str, value: str, seconds: float = 30) -> None:
-    """SIGKILL until none is found, since one may start another while they are looked for."""
-    deadline = time.monotonic() + seconds
-    while (found := processes_with(name, value)) and time.monotonic() < deadline:
-        for pid in found:
+    """SIGKILL until none has been found for a moment: a process that was just started shows no environment yet."""
+    now = calm_since = time.monotonic()
+    deadline = now + seconds
+    while (now := time.monotonic()) < min(deadline, calm_since + _MOMENT):
+        for pid in processes_with(name, value):
+            calm_since = now
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.05)

@@ -13,6 +13,7 @@ from support.beside import Beside
 from support.run import Run
 
 _PR_SET_PDEATHSIG: Final = 1
+_MOMENT: Final = 0.5
 _LEFTOVERS_END_SECONDS: Final = 5
 
 
@@ -54,7 +55,8 @@ class Supervision:
             stop(self.run.stack)
 
     def _left(self) -> list[str]:
-        """What still runs after a moment, in which what was told to end may do so."""
+        """What still runs after some time, in which what was told to end may do so."""
+        time.sleep(_MOMENT)  # a process that was just started shows no mark yet
         deadline = time.monotonic() + _LEFTOVERS_END_SECONDS
         while (left := self.run.processes()) and time.monotonic() < deadline:
             time.sleep(0.05)
