@@ -68,7 +68,7 @@ def _stack_comes_up(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     up = Processes(run_folder(), {}).start("local", "up", "--data", str(run_folder() / "stack"))
     yield
-    up.wait()
+    up.wait(300)
 
 
 def servers_named(config: pytest.Config) -> Servers | None:

@@ -10,7 +10,7 @@ import pytest
 from support.endless import LEFT
 from support.leftovers import processes_with
 from support.run import MARK
-from support.waiting import wait_until
+from support.waiting import BUSY, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 
@@ -67,7 +67,7 @@ def test_a_run_that_is_told_to_end_does_so(started, number, workers):
     process, folder = started(*PYTEST, f"-n{workers}", f"{ENDLESS}leaves_a_process_and_runs_on")
     assert " ".join(LEFT) in commands(folder)
     process.send_signal(number)
-    assert process.wait(60)
+    assert process.wait(60 * BUSY)
     assert_nothing_is_left(folder)
 
 

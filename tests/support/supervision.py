@@ -33,9 +33,9 @@ class Supervision:
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> Generator[None]:
         yield
-        self._stop_stack()
-        if exitstatus == pytest.ExitCode.INTERRUPTED:
+        if exitstatus == pytest.ExitCode.INTERRUPTED and sys.platform == "linux":
             return  # what still runs was not forgotten, and the guard ends it
+        self._stop_stack()
         if self.beside and not self.beside.succeeded():
             self._fail(session, self.beside.command, self.beside.output())
         if left := self._left():
