@@ -24,6 +24,7 @@ class Supervision:
         self.config = config
         self.run = Run()
         self.beside: Beside | None = None
+        self.passed = False
         _end_with_make()
 
     def pytest_sessionstart(self) -> None:
@@ -36,13 +37,15 @@ class Supervision:
         if exitstatus == pytest.ExitCode.INTERRUPTED and sys.platform == "linux":
             return  # what still runs was not forgotten, and the guard ends it
         self._stop_stack()
-        if self.beside and not self.beside.succeeded():
-            self._fail(session, self.beside.command, self.beside.output())
+        if self.beside:
+            self.passed = self.beside.succeeded()
+            if not self.passed:
+                self._fail(session, self.beside.command, self.beside.output())
         if left := self._left():
             self._fail(session, "processes left behind", "\n".join(left))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        if self.beside and self.beside.succeeded():
+        if self.beside and self.passed:
             terminalreporter.write_line(f"{self.beside.command}: passed")
 
     def pytest_unconfigure(self) -> None:
