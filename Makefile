@@ -4,6 +4,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.from-uv-lock
 PYTEST_ARGS ?=
+# Most scenarios wait rather than compute.
+WORKERS ?= 4
+LINT := $(MAKE) --no-print-directory lint
 
 .PHONY: setup demo test lint format clean
 
@@ -21,9 +24,9 @@ $(STAMP): pyproject.toml uv.lock
 demo: setup
 	@$(BIN)/stream-router demo
 
+# exec: pytest ends with make itself, however that ends.
 test: setup
-	@$(MAKE) --no-print-directory lint
-	$(BIN)/pytest $(PYTEST_ARGS)
+	@exec $(BIN)/pytest --numprocesses=$(WORKERS) --dist=loadgroup --no-loadscope-reorder --beside="$(LINT)" $(PYTEST_ARGS)
 
 lint: setup
 	$(BIN)/ruff check

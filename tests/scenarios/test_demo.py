@@ -8,7 +8,7 @@ import pytest
 from support.leftovers import processes_with
 from support.waiting import wait_until
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.stack, pytest.mark.long, pytest.mark.timeout(240)]
 
 
 @pytest.fixture

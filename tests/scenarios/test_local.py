@@ -17,7 +17,8 @@ from support.waiting import wait_until
 from stream_router.errors import LocalStackError
 from stream_router.local import jars, stack
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.long]
+of_one_folder = pytest.mark.xdist_group("local")
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +67,12 @@ def test_up_status_down_leave_no_process(processes, tmp_path):
     assert processes.run("local", "down", "--data", folder).process.returncode == 0
 
 
+@of_one_folder
 def test_up_twice_is_up_once(running, data):
     assert stack.start(data) == running
 
 
+@of_one_folder
 @pytest.mark.parametrize("killed", [("kafka_pid", "redis_pid"), ("kafka_pid",), ("redis_pid",)])
 def test_up_survives_a_kill_and_keeps_the_data(running, data, killed):
     topic = f"kept-{'-'.join(killed)}"
@@ -88,7 +91,9 @@ def test_up_survives_a_kill_and_keeps_the_data(running, data, killed):
         assert client.get("kept") == topic.encode()
 
 
-def test_a_reused_process_id_is_never_killed(data):
+@of_one_folder
+def test_a_reused_process_id_is_never_killed(running, data):
+    assert running
     stack.stop(data)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as stranger:
         (data / "kafka" / "pid").write_text(str(stranger.pid))
@@ -99,6 +104,7 @@ def test_a_reused_process_id_is_never_killed(data):
     assert stack.start(data).kafka_pid != stranger.pid
 
 
+@of_one_folder
 def test_up_survives_a_formatting_cut_short(data):
     stack.stop(data)
     (data / "kafka" / "formatted").unlink(missing_ok=True)
@@ -108,6 +114,7 @@ def test_up_survives_a_formatting_cut_short(data):
     assert stack.start(data)
 
 
+@of_one_folder
 def test_up_takes_other_ports_where_the_last_are_taken(running, data):
     stack.stop(data)
     host, _, port = running.bootstrap_servers.partition(":")
@@ -127,6 +134,7 @@ def test_a_given_port_that_is_taken_is_refused(tmp_path):
             stack.start(tmp_path, redis_port=port)
 
 
+@of_one_folder
 def test_a_broker_that_ends_at_its_start_names_its_log(running, data):
     assert running
     stack.stop(data)

@@ -38,6 +38,11 @@ def evidence_of(stack: Servers, route: Route) -> list[Evidence]:
     return [decode_evidence(record.value) for record in kafka_records(stack.bootstrap_servers, route.topic("evidence"))]
 
 
+def writers(stack: Servers, route: Route) -> set[str]:
+    """Monitors that have had a partition: where nothing else comes, a tick does."""
+    return {evidence.by for evidence in evidence_of(stack, route) if evidence.partition is not None}
+
+
 def inputs_read(settings: Settings, route: Route, partitions: int) -> bool:
     """Whether the positions behind the evidence have reached the ends of both inputs."""
     client = reader(settings, route.evidence_group)
@@ -57,18 +62,22 @@ def signed_hash(text: str) -> int:
     return unsigned - 2**64 if unsigned >= 2**63 else unsigned
 
 
+@pytest.mark.long
 def test_evidence_equals_a_recount_although_a_monitor_is_killed(
     stack: Servers, settings: Settings, route: Route, partitions: int, stack_processes: Processes
 ) -> None:
     killed = stack_processes.start("monitor", "--route", route.name, "--worker", "A", **ENVIRONMENT)
     stack_processes.start("monitor", "--route", route.name, "--worker", "B", **ENVIRONMENT)
+    wait_until(lambda: writers(stack, route) == {"A", "B"}, 90, "both to take part", poll=0.5)
     feed = Feed(stack.bootstrap_servers, route, POLICY, requests=12_000, rate=800, seed=1)
     feed.start()
     wait_until(
-        lambda: {e.by for e in evidence_of(stack, route) if e.outcomes} == {"A", "B"}, 60, "both write", poll=0.5
+        lambda: {e.by for e in evidence_of(stack, route) if e.outcomes} == {"A", "B"}, 90, "both write", poll=0.5
     )
     killed.kill()
     last = stack_processes.start("monitor", "--route", route.name, "--worker", "C", **ENVIRONMENT)
+    wait_until(lambda: "C" in writers(stack, route), 90, "the third to take part", poll=0.5)
+    feed.released.set()
     feed.join(60)
     assert not feed.is_alive()
     wait_until(lambda: inputs_read(settings, route, partitions), 60, "all inputs read", poll=0.5)

@@ -19,7 +19,7 @@ from stream_router.core.evidence import Evidence
 from stream_router.core.policy import Policy
 from stream_router.core.routing.split import parse_split
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.stack, pytest.mark.long, pytest.mark.timeout(240)]
 
 POLICY = Policy(window=1_000, label_horizon=5_000, prediction_deadline=10_000, block_time=2_000)
 ENVIRONMENT = {

@@ -64,6 +64,7 @@ def lanes(stack, route):
     return Lanes(stack.bootstrap_servers, route)
 
 
+@pytest.mark.long
 def test_every_request_is_in_exactly_one_lane_in_order_although_the_router_is_killed_ten_times(
     stack_processes: Processes, route, feeder, redis, lanes
 ):
@@ -104,6 +105,7 @@ def test_the_audit_finds_a_lost_doubled_changed_misplaced_or_reordered_request(
     assert audit(source, {"stable": [second, first, *stable[2:]], "canary": canary}, splits, route.name)
 
 
+@pytest.mark.long
 def test_a_plain_set_is_obeyed_without_restart(stack_processes: Processes, route, feeder, redis, lanes):
     router = stack_processes.start("route", "--route", route.name)
     feeder.send(200)
@@ -175,6 +177,7 @@ def test_two_live_routers_of_one_name_are_a_clear_fatal_error(stack_processes: P
     assert lanes.faults() == []
 
 
+@pytest.mark.long
 def test_two_routers_share_the_partitions_and_hand_them_over(stack_processes: Processes, route, feeder, redis, lanes):
     redis.set(route.key("split"), '{"stable": 0.9, "canary": 0.1}')
     stack_processes.start("route", "--route", route.name, "--instance", "a")
@@ -220,6 +223,7 @@ def test_at_least_once_routes_every_request(stack_processes: Processes, route, f
     }
 
 
+@pytest.mark.long
 def test_from_latest_and_from_a_time_begin_where_they_say(stack_processes: Processes, route, feeder, lanes):
     feeder.send(100)
     time.sleep(0.01)  # so that the time below lies between the two lots

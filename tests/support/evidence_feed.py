@@ -18,7 +18,10 @@ _TURN = 0.05
 
 
 class Feed(threading.Thread):
-    """Sends `requests` requests at `rate` a second, then ends. Everything is decided by the seed but the clock."""
+    """Sends `requests` requests at `rate` a second, then ends. Everything is decided by the seed but the clock.
+
+    The last third waits until `released` is set.
+    """
 
     def __init__(self, servers: str, route: Route, policy: Policy, *, requests: int, rate: int, seed: int) -> None:
         super().__init__(name="feed", daemon=True)
@@ -27,6 +30,7 @@ class Feed(threading.Thread):
         self._chance = random.Random(seed)
         self.unreadable: list[bytes] = []
         self.sent = 0
+        self.released = threading.Event()
 
     def run(self) -> None:
         topics = self._route.topic("predictions"), self._route.topic("ground-truth")
@@ -34,7 +38,8 @@ class Feed(threading.Thread):
         later: dict[int, tuple[list[tuple[str, bytes]], list[tuple[str, bytes]]]] = defaultdict(lambda: ([], []))
         turn, begun = 0, time.monotonic()
         while self.sent < self._requests or later:
-            for _ in range(min(self._per_turn, self._requests - self.sent)):
+            free = self._requests if self.released.is_set() else self._requests * 2 // 3
+            for _ in range(min(self._per_turn, free - self.sent)):
                 self._request(turn, later)
                 self.sent += 1
             for side, records in enumerate(later.pop(turn, ([], []))):

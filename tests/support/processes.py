@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from support.waiting import BUSY
+
 
 class Command:
     """A running `stream-router` command; its stdout and stderr go to files."""
@@ -38,7 +40,8 @@ class Command:
         return self.process.poll() is None
 
     def wait(self, seconds: float = 60) -> int:
-        """The exit code."""
+        """The exit code; AssertionError if it takes BUSY times the seconds."""
+        seconds *= BUSY
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
