@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 WORKERS ?= 4
 LINT := $(MAKE) --no-print-directory lint
 
-.PHONY: setup demo test lint format clean
+.PHONY: setup demo test lint format docs clean
 
 setup: $(STAMP)
 
@@ -37,6 +37,9 @@ lint: setup
 format: setup
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: setup
+	$(BIN)/python docs/generate.py
 
 clean:
 	@if test -x $(BIN)/stream-router; then $(BIN)/stream-router local down; fi

@@ -157,8 +157,8 @@ def _first_outcomes(
 def delayed(stable_bad: float, canary_bad: float, *, ripe: bool = True, good: float = 2.0, share: float = 0.1) -> Case:
     """Equal accuracy 0.90; label delays are exponential with these means, in steps of TRAFFIC predictions.
 
-    Arrivals are Poisson, so what enters at a step is too: of the cohorts that are ripe so far the part whose label
-    is there. ripe: cohorts are as old as the 98 % quantile of stable's bad delays, else as joined.
+    Arrivals are Poisson, so what enters at a step is too: of the windows that are ripe so far the part whose label
+    is there. ripe: windows are as old as the 98 % quantile of stable's bad delays, else as joined.
     """
     horizon = 10 * max(stable_bad, canary_bad, good)
 

@@ -9,25 +9,41 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from stream_router.adapters.avro.labels import encode_label
     from stream_router.adapters.avro.records import decode_prediction, decode_rollout_event, decode_windowed_accuracy
+    from stream_router.core.deciding.verdict import Numbers
     from stream_router.core.deciding.windows import WindowedAccuracy
+    from stream_router.core.lane import Lane
     from stream_router.core.rollout.rollout_event import RolloutEvent
     from stream_router.core.routing.header import Routing, parse_routing
     from stream_router.core.routing.partitioner import WeightedPartitioner, record_key
     from stream_router.core.routing.split import Split, parse_split
-    from stream_router.core.scoring.prediction import Prediction
-    from stream_router.errors import DecodeError, HeaderError, SplitError, StreamRouterError
+    from stream_router.core.scoring.prediction import Prediction, Value
+    from stream_router.errors import (
+        DecodeError,
+        HeaderError,
+        ModelError,
+        SettingError,
+        SplitError,
+        StreamRouterError,
+        UnreachableError,
+    )
 
 __version__ = "0.1.0"
 
 __all__ = [
     "DecodeError",
     "HeaderError",
+    "Lane",
+    "ModelError",
+    "Numbers",
     "Prediction",
     "RolloutEvent",
     "Routing",
+    "SettingError",
     "Split",
     "SplitError",
     "StreamRouterError",
+    "UnreachableError",
+    "Value",
     "WeightedPartitioner",
     "WindowedAccuracy",
     "__version__",
@@ -43,13 +59,23 @@ __all__ = [
 _MODULES = {
     "adapters.avro.labels": ("encode_label",),
     "adapters.avro.records": ("decode_prediction", "decode_rollout_event", "decode_windowed_accuracy"),
+    "core.deciding.verdict": ("Numbers",),
     "core.deciding.windows": ("WindowedAccuracy",),
+    "core.lane": ("Lane",),
     "core.rollout.rollout_event": ("RolloutEvent",),
     "core.routing.header": ("Routing", "parse_routing"),
     "core.routing.partitioner": ("WeightedPartitioner", "record_key"),
     "core.routing.split": ("Split", "parse_split"),
-    "core.scoring.prediction": ("Prediction",),
-    "errors": ("DecodeError", "HeaderError", "SplitError", "StreamRouterError"),
+    "core.scoring.prediction": ("Prediction", "Value"),
+    "errors": (
+        "DecodeError",
+        "HeaderError",
+        "ModelError",
+        "SettingError",
+        "SplitError",
+        "StreamRouterError",
+        "UnreachableError",
+    ),
 }
 
 

@@ -10,7 +10,7 @@ StreamRouterError               exit code 1
 ├── GapError                    1   records that were deleted before they were read
 ├── TopicError                  1   a topic that is missing or differs from its declaration
 ├── ModelError                  2   a model that cannot be loaded, or a version that the lane refuses
-├── FencedError               * 1   another live process has taken our identity
+├── FencedError               * 1   another process has our identity, or we were away too long
 ├── LocalStackError             1   the local Kafka or Valkey does not start or stop
 ├── RollbackExpectedError       1   the demo ended without the rollback it exists to show
 └── UnreachableError          * 6   a server does not answer
@@ -20,7 +20,7 @@ from typing import ClassVar
 
 
 class StreamRouterError(Exception):
-    """Base of the tree.
+    """Base of all that this package raises on purpose.
 
     `exit_code` is what the command line ends with; `restart_mends` says whether the same command, started again, can
     go on where this one ended, with nothing else changed.

@@ -31,18 +31,24 @@ class PolicySettings(BaseModel):
         86_400, gt=0, description="How long the truth about a request may take, from its window's end; seconds."
     )
     prediction_deadline: float = Field(
-        300, gt=0, description="How long a prediction may take, from the routing of its request; seconds."
+        300,
+        gt=0,
+        description="Time for a prediction, from the routing of its request; rows are kept so much longer. Seconds.",
     )
     block_time: float | None = Field(
         None, gt=0, description="How long evidence may gather before it is bet on; seconds. Not set: label_horizon."
     )
-    alpha: float = Field(0.05, gt=0, lt=1, description="Probability of ever rolling back a healthy canary.")
+    alpha: float = Field(
+        0.05, gt=0, lt=1, description="At most this is the probability of ever rolling back a healthy canary."
+    )
     entity_period: float | None = Field(
         None,
         gt=0,
         description="An entity (a key) gives one outcome in this time; seconds. Not set: one in the whole rollout.",
     )
-    max_labels: int = Field(20_000, gt=0, description="Canary labels after which a rollout is over.")
+    max_labels: int = Field(
+        20_000, gt=0, description="Canary labels over which the test spreads its bets; past them the verdict says so."
+    )
     tolerated_odds_ratio: float = Field(
         1.0, ge=1, description="Canary's error odds, as a multiple of stable's, that are still healthy."
     )
@@ -110,7 +116,9 @@ class Settings(BaseSettings):
     )
 
     bootstrap_servers: str = Field("127.0.0.1:9092", min_length=1, description="Kafka: HOST:PORT, several with commas.")
-    redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="Redis or Valkey.")
+    redis_url: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6379/0"), description="Redis or Valkey: redis:// or rediss://."
+    )
     kafka: Annotated[dict[str, str], BeforeValidator(_dotted)] = Field(
         default_factory=dict, repr=False, description="Anything that librdkafka knows, under its own names."
     )

@@ -40,7 +40,7 @@ EVIDENCE_FLUSH_SECONDS: Final = Histogram(
     "stream_router_evidence_flush_seconds", "One transaction of evidence with its positions.", buckets=_SECONDS
 )
 E_VALUE: Final = Gauge("stream_router_e_value", "The e-value against canary: 1 at the start, 1 / alpha at a rollback.")
-ROLLBACKS: Final = Counter("stream_router_rollbacks_total", "Rollbacks carried out.")
+ROLLBACKS: Final = Counter("stream_router_rollbacks_total", "Rollbacks decided, and written to Kafka.")
 
 
 def serve_metrics(port: int) -> int:

@@ -13,10 +13,10 @@ class Policy:
     """All times in milliseconds.
 
     window: length of a window on routed_at. label_horizon: how long after its window's end a label still counts.
-    prediction_deadline: how long after routing a prediction may come. block_time: age at which a block closes
-    without being full; None means label_horizon. alpha: probability of ever rolling back a healthy canary.
+    prediction_deadline: time for a prediction, from its routing. block_time: age at which a block closes
+    without being full; None means label_horizon. alpha: bound of the probability of ever rolling back a healthy canary.
     entity_period: at most one outcome per entity in this time; None means the whole rollout. max_labels: canary
-    labels after which a rollout without a decision is over. tolerated_odds_ratio: canary's error odds, as a multiple
+    labels over which the test spreads its bets. tolerated_odds_ratio: canary's error odds, as a multiple
     of stable's, that are still healthy. assign_by: what the lane and the entity of a request are drawn from, its key
     or the request itself.
     """

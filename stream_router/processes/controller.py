@@ -139,17 +139,17 @@ class ControllerTerm:
                 controller.on_event(event)
                 ROLLBACKS.inc()
                 _log.warning("rollback", rollout=event.rollout, reason=event.reason)
-        self._enforce(controller)
+        self._carry_out(controller)
         self._show(controller.status)
 
     def _controller(self) -> Controller:
-        if self._log.overran:
+        if self._log.evidence_missing:
             _log.error("R.evidence no longer holds the beginning of the running rollout: it is held, not judged")
         return Controller(
             policy=self._policy,
             fold=EvidenceFold(self._policy, self._partitions),
             position=self._log.position,
-            overran=self._log.overran,
+            evidence_missing=self._log.evidence_missing,
             held=self._log.held,
             next_offset=self._log.replay_from,
         )
@@ -182,9 +182,9 @@ class ControllerTerm:
             key = str(event.rollout).encode()
             yield Outgoing(self._route.topic("rollout-events"), encode_rollout_event(event), key, 0)
 
-    def _enforce(self, controller: Controller) -> None:
+    def _carry_out(self, controller: Controller) -> None:
         """Bring a rollback to Redis, again and again until it is applied."""
-        if not controller.must_enforce:
+        if not controller.must_carry_out:
             return
         view = controller.view
         try:
@@ -193,7 +193,7 @@ class ControllerTerm:
             _log.warning("the rollback is in Kafka, Redis does not take it yet", error=str(error))
             return
         if isinstance(reply, AppliedSplit):
-            controller.enforced = view.latch or 0
+            controller.carried_out = view.latch or 0
             _log.info("rollback carried out", rollout=view.latch, epoch=reply.epoch, canary=reply.canary)
 
     def _show(self, status: RolloutStatus) -> None:

@@ -18,7 +18,7 @@ from stream_router.testing.rules import Call, Keys, proposal_of
 
 
 class FakeSplitStore:
-    """See SplitStore and StatusStore."""
+    """The keys of a route in memory. `keys` may be written as operators write them; `away` makes every call fail."""
 
     def __init__(self, route: Route) -> None:
         self.route = route

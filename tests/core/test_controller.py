@@ -68,7 +68,7 @@ def test_a_verdict_becomes_one_rollback_with_its_numbers():
     assert event.evidence_offset == 7
     assert one.due_writes(now=10).events == ()
     one.on_event(event)
-    assert one.must_enforce
+    assert one.must_carry_out
     one.on_evidence(1, RECORD)
     assert rollbacks(one) == []
 
@@ -90,7 +90,7 @@ def test_a_verdict_on_a_rollout_that_a_later_one_has_replaced_is_dropped():
 
 
 def test_where_evidence_was_lost_the_rollout_in_force_is_held_and_the_next_one_judged():
-    held = controller(3, overran=True)
+    held = controller(3, evidence_missing=True)
     held.on_split(split(3, 5))
     held.on_evidence(0, RECORD)
     assert rollbacks(held) == []

@@ -190,7 +190,7 @@ def test_outcomes_that_are_not_the_rollouts_are_counted_and_left_out(foreign):
         [started(), in_force(), flush(0, outcome(**foreign), watermark=10**9), flush(0, watermark=10**10)]
     )
     assert not blocks(outputs)
-    assert fold.summary(1).ignored.foreign == 1
+    assert fold.summary(1).ignored.not_ours == 1
 
 
 def test_an_unbound_lane_takes_any_version():

@@ -158,7 +158,7 @@ def test_a_start_without_redis_takes_the_later_of_equal_epochs() -> None:
     assert state.in_force == applied(6, canary=0.0, registered=False)
 
 
-def test_a_start_without_redis_applies_the_intents_at_once() -> None:
+def test_a_start_without_redis_applies_the_rollbacks_at_once() -> None:
     state = RoutingState(who="router-1")
     state.on_split(applied(6))
     state.on_rollback(3, "worse", 0)

@@ -104,7 +104,7 @@ FAULTS = (
         ),
         fake=("self.keys.models = replace(models, previous=", "replace(models, previous="),
     ),
-    Fault("a router waits for Redis", routing_state=("now - self._obliged_since >= SCRIPT_DEADLINE_MS", "False")),
+    Fault("a router waits for Redis", routing_state=("now - self._waiting_since >= SCRIPT_DEADLINE_MS", "False")),
 )
 
 

@@ -44,7 +44,7 @@ class Router:
         return not self.cut and not self.world.away
 
     def follow(self, most: int | None = None) -> None:
-        """Read on. An intent for the rollout routed by, or a later one, is obeyed by the script or without it."""
+        """Read on. A rollback of the rollout routed by, or a later one, is obeyed by the script or without it."""
         world, state = self.world, self.state
         for applied in world.splits[self.splits_read :][:most]:
             self.splits_read += 1

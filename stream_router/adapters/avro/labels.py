@@ -10,7 +10,7 @@ _CODEC: Final = Codec.of("ground_truth")
 
 
 def encode_label(request_id: str, value: Value) -> bytes:
-    """The time of a label is the Kafka timestamp of its record."""
+    """The value of a record of R.ground-truth; the label's time is the record's Kafka timestamp."""
     return _CODEC.encode({"request_id": request_id, "value": value})
 
 

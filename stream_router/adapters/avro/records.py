@@ -33,11 +33,12 @@ _PREDICTION_FIELDS = tuple(field.name for field in fields(Prediction))
 
 
 def encode_prediction(prediction: Prediction) -> bytes:
+    """The value of a record of R.predictions; its key is the request's id."""
     return _PREDICTION.encode({name: getattr(prediction, name) for name in _PREDICTION_FIELDS})
 
 
 def decode_prediction(data: bytes | None) -> Prediction:
-    """Raises DecodeError."""
+    """The value of a record of R.predictions, read. Raises DecodeError."""
     return Prediction(**_PREDICTION.decode(data))
 
 
@@ -77,19 +78,21 @@ def decode_split(data: bytes | None) -> AppliedSplit:
 
 
 def encode_rollout_event(event: RolloutEvent) -> bytes:
+    """The value of a record of R.rollout-events."""
     record = asdict(event)
     numbers = record["numbers"] and _renamed(record["numbers"], "e_value", "evidence")
     return _ROLLOUT_EVENT.encode(record | {"numbers": numbers})
 
 
 def decode_rollout_event(data: bytes | None) -> RolloutEvent:
-    """Raises DecodeError."""
+    """The value of a record of R.rollout-events, read. Raises DecodeError."""
     record = _ROLLOUT_EVENT.decode(data)
     numbers = record["numbers"] and Numbers(**_renamed(record["numbers"], "evidence", "e_value"))
     return RolloutEvent(**{**record, "numbers": numbers})
 
 
 def encode_windowed_accuracy(window: WindowedAccuracy) -> bytes:
+    """The value of a record of R.windowed-accuracy."""
     return _WINDOWED_ACCURACY.encode(asdict(window))
 
 
@@ -154,7 +157,7 @@ def decode_evidence(data: bytes | None) -> Evidence:
 
 
 def decode_windowed_accuracy(data: bytes | None) -> WindowedAccuracy:
-    """Raises DecodeError."""
+    """The value of a record of R.windowed-accuracy, read; of a key the newest counts. Raises DecodeError."""
     return WindowedAccuracy(**_WINDOWED_ACCURACY.decode(data))
 
 

@@ -35,8 +35,8 @@ class ControllerLog:
     """One membership in the controller's group.
 
     While it leads: `term` numbers the times it was elected, `position` is the offset behind what was written, and
-    reading begins at `replay_from`; `overran` says that R.evidence does not reach back as far as that should lie,
-    `held` up to which rollout a predecessor did not judge. Raises FencedError where another controller has taken
+    reading begins at `replay_from`; `evidence_missing` says that R.evidence does not reach back as far as that should
+    lie, `held` up to which rollout a predecessor did not judge. Raises FencedError where another controller has taken
     over, UnreachableError, TopicError.
     """
 
@@ -45,7 +45,7 @@ class ControllerLog:
         self._topic = route.topic("evidence")
         self._producer: TransactionalProducer | None = None
         self.term = self.position = self.replay_from = self._next = self._end = 0
-        self.overran, self.held = False, 0
+        self.evidence_missing, self.held = False, 0
         contract = {
             "group.id": route.controller_group,
             "isolation.level": "read_committed",
@@ -111,7 +111,7 @@ class ControllerLog:
         self.position = committed.offset if committed.offset >= 0 else low
         noted = re.fullmatch(r"replay=(\d+);held=(\d+)", committed.metadata or "")
         asked, self.held = (int(noted[1]), int(noted[2])) if noted else (self.position, 0)
-        self.overran, self.replay_from = asked < low, max(low, min(asked, self.position))
+        self.evidence_missing, self.replay_from = asked < low, max(low, min(asked, self.position))
         self._next = self.replay_from
         client.assign([TopicPartition(self._topic, _PARTITION, self.replay_from)])
         self._producer = producer

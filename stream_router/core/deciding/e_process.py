@@ -1,5 +1,8 @@
 """The sequential test behind a rollback: an e-process on blocks of concurrent outcomes of both model versions.
 
+It is a bet, block by block, that canary is worse: the e-value is the bettor's capital, which begins at 1. Part of it is
+invested in alternatives (how much worse canary might be), the rest is cash, released into new bets as labels come.
+
 Null: canary's error odds are at most psi0 times stable's, psi0 being the policy's tolerated_odds_ratio. Given the
 margins of a block the number of canary's bad outcomes follows Fisher's noncentral hypergeometric distribution, so no
 model of the error rate is needed and drift common to both lanes cancels. Each block multiplies the e-value by a factor

@@ -27,10 +27,10 @@ class BlockClosed(NamedTuple):
 class Ignored:
     """Outcomes that the test does not take.
 
-    foreign: of another metric, lane or version than the rollout's; one_sided: of a split in which a lane had no share.
+    not_ours: of another metric, lane or version than the rollout's; one_sided: of a split in which a lane had no share.
     """
 
-    foreign: int = 0
+    not_ours: int = 0
     one_sided: int = 0
 
 
@@ -59,7 +59,7 @@ class Trial:
     def take(self, partition: int, outcome: Outcome) -> None:
         """An outcome that came: it waits until its window is ripe, or enters its block at once where it is."""
         if not self._is_ours(outcome):
-            self.ignored.foreign += 1
+            self.ignored.not_ours += 1
         elif not self._epochs.has_both_lanes(epoch_of(outcome)):
             self.ignored.one_sided += 1
         elif self._unripe_outcomes.is_ripe(outcome.window, self._watermarks.get(partition)):

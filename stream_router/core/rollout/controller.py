@@ -28,17 +28,18 @@ class Controller:
     """The controller from the moment at which it took over; a successor begins with a new one.
 
     `position` is the offset of the first record of R.evidence whose consequences are not yet written: what earlier
-    records bring was written by a predecessor. `overran` says that R.evidence no longer holds all that a replay needs:
-    then the rollout in force is held, as is every one up to `held`, which a successor is told.
+    records bring was written by a predecessor. `evidence_missing` says that R.evidence no longer holds all that a
+    replay needs: then the rollout in force is held, not judged, as is every one up to `held`, which a successor is
+    told. `carried_out` is the latest rollback that a call of the script has brought to Redis.
     """
 
     policy: Policy
     fold: EvidenceFold
     position: int
-    overran: bool = False
+    evidence_missing: bool = False
     held: int = 0
     view: ControlView = field(default_factory=ControlView)
-    enforced: int = 0
+    carried_out: int = 0
     next_offset: int = 0
     _splits: dict[tuple[int, str], AppliedSplit] = field(default_factory=dict)
     _windows: dict[WindowKey, WindowedAccuracy] = field(default_factory=dict)
@@ -68,8 +69,8 @@ class Controller:
 
     def due_writes(self, now: int) -> Writes:
         """What is to be written now, and not again; call only with all three topics read to their ends."""
-        if self.overran:
-            self.overran, self.held = False, max(self.held, self.in_force.rollout)
+        if self.evidence_missing:
+            self.evidence_missing, self.held = False, max(self.held, self.in_force.rollout)
         events = tuple(rollback_event(verdict, now) for verdict in self._verdicts if self._acts_on(verdict))
         writes = Writes(windows=tuple(self._windows.values()), controls=tuple(self._missing_controls()), events=events)
         self._windows.clear()
@@ -82,9 +83,9 @@ class Controller:
         return self.view.in_force
 
     @property
-    def must_enforce(self) -> bool:
+    def must_carry_out(self) -> bool:
         """Whether a rollback is known that no call of the script has brought to Redis yet."""
-        return self.view.latch is not None and self.view.latch > self.enforced
+        return self.view.latch is not None and self.view.latch > self.carried_out
 
     @property
     def replay_from(self) -> int:

@@ -5,7 +5,7 @@ from typing import Literal
 from stream_router.core.routing.control_view import ControlView
 
 Phase = Literal["Idle", "Manual", "RolledBack"]
-"""Idle: canary has no share. Manual: an operator's split. RolledBack: the newest rollout was found unhealthy."""
+"""Idle: canary has no share. Manual: an operator's split. RolledBack: the rollout in force was rolled back."""
 
 
 def phase_of(view: ControlView) -> Phase:

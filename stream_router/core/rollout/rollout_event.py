@@ -29,7 +29,7 @@ class RolloutEvent:
 
 
 def rollback_event(verdict: Verdict, now: int) -> RolloutEvent:
-    """The intent that ends the rollout of an unhealthy verdict; `now` in milliseconds since the epoch."""
+    """The rollback that follows from an unhealthy verdict; `now` in milliseconds since the epoch."""
     return RolloutEvent(
         kind=ROLLBACK,
         rollout=verdict.rollout,

@@ -23,7 +23,7 @@ class RoutingState:
     in_force: AppliedSplit = INITIAL_SPLIT
     view: ControlView = field(default_factory=ControlView)
     last_success: int | None = None
-    _obliged_since: int | None = None
+    _waiting_since: int | None = None
     _written: AppliedSplit = INITIAL_SPLIT
 
     def on_split(self, applied: AppliedSplit) -> None:
@@ -33,7 +33,7 @@ class RoutingState:
     def on_rollback(self, rollout: int, reason: str, now: int) -> None:
         """A rollback in R.rollout-events. From here on the script has SCRIPT_DEADLINE_MS to carry it out."""
         self.view.on_rollback(rollout, reason)
-        self._note_obligation(now)
+        self._note_waiting(now)
 
     def on_applied(self, applied: AppliedSplit, now: int) -> bool:
         """The split that the script returned. True if it is another than before.
@@ -47,13 +47,13 @@ class RoutingState:
 
     def on_time(self, now: int) -> bool:
         """Call after each try of the script, failed or not. True if the router has just declared its own rollback."""
-        if self._obliged_since is None:
+        if self._waiting_since is None:
             return False
-        self._obliged_since = min(self._obliged_since, now)  # the clock may have been set back
-        return now - self._obliged_since >= SCRIPT_DEADLINE_MS and self._declare(now)
+        self._waiting_since = min(self._waiting_since, now)  # the clock may have been set back
+        return now - self._waiting_since >= SCRIPT_DEADLINE_MS and self._declare(now)
 
     def start_alone(self, now: int) -> bool:
-        """Start while the script cannot be reached: the latest split in R.splits, then what the intents make of it.
+        """Start while the script cannot be reached: the latest split in R.splits, then what the rollbacks make of it.
 
         Does nothing once a split is in force.
         """
@@ -96,14 +96,14 @@ class RoutingState:
             return False
         self.view.on_split(applied)
         self.in_force = applied
-        self._note_obligation(now)
+        self._note_waiting(now)
         return True
 
-    def _note_obligation(self, now: int) -> None:
+    def _note_waiting(self, now: int) -> None:
         if not self.view.forbids(self.in_force):
-            self._obliged_since = None
-        elif self._obliged_since is None:
-            self._obliged_since = now
+            self._waiting_since = None
+        elif self._waiting_since is None:
+            self._waiting_since = now
 
 
 def _same(one: AppliedSplit, other: AppliedSplit) -> bool:

@@ -71,7 +71,7 @@ class SplitStore(Protocol):
         """A plain SET of `:split`, as an operator does it."""
 
     def release(self, rollout: int) -> None:
-        """End the latch of this rollout: a plain SET of `:release`."""
+        """Ask for the end of this rollout's latch, a plain SET of `:release`: the next call of the script ends it."""
 
     def applied(self) -> AppliedSplit | None:
         """The split in force, as the script left it."""
