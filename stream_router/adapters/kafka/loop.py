@@ -160,6 +160,7 @@ class TransactionLoop:
     def on_lost(self, partitions: list[TopicPartition]) -> None:
         """See RebalanceListener."""
         self._abandon()
+        self._rewinds += 1  # what this poll has fetched lies behind what was undone
         self._drop(partitions)
 
     def _drop(self, partitions: Iterable[TopicPartition]) -> None:
