@@ -18,16 +18,6 @@ def fails(code: int, *, fatal: bool = False, retriable: bool = False) -> Step:
     return step
 
 
-def succeeds_but_fails(code: int, *, retriable: bool = False) -> Step:
-    """The call does its work, and the answer is lost."""
-
-    def step(_client: Any, call: Callable[[], Any]) -> Any:
-        call()
-        raise KafkaException(kafka_error(code, retriable=retriable))
-
-    return step
-
-
 def passes(_client: Any, call: Callable[[], Any]) -> Any:
     """The call as it is."""
     return call()

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from confluent_kafka import Message
 from support.scripted_kafka import ScriptedKafka
 
 from stream_router.adapters.kafka.handler import Handler, LoopConfig
@@ -66,15 +67,23 @@ def run_loop(kafka: ScriptedKafka, settings: Settings | None = None, **config: A
 
 def source_faults(kafka: ScriptedKafka) -> list[str]:
     """Where committed output, with the dead letters, is not the source: in order, nothing lost, nothing doubled."""
-    faults = []
+    faults, diverted = [], [where_from(letter) for letter in kafka.records(DEAD)]
+    if len(diverted) != len(set(diverted)):
+        faults.append(f"diverted twice: {sorted(diverted)}")
     for (topic, partition), records in list(kafka.logs.items()):
         if topic != SOURCE:
             continue
-        wanted = [record.value() for record in records if record is not None]
-        dead = [record.value() for record in kafka.records(DEAD)]
+        sent = [record for record in records if record is not None]
+        wanted = [record.value() for record in sent if (partition, record.offset()) not in diverted]
         copied = [record.value() for record in kafka.records(OUT) if record.partition() == partition]
-        if copied != [value for value in wanted if value not in dead]:
-            faults.append(f"partition {partition}: {wanted} became {copied}, and {dead} were diverted")
+        if copied != wanted:
+            faults.append(f"partition {partition}: {wanted} became {copied}")
         if kafka.offset(GROUP, SOURCE, partition) != len(records):
             faults.append(f"partition {partition} is committed up to {kafka.offset(GROUP, SOURCE, partition)}")
     return faults
+
+
+def where_from(letter: Message) -> tuple[int, int]:
+    """Partition and offset of the record that became this dead letter."""
+    headers = dict(letter.headers())
+    return int(headers["__connect.errors.partition"]), int(headers["__connect.errors.offset"])
