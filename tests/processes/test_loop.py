@@ -120,6 +120,14 @@ def test_partitions_lost_and_given_back_in_one_poll_are_read_again_from_the_grou
 
 
 @pytest.mark.parametrize("when", [first, meanwhile])
+def test_a_partition_revoked_and_given_back_in_one_poll_is_not_read_twice(filled, when):
+    filled.script("consume", first(assigned(0, 1)), when(revoked(0), assigned(0)))
+    handler = run_loop(filled, max_batch=2)
+    assert source_faults(filled) == []
+    assert handler.done == 6
+
+
+@pytest.mark.parametrize("when", [first, meanwhile])
 def test_a_batch_is_dropped_where_a_rebalance_during_its_poll_undid_the_transaction(filled, when):
     filled.script("consume", first(assigned(0, 1)), when(revoked(1), assigned(1)))
     filled.script("commit_transaction", fails(KafkaError._INCONSISTENT))

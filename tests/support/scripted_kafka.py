@@ -48,6 +48,10 @@ class ScriptedKafka:
         for value in values:
             self.append((topic, partition), {"value": value, **fields})
 
+    def forget_script(self, keep: Sequence[str] = ()) -> None:
+        for call in self._script.keys() - set(keep):
+            self._script[call].clear()
+
     def append(self, log: tuple[str, int], fields: dict[str, Any] | None) -> None:
         """A record, or the marker that ends a transaction."""
         given = {"timestamp": (1, 1_000), **(fields or {})}
