@@ -5,6 +5,7 @@ transaction markers, the groups' offsets, and one writer a transactional id. Gua
 scenarios, on a real broker.
 """
 
+import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial, wraps
@@ -35,6 +36,7 @@ class ScriptedKafka:
         self.writers: dict[str, ScriptedProducer] = {}
         self._script: dict[str, deque[Step]] = defaultdict(deque)
         self.drained = False
+        self.one_at_a_time = threading.RLock()
         for place in ("group.Consumer", "clients.Consumer"):
             monkeypatch.setattr(f"{_EDGE}.{place}", partial(ScriptedConsumer, self))
         monkeypatch.setattr(f"{_EDGE}.producers.Producer", partial(ScriptedProducer, self))
@@ -87,7 +89,11 @@ class ScriptedKafka:
 def _scripted(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
     def played(self: Any, *arguments: Any, **keywords: Any) -> Any:
-        return self.kafka.play(method.__name__, self, lambda: method(self, *arguments, **keywords))
+        def call() -> Any:
+            with self.kafka.one_at_a_time:
+                return method(self, *arguments, **keywords)
+
+        return self.kafka.play(method.__name__, self, call)
 
     return played
 

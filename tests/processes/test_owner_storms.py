@@ -1,0 +1,52 @@
+"""Whatever comes between owners of a partition, each outcome is written once; and the check finds planted faults."""
+
+import pytest
+from support.owner_storms import Storm
+
+from stream_router.adapters.kafka.evidence_log import EvidenceWriter
+from stream_router.adapters.kafka.producers import TransactionalProducer
+from stream_router.core.joining.join import Join
+from stream_router.processes.owner import Owner, Tenure
+
+
+def faults(monkeypatch, seeds: int = 200) -> list[str]:
+    """Of the first storm that shows any."""
+    return next((found for seed in range(seeds) if (found := Storm(monkeypatch, seed).faults())), [])
+
+
+def test_whatever_comes_between_each_outcome_is_written_once(monkeypatch):
+    assert faults(monkeypatch, 100) == []
+
+
+def chunk_of_any_seek(self, side, chunk):
+    on_chunk(self, side, chunk._replace(seek=self._tenure.seek) if self._tenure else chunk)
+
+
+def chunk_from_anywhere(self, side, chunk):
+    at = getattr(self._tenure.positions, side) if self._tenure else chunk.start
+    on_chunk(self, side, chunk._replace(start=at))
+
+
+def write_without_positions(self, records, dead_letters, resume):
+    self._inputs = ()
+    write(self, records, dead_letters, resume)
+
+
+on_chunk, write = Owner.on_chunk, EvidenceWriter.write
+
+PLANTED = {
+    "a chunk of an older seek is taken": (Owner, "on_chunk", chunk_of_any_seek),
+    "a lost chunk is not noticed": (Owner, "on_chunk", chunk_from_anywhere),
+    "it writes before its rows are rebuilt": (Tenure, "is_rebuilt", property(lambda _: True)),
+    "what was said is said again": (Join, "_is_new", lambda *_: True),
+    "positions are not part of the transaction": (EvidenceWriter, "write", write_without_positions),
+    "nobody is shut out": (TransactionalProducer, "take_over", lambda _: None),
+    "a successor begins behind the rows": (Join, "rebuild_from", lambda _self, positions: positions),
+}
+
+
+@pytest.mark.parametrize("fault", PLANTED)
+def test_the_check_finds(monkeypatch, fault):
+    where, name, instead = PLANTED[fault]
+    monkeypatch.setattr(where, name, instead)
+    assert faults(monkeypatch)
