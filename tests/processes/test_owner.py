@@ -62,6 +62,8 @@ async def test_a_chunk_from_before_a_seek_is_passed_over(world):
     old = world.app.fetch("predictions", 1)
     await world.owner.resume()
     world.owner.on_chunk("predictions", old)
+    await world.flushed()
+    assert [record.counts for record in world.evidence if record.counts] == []
     await world.read_all()
     assert world.faults() == []
 
@@ -228,6 +230,22 @@ async def test_a_dropped_owner_still_says_what_it_had_read_and_ends(world):
     await world.until(world.tasks[0].done, "the end of the owner")
     assert world.faults() == []
     assert world.committed == (2, 2)
+
+
+@driven
+async def test_a_partition_dropped_while_its_rows_are_rebuilt_says_nothing(world):
+    world.send(2)
+    await world.read_all()
+    world.owner.drop()
+    before = len(world.evidence)
+    world.new_owner()
+    world.start()
+    await world.taken()
+    world.bring("predictions", 1)
+    world.owner.drop()
+    await world.until(world.tasks[1].done, "the end of the owner")
+    assert len(world.evidence) == before
+    assert world.committed == (2, 2), "else a successor would say again what was said"
 
 
 @driven

@@ -3,7 +3,6 @@
 import pytest
 from support.owner_storms import Storm
 
-from stream_router.adapters.kafka.evidence_log import EvidenceWriter
 from stream_router.adapters.kafka.producers import TransactionalProducer
 from stream_router.core.joining.join import Join
 from stream_router.processes.owner import Owner, Tenure
@@ -18,28 +17,23 @@ def test_whatever_comes_between_each_outcome_is_written_once(monkeypatch):
     assert faults(monkeypatch, 100) == []
 
 
-def chunk_of_any_seek(self, side, chunk):
-    on_chunk(self, side, chunk._replace(seek=self._tenure.seek) if self._tenure else chunk)
-
-
 def chunk_from_anywhere(self, side, chunk):
     at = getattr(self._tenure.positions, side) if self._tenure else chunk.start
     on_chunk(self, side, chunk._replace(start=at))
 
 
-def write_without_positions(self, records, dead_letters, resume):
-    self._inputs = ()
-    write(self, records, dead_letters, resume)
+def positions_first(self, records, offsets, consumer):
+    consumer.commit(offsets=offsets, asynchronous=False)
+    write(self, records, offsets, consumer)
 
 
-on_chunk, write = Owner.on_chunk, EvidenceWriter.write
+on_chunk, write = Owner.on_chunk, TransactionalProducer.write
 
 PLANTED = {
-    "a chunk of an older seek is taken": (Owner, "on_chunk", chunk_of_any_seek),
     "a lost chunk is not noticed": (Owner, "on_chunk", chunk_from_anywhere),
     "it writes before its rows are rebuilt": (Tenure, "is_rebuilt", property(lambda _: True)),
     "what was said is said again": (Join, "_is_new", lambda *_: True),
-    "positions are not part of the transaction": (EvidenceWriter, "write", write_without_positions),
+    "positions are not part of the transaction": (TransactionalProducer, "write", positions_first),
     "nobody is shut out": (TransactionalProducer, "take_over", lambda _: None),
     "a successor begins behind the rows": (Join, "rebuild_from", lambda _self, positions: positions),
 }

@@ -140,6 +140,9 @@ class World:
         deadline = time.monotonic() + _PATIENCE
         while not predicate():
             assert time.monotonic() < deadline, f"never happened: {what}"
+            for task in self.tasks:
+                if task.done():
+                    task.result()
             await asyncio.sleep(0)
 
     async def flushed(self, times: int = 2) -> None:
