@@ -241,9 +241,9 @@ class Owner:
             await self._seek(tenure)
         if tenure.failure is not None:
             raise tenure.failure
+        if not tenure.is_rebuilt:  # whatever the state: one that is dropped meanwhile must not write old positions
+            return
         if self.state is State.REBUILDING:
-            if not tenure.is_rebuilt:
-                return
             self._enter(State.JOINING)
             join = tenure.join
             _log.info("rows rebuilt", partition=self._partition, rows=join.rows, early=join.early)
