@@ -18,6 +18,9 @@ Step = Callable[[Any, Callable[[], Any]], Any]
 
 # ruff: noqa: SLF001 - librdkafka's own codes are spelt so
 _MOST_CALLS: Final = 20_000
+_NAMES: Final = {"_poll": "consume", "_read": "read"}
+"""A member's polls and the reads of clients without a group have scripts of their own."""
+
 _EDGE: Final = "stream_router.adapters.kafka"
 
 
@@ -93,7 +96,7 @@ def _scripted(method: Callable[..., Any]) -> Callable[..., Any]:
             with self.kafka.one_at_a_time:
                 return method(self, *arguments, **keywords)
 
-        return self.kafka.play(method.__name__, self, call)
+        return self.kafka.play(_NAMES.get(method.__name__, method.__name__), self, call)
 
     return played
 
@@ -113,12 +116,25 @@ class ScriptedConsumer:
     def rebalance(self, callback: str, partitions: Iterable[int]) -> None:
         self._callbacks[callback](self, [TopicPartition(self._topic, partition) for partition in partitions])
 
+    def consume(self, count: int, timeout: float) -> list[Message]:
+        return self._poll(count, timeout) if self._callbacks else self._read(count)
+
     @_scripted
-    def consume(self, count: int, _timeout: float) -> list[Message]:
+    def _poll(self, count: int, _timeout: float) -> list[Message]:
+        """Of a group's member."""
+        fetched = self._fetched(count)
+        self.kafka.drained = not fetched
+        return fetched
+
+    @_scripted
+    def _read(self, count: int) -> list[Message]:
+        """Of a client without a group."""
+        return self._fetched(count)
+
+    def _fetched(self, count: int) -> list[Message]:
         fetched: list[Message] = []
         for log in list(self.positions):
             fetched += self._fetch(log, count - len(fetched))
-        self.kafka.drained = not fetched
         return fetched
 
     def _fetch(self, log: tuple[str, int], count: int) -> list[Message]:
