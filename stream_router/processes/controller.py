@@ -17,7 +17,7 @@ from stream_router.adapters.clock import now_ms
 from stream_router.adapters.kafka.clients import partition_count
 from stream_router.adapters.kafka.control_topics import ControlTopics
 from stream_router.adapters.kafka.controller_log import ControllerLog
-from stream_router.adapters.kafka.dead_letters import DeadLetters, Unreadable
+from stream_router.adapters.kafka.dead_letters import DeadLetters, Unreadable, count_committed
 from stream_router.adapters.kafka.polling import Record
 from stream_router.adapters.kafka.producers import Outgoing
 from stream_router.adapters.metrics import E_VALUE, ROLLBACKS
@@ -134,6 +134,7 @@ class ControllerTerm:
         if records or (moved and time.monotonic() - self._committed_at >= _COMMIT_EVERY):
             self._log.write(records, controller.next_offset, controller.replay_from, controller.held)
             controller.position, self._committed_at = controller.next_offset, time.monotonic()
+            count_committed(self._unreadable)
             self._unreadable.clear()
             for event in writes.events:
                 controller.on_event(event)

@@ -20,7 +20,7 @@ from stream_router.adapters.avro.labels import decode_label
 from stream_router.adapters.avro.records import decode_prediction
 from stream_router.adapters.clock import now_ms
 from stream_router.adapters.faust.chunks import Chunk, ChunkApp
-from stream_router.adapters.kafka.dead_letters import DeadLetters, Unreadable
+from stream_router.adapters.kafka.dead_letters import DeadLetters, Unreadable, count_committed
 from stream_router.adapters.kafka.evidence_log import EvidenceLog, EvidenceWriter, ResumePoint
 from stream_router.adapters.kafka.producers import Outgoing
 from stream_router.adapters.metrics import EVIDENCE_FLUSH_SECONDS, LABELS
@@ -241,9 +241,9 @@ class Owner:
             await self._seek(tenure)
         if tenure.failure is not None:
             raise tenure.failure
+        if not tenure.is_rebuilt:  # whatever the state: one that is dropped meanwhile must not write old positions
+            return
         if self.state is State.REBUILDING:
-            if not tenure.is_rebuilt:
-                return
             self._enter(State.JOINING)
             join = tenure.join
             _log.info("rows rebuilt", partition=self._partition, rows=join.rows, early=join.early)
@@ -269,6 +269,7 @@ class Owner:
         if self._writer is not None:
             with EVIDENCE_FLUSH_SECONDS.time():
                 await in_thread(self._writer.write, records, dead_letters, resume, timeout=_HUNG)
+        count_committed(dead_letters)
         for kind, count in kinds.items():
             LABELS.labels(outcome=kind).inc(count)
 

@@ -1,5 +1,6 @@
 """The one way of a record that can never be handled: out of its topic, with its reason, counted and within limits."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -7,7 +8,7 @@ import structlog
 
 from stream_router.adapters.kafka.producers import Headers, Outgoing
 from stream_router.adapters.metrics import DEAD_LETTERS
-from stream_router.core.dead_letter import DeadLetterLimit, dead_letter_headers
+from stream_router.core.dead_letter import ERROR_HEADER, TOPIC_HEADER, DeadLetterLimit, dead_letter_headers
 
 _log = structlog.get_logger()
 
@@ -45,8 +46,15 @@ class DeadLetters:
         where = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
         _log.warning("dead letter", reason=str(error), **where)
         self._limit.on_dead_letter(error)
-        DEAD_LETTERS.labels(record.topic, type(error).__name__).inc()
         added = dead_letter_headers(
             topic=record.topic, partition=record.partition, offset=record.offset, stage=self._stage, error=error
         )
         return Outgoing(self._topic, record.value, record.key, headers=[*record.headers, *added])
+
+
+def count_committed(letters: Iterable[Outgoing]) -> None:
+    """These dead letters are in their topic: the metric counts them now, since an aborted one comes again."""
+    for letter in letters:
+        added = dict(letter.headers or ())
+        topic, reason = ((added[name] or b"").decode() for name in (TOPIC_HEADER, ERROR_HEADER))
+        DEAD_LETTERS.labels(topic, reason).inc()

@@ -76,7 +76,7 @@ class TransactionLoop:
     def _run_once(self) -> None:
         rewinds = self._rewinds
         polled = self._member.poll(self._config.max_batch, self._config.max_wait)
-        if self._rewinds != rewinds:  # a rebalance undid a transaction: the batch may be from before or after
+        if self._rewinds != rewinds:  # a rebalance undid a transaction or took partitions: the batch may be older
             self._rewind()
             return
         # What was revoked while the record waited is somebody else's.
@@ -163,6 +163,7 @@ class TransactionLoop:
         self._drop(partitions)
 
     def _drop(self, partitions: Iterable[TopicPartition]) -> None:
+        self._rewinds += 1  # what comes back in the same poll begins again at the group's offset
         for revoked in partitions:
             self._assigned.discard(revoked.partition)
             self._unsaved.pop(revoked.partition, None)

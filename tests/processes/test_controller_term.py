@@ -1,0 +1,272 @@
+"""A controller's term without a broker: what it says is in Kafka first, once, and with its position."""
+
+from itertools import pairwise
+
+import pytest
+from confluent_kafka import KafkaError
+from support.kafka_script import assigned, brings_nothing, event, fails, first, lost, meanwhile, passes, revoked
+from support.terms import EVIDENCE, RECORDS, ROUTE, SPLIT, VERDICT_AT, World
+
+from stream_router.adapters.avro.records import encode_split
+from stream_router.core.rollout.rollout_event import ROLLBACK
+from stream_router.errors import DeadLetterLimitError, FencedError, StreamRouterError, UnreachableError
+
+# ruff: noqa: SLF001 - librdkafka's own codes are spelt so
+
+
+@pytest.fixture
+def world(monkeypatch):
+    return World(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def undisturbed():
+    """The windows that one term writes that nothing disturbs."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        world = World(monkeypatch)
+        world.happens(*RECORDS)
+        world.serve()
+        return world.windows
+
+
+def test_an_elected_controller_writes_windows_controls_and_one_rollback(world):
+    world.happens(*RECORDS)
+    world.serve()
+    (rollback,) = world.rollbacks
+    assert (rollback.kind, rollback.rollout, rollback.evidence_offset) == (ROLLBACK, 1, VERDICT_AT)
+    assert {window.lane for window in world.windows.values()} == {"stable", "canary"}
+    assert [record.epoch_in_force.digest for record in world.controls if record.epoch_in_force] == [SPLIT.digest]
+    assert world.store.applied().canary == 0.0
+    assert world.position >= len(RECORDS)
+
+
+def test_who_is_not_elected_writes_nothing(world):
+    world.happens(*RECORDS)
+    world.serve(brings_nothing, brings_nothing)
+    assert world.rollbacks == []
+    assert "begin_transaction" not in world.kafka.calls
+    assert world.store.applied() == SPLIT
+
+
+def test_nothing_is_written_before_all_was_read_that_r_evidence_held_at_the_election(world):
+    read = []
+
+    def look(_client, call):
+        read.append(world.log._next)
+        return call()
+
+    world.happens(*RECORDS)
+    world.kafka.script("begin_transaction", look)
+    world.serve()
+    assert read[0] >= len(RECORDS)
+
+
+def test_everything_of_a_turn_and_its_position_are_one_transaction(world):
+    def written():
+        return len(world.rollbacks), len(world.windows), len(world.controls), world.position
+
+    states = []
+
+    def look(_client, call):
+        states.append(written())
+        call()
+        states.append(written())
+
+    world.happens(*RECORDS)
+    world.kafka.script("commit_transaction", look)
+    world.serve()
+    before, after = states
+    assert before == (0, 0, 0, None)
+    assert after[0] == 1
+    assert after[1] > 0
+    assert after[2] == 1
+    assert after[3] == len(RECORDS)
+
+
+def test_a_verdict_is_in_kafka_before_redis_is_called_and_brought_there_until_it_is_taken(world, monkeypatch):
+    known, call = [], world.store.call
+
+    def looking(*arguments, **keywords):
+        known.append(len(world.rollbacks))
+        return call(*arguments, **keywords)
+
+    monkeypatch.setattr(world.store, "call", looking)
+    world.store.away = True
+    look = world.store.look
+    monkeypatch.setattr(world.store, "look", lambda: (known.append(len(world.rollbacks)), look())[1])
+
+    def back(_client, call):
+        world.store.away = False
+        return call()
+
+    world.happens(*RECORDS)
+    world.serve(first(assigned(0)), *[passes] * 15, back, passes, passes, passes)
+    assert len(known) > 4
+    assert set(known) == {1}
+    assert len(world.rollbacks) == 1
+    assert world.store.latch().rollout == 1
+    assert known.count(1) == len(known)
+    assert world.store.history(100)[0]["what"] == "rolled back"
+
+
+def test_redis_is_called_no_more_once_it_has_taken_the_rollback(world, monkeypatch):
+    calls, call = [], world.store.call
+    monkeypatch.setattr(world.store, "call", lambda *given, **named: (calls.append(1), call(*given, **named))[1])
+    world.happens(*RECORDS)
+    world.serve(first(assigned(0)), *[passes] * 20)
+    assert len(calls) == 1
+
+
+def test_a_rollback_that_a_predecessor_left_in_kafka_is_brought_to_redis(world):
+    world.has_rolled_back(1)
+    world.serve(first(assigned(0)), passes)
+    assert world.store.applied().canary == 0.0
+    assert len(world.rollbacks) == 1
+
+
+CALLS = ["begin_transaction", "produce", "send_offsets_to_transaction", "commit_transaction"]
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_controller_that_is_fenced_writes_nothing_and_the_next_term_writes_it_once(world, undisturbed, call):
+    world.happens(*RECORDS)
+    world.kafka.script(call, fails(KafkaError._FENCED, fatal=True))
+    with pytest.raises(FencedError):
+        world.serve()
+    assert world.rollbacks == []
+    assert world.windows == {}
+    assert world.position is None
+    assert world.store.applied() == SPLIT, "Redis hears of nothing that is not in Kafka"
+    world.new_term()
+    world.serve()
+    assert [rollback.evidence_offset for rollback in world.rollbacks] == [VERDICT_AT]
+    assert world.windows == undisturbed
+
+
+def test_a_successor_shuts_its_predecessor_out(world):
+    """The predecessor believes to lead, and the model of the broker fences it."""
+    world.happens(*RECORDS)
+    former = world.term
+
+    def successor(_client, call):
+        records = call()
+        world.new_term()
+        world.serve()
+        world.happens(RECORDS[-1])
+        world.kafka.script("consume", passes, passes)
+        return records
+
+    world.kafka.script("consume", first(assigned(0)), *[passes] * 20, successor)
+    with pytest.raises(FencedError):
+        former.serve(world.kafka.idle)
+    assert len(world.rollbacks) == 1
+
+
+@pytest.mark.parametrize("given_back", [False, True])
+@pytest.mark.parametrize("how", [revoked, lost])
+def test_a_term_ends_when_the_group_chooses_another_even_if_we_are_chosen_again_at_once(
+    world, undisturbed, how, given_back
+):
+    world.happens(*RECORDS)
+    actions = (how(0), assigned(0)) if given_back else (how(0),)
+    world.kafka.script("consume", first(assigned(0)), passes, meanwhile(*actions))
+    world.term.serve(lambda: False)
+    world.term.close()
+    assert world.rollbacks == []
+    world.new_term()
+    world.serve()
+    assert len(world.rollbacks) == 1
+    assert world.windows == undisturbed
+
+
+def test_control_begins_a_new_term_after_each_error_that_a_new_one_can_mend(world, undisturbed):
+    world.happens(*RECORDS)
+    elected, away = first(assigned(0)), event(KafkaError.OFFSET_OUT_OF_RANGE)
+    world.kafka.script("commit_transaction", fails(KafkaError._TIMED_OUT, retriable=True))
+    world.control(elected, away, elected, *[passes] * 12, elected, passes)
+    assert world.kafka.calls.count("init_transactions") == 3
+    assert len(world.rollbacks) == 1
+    assert world.windows == undisturbed
+
+
+def test_a_successor_goes_on_behind_what_was_written(world, undisturbed):
+    world.happens(*RECORDS[:40])
+    world.serve()
+    position = world.position
+    world.happens(*RECORDS[40:])
+    world.new_term()
+    world.serve()
+    assert (world.log.position, world.log.replay_from) == (position, 0)
+    assert len(world.rollbacks) == 1
+    assert world.windows == undisturbed
+
+
+@pytest.mark.parametrize("undone", [0, 1])
+def test_an_unreadable_record_is_one_dead_letter_also_for_the_next_terms(world, undone):
+    world.happens(*RECORDS[:5], b"nonsense", None, *RECORDS[5:])
+    world.kafka.script("commit_transaction", *[fails(KafkaError._TIMED_OUT)] * undone)
+    if undone:
+        with pytest.raises(UnreachableError):
+            world.serve()
+        world.new_term()
+    for _ in range(3):
+        world.serve()
+        world.new_term()
+    letters = world.kafka.records(ROUTE.topic("dead-letters"))
+    assert [letter.value() for letter in letters] == [b"nonsense", None]
+    assert dict(letters[0].headers())["__connect.errors.offset"] == b"5"
+    assert len(world.rollbacks) == 1
+
+
+def test_past_the_quota_of_dead_letters_control_ends(world):
+    world.happens(*[b"nonsense"] * 1_001)
+    with pytest.raises(DeadLetterLimitError):
+        world.control(first(assigned(0)))
+    assert world.kafka.values(ROUTE.topic("dead-letters")) == []
+
+
+@pytest.mark.parametrize("overran", [False, True])
+def test_a_rollout_whose_evidence_was_deleted_is_held_by_this_term_and_the_next(world, overran):
+    world.happens(*RECORDS[:40])
+    world.serve()
+    if overran:
+        world.kafka.starts[EVIDENCE, 0] = 20
+    world.new_term()
+    world.serve()
+    assert world.log.overran is overran
+    assert world.metadata.endswith(f"held={int(overran)}")
+    world.happens(*RECORDS[40:])
+    world.new_term()
+    world.serve()
+    assert len(world.rollbacks) == (0 if overran else 1)
+
+
+def test_the_status_is_shown_where_it_changed_and_nothing_depends_on_redis(world, monkeypatch):
+    shown, write = [], world.store.write_status
+
+    def writing(status):
+        write(status)
+        shown.append(status)
+
+    monkeypatch.setattr(world.store, "write_status", writing)
+
+    def routed_by(_client, call):
+        world.kafka.fill(ROUTE.topic("splits"), encode_split(world.store.applied()))
+        return call()
+
+    world.happens(*RECORDS)
+    world.serve(first(assigned(0)), *[passes] * 12, routed_by, *[passes] * 5)
+    assert all(one != other for one, other in pairwise(shown))
+    assert shown[-1].phase == "RolledBack"
+    assert world.store.status() == shown[-1]
+    world.store.away = True
+    world.new_term()
+    world.happens(RECORDS[-1])
+    position = world.position
+    world.serve()
+    assert world.position > position
+
+
+def test_a_missing_topic_says_what_is_missing(world):
+    with pytest.raises(StreamRouterError, match="stream-router topics apply"):
+        world.serve(event(KafkaError.UNKNOWN_TOPIC_OR_PART))

@@ -1,0 +1,362 @@
+"""The owner of an input partition without a broker: whatever comes between, each outcome is written once."""
+
+import threading
+
+import pytest
+from confluent_kafka import KafkaError
+from support.kafka_script import fails
+from support.owners import NOW, POLICY, ROUTE, TOPICS, World, driven
+
+from stream_router.adapters.metrics import DEAD_LETTERS
+from stream_router.core.evidence import Positions
+from stream_router.errors import DeadLetterLimitError
+from stream_router.processes import owner as owner_module
+from stream_router.processes.owner import State
+
+# ruff: noqa: SLF001 - librdkafka's own codes are spelt so
+
+
+@pytest.fixture
+def world(monkeypatch):
+    return World(monkeypatch)
+
+
+@driven
+async def test_outcomes_are_written_with_the_positions_behind_them(world):
+    world.send(3)
+    await world.read_all()
+    assert world.faults() == []
+    assert world.committed == (3, 3)
+    assert world.evidence[-1].positions == Positions(3, 3)
+    assert world.owner.state is State.JOINING
+
+
+@driven
+async def test_a_successor_writes_nothing_before_it_has_read_both_inputs_past_the_positions(world):
+    world.send(2)
+    await world.read_all()
+    world.owner.drop()
+    before = len(world.evidence)
+    world.new_owner()
+    world.start()
+    await world.taken()
+    world.send(2)
+    assert world.app.seeks == [dict.fromkeys(world.owner.inputs, 0)], "rows are rebuilt from the oldest"
+    world.bring("predictions")
+    await world.flushed(3)
+    assert world.owner.state is State.REBUILDING
+    world.bring("ground_truth", 1)
+    await world.flushed(3)
+    assert world.owner.state is State.REBUILDING
+    assert len(world.evidence) == before
+    world.bring("ground_truth")
+    await world.flushed()
+    assert world.owner.state is State.JOINING
+    assert world.faults() == []
+
+
+@driven
+async def test_a_chunk_from_before_a_seek_is_passed_over(world):
+    world.send(2)
+    await world.taken()
+    old = world.app.fetch("predictions", 1)
+    await world.owner.resume()
+    world.owner.on_chunk("predictions", old)
+    await world.flushed()
+    assert [record.counts for record in world.evidence if record.counts] == []
+    await world.read_all()
+    assert world.faults() == []
+
+
+@driven
+async def test_a_rebalance_that_leaves_the_partition_here_reads_on_from_where_it_was(world):
+    world.send(2)
+    await world.taken()
+    world.bring("predictions", 1)
+    await world.owner.resume()
+    assert sorted(world.app.seeks[-1].values()) == [0, 1]
+    await world.read_all()
+    assert world.faults() == []
+
+
+@driven
+async def test_a_lost_chunk_is_sought_and_joined_once(world):
+    world.send(6)
+    await world.taken()
+    world.bring("predictions", 2)
+    world.app.fetch("predictions", 2)
+    world.bring("predictions", 1)
+    await world.flushed()
+    assert world.app.seeks[-1] == {tp: 2 if tp.topic == TOPICS["predictions"] else 0 for tp in world.owner.inputs}
+    await world.read_all()
+    assert world.faults() == []
+
+
+@driven
+async def test_what_arrives_before_the_takeover_is_passed_over(world):
+    world.send(1)
+    world.app.confirms = False
+    await world.until(lambda: world.app.asked > 2, "a question")
+    world.app._position = dict.fromkeys(TOPICS.values(), 0)
+    world.bring("predictions")
+    world.app.confirms = True
+    await world.read_all()
+    assert world.faults() == []
+
+
+@driven
+async def test_nobody_is_shut_out_before_the_group_confirms(world):
+    world.app.confirms = False
+    await world.until(lambda: world.app.asked > 5, "questions")
+    assert "init_transactions" not in world.kafka.calls
+    world.app.answers = [True, False]  # lost while the predecessor was shut out
+    await world.until(lambda: not world.app.answers, "answers")
+    await world.until(lambda: world.app.asked > 10, "questions")
+    assert not world.owner.reads
+    assert world.kafka.calls.count("init_transactions") == 1
+    world.app.confirms = True
+    await world.taken()
+
+
+@driven
+async def test_a_fenced_owner_forgets_everything_and_takes_over_only_when_the_group_confirms(world):
+    world.send(3)
+    await world.read_all()
+    world.log.writer(0)  # a rogue
+    world.send(3)
+    world.app.confirms = False
+    asked = world.app.asked
+    world.bring_all()
+    await world.until(lambda: world.app.asked > asked + 3, "questions")
+    assert world.owner.state is State.TAKING_OVER
+    assert world.kafka.calls.count("init_transactions") == 2, "nobody is fenced back before the group confirms"
+    assert world.committed == (3, 3)
+    world.app.confirms, seeks = True, len(world.app.seeks)
+    await world.until(lambda: len(world.app.seeks) > seeks, "a new seek")
+    assert world.app.seeks[-1] == dict.fromkeys(world.owner.inputs, 0)
+    await world.read_all()
+    assert world.faults() == []
+
+
+CALLS = ["begin_transaction", "produce", "flush", "send_offsets_to_transaction", "commit_transaction"]
+
+
+@pytest.mark.parametrize("call", CALLS)
+@driven
+async def test_a_flush_that_fails_is_forgotten_and_said_anew(world, call):
+    world.send(2)
+    await world.taken()
+    world.kafka.script(call, fails(KafkaError._TIMED_OUT, retriable=True))
+    world.bring_all()
+    await world.until(lambda: len(world.app.seeks) > 1, "a new takeover")
+    await world.read_all()
+    assert world.faults() == []
+
+
+@pytest.mark.parametrize("call", ["init_transactions", "committed", "get_watermark_offsets"])
+@driven
+async def test_a_takeover_that_fails_is_tried_again(world, call):
+    world.kafka.script(call, *[fails(KafkaError._TIMED_OUT)] * 2)
+    world.send(2)
+    await world.read_all()
+    assert world.kafka.played(call)
+    assert world.faults() == []
+
+
+@driven
+async def test_a_seek_that_is_refused_takes_the_partition_anew(world):
+    world.app.refused_seeks = 2
+    world.send(2)
+    await world.read_all()
+    assert world.faults() == []
+
+
+@driven
+async def test_a_flush_that_hangs_is_abandoned_and_cannot_write_any_more(world, monkeypatch):
+    released = threading.Event()
+
+    def hangs(_client, call):
+        assert released.wait(60)
+        return call()
+
+    def patient():  # nothing else runs into the short limit
+        monkeypatch.setattr(owner_module, "_HUNG", 60.0)
+
+    world.send(2)
+    await world.taken()
+    monkeypatch.setattr(owner_module, "_HUNG", 0.001)
+    world.app.on_question = patient
+    world.kafka.script("commit_transaction", hangs)
+    world.bring_all()
+    await world.until(lambda: len(world.app.seeks) > 1, "a new takeover")
+    assert world.evidence == []
+    await world.read_all()
+    written = len(world.evidence)
+    released.set()
+    await world.flushed()
+    assert world.faults() == []
+    assert len(world.evidence) == written
+
+
+@driven
+async def test_a_partition_dropped_while_it_is_taken_over_is_left_alone(world):
+    world.app.confirms = False
+    await world.until(lambda: world.app.asked, "a question")
+    world.owner.drop()
+    await world.until(world.tasks[0].done, "the end of the owner")
+    assert "init_transactions" not in world.kafka.calls
+    assert world.owner.is_dropped
+    assert not world.owner.reads
+
+
+@driven
+async def test_a_partition_dropped_while_its_predecessor_is_shut_out_is_not_read(world):
+    def dropping(_client, call):
+        world.owner.drop()
+        return call()
+
+    world.kafka.script("init_transactions", dropping)
+    await world.until(world.tasks[0].done, "the end of the owner")
+    assert world.app.seeks == []
+    assert world.owner.is_dropped
+
+
+@driven
+async def test_a_dropped_owner_still_says_what_it_had_read_and_ends(world):
+    world.send(2)
+    await world.taken()
+    world.bring_all()
+    world.owner.drop()
+    await world.until(world.tasks[0].done, "the end of the owner")
+    assert world.faults() == []
+    assert world.committed == (2, 2)
+
+
+@driven
+async def test_a_partition_dropped_while_its_rows_are_rebuilt_says_nothing(world):
+    world.send(2)
+    await world.read_all()
+    world.owner.drop()
+    before = len(world.evidence)
+    world.new_owner()
+    world.start()
+    await world.taken()
+    world.bring("predictions", 1)
+    world.owner.drop()
+    await world.until(world.tasks[1].done, "the end of the owner")
+    assert len(world.evidence) == before
+    assert world.committed == (2, 2), "else a successor would say again what was said"
+
+
+@driven
+async def test_a_flush_on_its_way_while_a_successor_takes_over_is_shut_out(world):
+    under_way, released = threading.Event(), threading.Event()
+
+    def hangs(_client, call):
+        under_way.set()
+        assert released.wait(60)
+        return call()
+
+    world.send(2)
+    await world.taken()
+    world.kafka.script("commit_transaction", hangs)
+    world.bring_all()
+    await world.until(under_way.is_set, "a flush")
+    world.owner.drop()
+    world.new_owner()
+    world.start()
+    await world.read_all()
+    released.set()
+    await world.until(world.tasks[0].done, "the end of the former owner")
+    assert world.faults() == []
+
+
+@driven
+async def test_poison_is_a_dead_letter_once_and_not_again_below_the_positions(world):
+    letters = ROUTE.topic("dead-letters")
+    counter = DEAD_LETTERS.labels(TOPICS["ground_truth"], "DecodeError")
+    before = counter._value.get()
+    world.send(1)
+    world.kafka.fill(TOPICS["ground_truth"], b"nonsense", None)
+    world.kafka.script("commit_transaction", fails(KafkaError._TIMED_OUT))
+    await world.taken()
+    world.bring_all()
+    await world.until(lambda: len(world.app.seeks) > 1, "a new takeover")
+    await world.read_all()
+    assert world.kafka.values(letters) == [b"nonsense", None]
+    world.owner.drop()
+    world.new_owner()
+    world.start()
+    world.send(1)
+    world.kafka.fill(TOPICS["ground_truth"], b"more")
+    await world.read_all()
+    assert world.kafka.values(letters) == [b"nonsense", None, b"more"]
+    assert world.faults() == []
+    assert counter._value.get() - before == 3, "the one that was undone is not counted"
+
+
+@driven
+async def test_past_the_quota_of_dead_letters_the_chunk_raises(world):
+    world.kafka.fill(TOPICS["predictions"], *[b"nonsense"] * 11)
+    await world.taken()
+    with pytest.raises(DeadLetterLimitError, match="11 dead letters in a row"):
+        world.bring("predictions")
+
+
+def ends(world, **offsets):
+    return {tp: offsets.get(tp.topic.removeprefix("r.").replace("-", "_"), 0) for tp in world.owner.inputs}
+
+
+@driven
+async def test_a_watermark_waits_until_all_has_been_read_that_the_inputs_held_then(world):
+    world.send(2)
+    await world.taken()
+    world.owner.offer_watermark(NOW + 5, ends(world, predictions=2, ground_truth=2))
+    world.bring("predictions")
+    world.bring("ground_truth", 1)
+    await world.flushed()
+    assert world.watermarks == []
+    world.bring("ground_truth")
+    await world.flushed()
+    assert world.watermarks == [NOW + 5]
+
+
+@driven
+async def test_watermarks_never_fall_also_not_with_a_successor_whose_clock_is_behind(world):
+    await world.taken()
+    world.owner.offer_watermark(NOW + 500, ends(world))
+    await world.flushed()
+    world.owner.offer_watermark(NOW + 100, ends(world))
+    await world.flushed()
+    world.owner.drop()
+    world.new_owner()
+    world.now = NOW - 1_000
+    world.start()
+    await world.taken()
+    world.owner.offer_watermark(NOW - 500, ends(world))
+    await world.flushed()
+    assert world.watermarks == [NOW + 500] * 3
+
+
+@driven
+async def test_a_watermark_from_before_the_takeover_is_refused(world):
+    await world.taken()
+    world.owner.offer_watermark(NOW, ends(world))
+    await world.flushed()
+    assert world.watermarks == []
+    world.owner.offer_watermark(NOW + 1, ends(world))
+    await world.flushed()
+    assert world.watermarks == [NOW + 1]
+
+
+@driven
+async def test_rows_that_nothing_can_join_any_more_are_forgotten_and_not_rebuilt(world):
+    world.send(2)
+    await world.read_all()
+    world.owner.offer_watermark(NOW + 3 * POLICY.reach, ends(world))
+    await world.flushed()
+    world.owner.drop()
+    world.new_owner()
+    world.start()
+    await world.taken()
+    assert world.app.seeks == [dict.fromkeys(world.owner.inputs, 2)]

@@ -1,0 +1,46 @@
+"""Whatever comes between owners of a partition, each outcome is written once; and the check finds planted faults."""
+
+import pytest
+from support.owner_storms import Storm
+
+from stream_router.adapters.kafka.producers import TransactionalProducer
+from stream_router.core.joining.join import Join
+from stream_router.processes.owner import Owner, Tenure
+
+
+def faults(monkeypatch, seeds: int = 200) -> list[str]:
+    """Of the first storm that shows any."""
+    return next((found for seed in range(seeds) if (found := Storm(monkeypatch, seed).faults())), [])
+
+
+def test_whatever_comes_between_each_outcome_is_written_once(monkeypatch):
+    assert faults(monkeypatch, 100) == []
+
+
+def chunk_from_anywhere(self, side, chunk):
+    at = getattr(self._tenure.positions, side) if self._tenure else chunk.start
+    on_chunk(self, side, chunk._replace(start=at))
+
+
+def positions_first(self, records, offsets, consumer):
+    consumer.commit(offsets=offsets, asynchronous=False)
+    write(self, records, offsets, consumer)
+
+
+on_chunk, write = Owner.on_chunk, TransactionalProducer.write
+
+PLANTED = {
+    "a lost chunk is not noticed": (Owner, "on_chunk", chunk_from_anywhere),
+    "it writes before its rows are rebuilt": (Tenure, "is_rebuilt", property(lambda _: True)),
+    "what was said is said again": (Join, "_is_new", lambda *_: True),
+    "positions are not part of the transaction": (TransactionalProducer, "write", positions_first),
+    "nobody is shut out": (TransactionalProducer, "take_over", lambda _: None),
+    "a successor begins behind the rows": (Join, "rebuild_from", lambda _self, positions: positions),
+}
+
+
+@pytest.mark.parametrize("fault", PLANTED)
+def test_the_check_finds(monkeypatch, fault):
+    where, name, instead = PLANTED[fault]
+    monkeypatch.setattr(where, name, instead)
+    assert faults(monkeypatch)

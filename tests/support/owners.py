@@ -1,0 +1,237 @@
+"""An owner of an input partition on a scripted Kafka, with a scripted Faust that brings it chunks."""
+
+import asyncio
+import functools
+import itertools
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, NamedTuple
+
+from aiokafka.errors import IllegalStateError
+from faust.types import TP
+from support.scripted_kafka import ScriptedKafka
+
+from stream_router.adapters.avro.labels import encode_label
+from stream_router.adapters.avro.records import decode_evidence, encode_prediction
+from stream_router.adapters.faust.chunks import Chunk
+from stream_router.adapters.kafka.dead_letters import DeadLetters
+from stream_router.adapters.kafka.evidence_log import EvidenceLog
+from stream_router.core.dead_letter import DeadLetterLimit
+from stream_router.core.evidence import Evidence
+from stream_router.core.policy import Policy
+from stream_router.core.route import Route
+from stream_router.core.scoring.prediction import Prediction
+from stream_router.processes import owner as owner_module
+from stream_router.processes.owner import Owner, Shared, Side
+from stream_router.settings import Settings
+
+ROUTE: Final = Route("r")
+NOW: Final = 1_000_000
+POLICY: Final = Policy(window=10_000, label_horizon=100_000, prediction_deadline=5_000)
+TOPICS: Final[dict[Side, str]] = {
+    "predictions": ROUTE.topic("predictions"),
+    "ground_truth": ROUTE.topic("ground-truth"),
+}
+_PATIENCE: Final = 60.0
+
+
+class Fetched(NamedTuple):
+    """What an owner reads of aiokafka's ConsumerRecord."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class ScriptedApp:
+    """Faust: says whether the group confirms a partition (`answers`, then always yes), seeks, and fetches chunks."""
+
+    def __init__(self, kafka: ScriptedKafka) -> None:
+        self._kafka = kafka
+        self.answers: list[bool] = []
+        self.confirms = True
+        self.on_question: Callable[[], None] = lambda: None
+        self.refused_seeks = 0
+        self.asked = 0
+        self.seeks: list[dict[TP, int]] = []
+        self._numbers = itertools.count(1)
+        self._position: dict[str, int] = {}
+        self._number = 0
+
+    async def is_ours(self, _partitions: set[TP]) -> bool:
+        self.asked += 1
+        self.on_question()
+        return self.answers.pop(0) if self.answers else self.confirms
+
+    def next_seek(self) -> int:
+        return next(self._numbers)
+
+    async def seek(self, offsets: dict[TP, int], number: int) -> None:
+        if self.refused_seeks:
+            self.refused_seeks -= 1
+            raise IllegalStateError("not assigned")
+        self.seeks.append(offsets)
+        self._position, self._number = {tp.topic: offset for tp, offset in offsets.items()}, number
+
+    def fetch(self, side: Side, most: int) -> Chunk:
+        """The next records from the last seek on."""
+        log = self._kafka.logs[TOPICS[side], 0]
+        start = self._position[TOPICS[side]]
+        end = self._position[TOPICS[side]] = min(start + most, len(log))
+        records = [
+            Fetched(r.topic(), r.partition(), r.offset(), r.timestamp()[1], r.key(), r.value())
+            for r in log[start:end]
+            if r is not None
+        ]
+        return Chunk(records, start, end, self._number)
+
+
+class World:
+    """One partition. Sleeps of the owner take no time, its clock is `now`."""
+
+    def __init__(self, monkeypatch: Any) -> None:
+        self.kafka, self.now, self.flushes = ScriptedKafka(monkeypatch), NOW, 0
+        for pause in ("_FLUSH", "_ASK_AGAIN", "_AFTER_ERROR"):
+            monkeypatch.setattr(owner_module, pause, 0)
+        monkeypatch.setattr(owner_module, "now_ms", lambda: self.now)
+        self.log = EvidenceLog(Settings(), ROUTE)
+        self.limit = DeadLetterLimit(1.0, 10)
+        self.requests = 0
+        self.tasks: list[asyncio.Future[None]] = []
+        self.new_owner()
+
+    def new_owner(self) -> None:
+        """Another process's, with an app of its own."""
+        self.app = ScriptedApp(self.kafka)
+        dead_letters = DeadLetters(ROUTE.topic("dead-letters"), "join", self.limit)
+        shared = Shared(app=self.app, log=self.log, policy=POLICY, worker="w", dead_letters=dead_letters)  # type: ignore[arg-type]
+        self.owner = Owner(shared, 0)
+        flush = self.owner._flush  # noqa: SLF001 - counted, so that tests can wait for turns instead of time
+
+        async def counted(tenure: Any) -> None:
+            try:
+                await flush(tenure)
+            finally:
+                self.flushes += 1
+
+        self.owner._flush = counted  # type: ignore[method-assign]  # noqa: SLF001 - likewise
+
+    def send(self, count: int = 1) -> None:
+        """Requests with predictions and labels, all of them right; ids r0, r1 and so on."""
+        for number in range(self.requests, self.requests + count):
+            self.kafka.fill(TOPICS["predictions"], prediction(number))
+            self.kafka.fill(TOPICS["ground_truth"], encode_label(f"r{number}", value=True), timestamp=(1, NOW + 1_000))
+        self.requests += count
+
+    def bring(self, side: Side, most: int = 1_000) -> None:
+        self.owner.on_chunk(side, self.app.fetch(side, most))
+
+    def bring_all(self) -> None:
+        self.bring("predictions")
+        self.bring("ground_truth")
+
+    async def until(self, predicate: Callable[[], object], what: str) -> None:
+        """Other tasks go on until it is so; the clock decides only that a test has failed."""
+        deadline = time.monotonic() + _PATIENCE
+        while not predicate():
+            assert time.monotonic() < deadline, f"never happened: {what}"
+            for task in self.tasks:
+                if task.done():
+                    task.result()
+            await asyncio.sleep(0)
+
+    async def flushed(self, times: int = 2) -> None:
+        """So many flushes have ended; the last of two began after the call."""
+        wanted = self.flushes + times
+        await self.until(lambda: self.flushes >= wanted, "a flush")
+
+    async def taken(self) -> None:
+        """The owner holds the partition, and reads."""
+        await self.until(lambda: self.owner.reads and self.app.seeks, "a takeover")
+
+    async def read_all(self) -> None:
+        """All that the inputs hold has been read and written."""
+        await self.taken()
+        self.bring_all()
+        await self.flushed()
+
+    def start(self) -> None:
+        self.tasks.append(asyncio.ensure_future(self.owner.run()))
+
+    async def end(self) -> None:
+        self.owner.drop()
+        for task in self.tasks:
+            await asyncio.wait_for(task, _PATIENCE)
+
+    @property
+    def evidence(self) -> list[Evidence]:
+        return [decode_evidence(value) for value in self.kafka.values(ROUTE.topic("evidence"))]
+
+    @property
+    def watermarks(self) -> list[int]:
+        return [record.watermark for record in self.evidence if record.watermark is not None]
+
+    @property
+    def committed(self) -> tuple[int | None, ...]:
+        """The positions that a successor would begin at."""
+        return tuple(self.kafka.offset(ROUTE.evidence_group, topic) for topic in TOPICS.values())
+
+    def faults(self) -> list[str]:
+        """Where the evidence is not: each request predicted once and labelled once, in one outcome."""
+        counts = [count for record in self.evidence for count in record.counts]
+        outcomes = Counter(outcome.order for record in self.evidence for outcome in record.outcomes)
+        found = {
+            "predicted": sum(count.predicted for count in counts),
+            "labelled": sum(count.labelled for count in counts),
+            "outcomes": sum(outcomes.values()),
+            "different outcomes": len(outcomes),
+        }
+        return [f"{name}: {number} of {self.requests}" for name, number in found.items() if number != self.requests]
+
+
+def prediction(number: int) -> bytes:
+    return encode_prediction(
+        Prediction(
+            request_id=f"r{number}",
+            key=None,
+            lane="canary",
+            rollout=1,
+            epoch=1,
+            digest="0" * 12,
+            routed_at=NOW,
+            requested_at=NOW,
+            scored_at=NOW,
+            model_version="v1",
+            model_digest=None,
+            batch_id="b",
+            batch_index=0,
+            batch_size=1,
+            model_seconds=0.0,
+            value=True,
+            error=None,
+        )
+    )
+
+
+def driven(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """A test beside an owner that runs; at the end it is dropped, and has to end."""
+
+    @functools.wraps(test)
+    def run(**fixtures: Any) -> None:
+        world: World = fixtures["world"]
+
+        async def play() -> None:
+            world.start()
+            try:
+                await test(**fixtures)
+            finally:
+                await world.end()
+
+        asyncio.run(play())
+
+    return run
