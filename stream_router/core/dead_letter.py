@@ -6,8 +6,6 @@ from typing import Final
 from stream_router.errors import DeadLetterLimitError
 
 REASON_HEADER: Final = "stream-router-dead-letter"
-TOPIC_HEADER: Final = "__connect.errors.topic"
-ERROR_HEADER: Final = "__connect.errors.exception.class.name"
 _FEW: Final = 1_000
 """Records before a ratio says anything."""
 
@@ -17,11 +15,11 @@ def dead_letter_headers(
 ) -> list[tuple[str, bytes]]:
     """The headers to add, under Kafka Connect's names, and the reason under ours."""
     return [
-        (TOPIC_HEADER, topic.encode()),
+        ("__connect.errors.topic", topic.encode()),
         ("__connect.errors.partition", str(partition).encode()),
         ("__connect.errors.offset", str(offset).encode()),
         ("__connect.errors.stage", stage.encode()),
-        (ERROR_HEADER, type(error).__name__.encode()),
+        ("__connect.errors.exception.class.name", type(error).__name__.encode()),
         ("__connect.errors.exception.message", str(error).encode()),
         (REASON_HEADER, str(error).encode()),
     ]

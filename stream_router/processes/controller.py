@@ -17,7 +17,7 @@ from stream_router.adapters.clock import now_ms
 from stream_router.adapters.kafka.clients import partition_count
 from stream_router.adapters.kafka.control_topics import ControlTopics
 from stream_router.adapters.kafka.controller_log import ControllerLog
-from stream_router.adapters.kafka.dead_letters import DeadLetters, Unreadable, count_committed
+from stream_router.adapters.kafka.dead_letters import DeadLetter, DeadLetters, Unreadable
 from stream_router.adapters.kafka.polling import Record
 from stream_router.adapters.kafka.producers import Outgoing
 from stream_router.adapters.metrics import E_VALUE, ROLLBACKS
@@ -101,7 +101,7 @@ class ControllerTerm:
         self._log, self._topics, self._dead_letters = log, topics, dead_letters
         self._policy, self._partitions = policy, partitions
         self._shown: RolloutStatus | None = None
-        self._unreadable: list[Outgoing] = []
+        self._unreadable: list[DeadLetter] = []
         self._committed_at = time.monotonic()
 
     def close(self) -> None:
@@ -129,12 +129,13 @@ class ControllerTerm:
         for event in self._topics.new_events():
             controller.on_event(event)
         writes = controller.due_writes(now_ms())
-        records = [*self._unreadable, *self._records(writes)]
+        records = [*(letter.outgoing for letter in self._unreadable), *self._records(writes)]
         moved = controller.next_offset > controller.position
         if records or (moved and time.monotonic() - self._committed_at >= _COMMIT_EVERY):
             self._log.write(records, controller.next_offset, controller.replay_from, controller.held)
             controller.position, self._committed_at = controller.next_offset, time.monotonic()
-            count_committed(self._unreadable)
+            for letter in self._unreadable:
+                letter.on_committed()
             self._unreadable.clear()
             for event in writes.events:
                 controller.on_event(event)

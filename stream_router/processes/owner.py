@@ -20,9 +20,8 @@ from stream_router.adapters.avro.labels import decode_label
 from stream_router.adapters.avro.records import decode_prediction
 from stream_router.adapters.clock import now_ms
 from stream_router.adapters.faust.chunks import Chunk, ChunkApp
-from stream_router.adapters.kafka.dead_letters import DeadLetters, Unreadable, count_committed
+from stream_router.adapters.kafka.dead_letters import DeadLetter, DeadLetters, Unreadable
 from stream_router.adapters.kafka.evidence_log import EvidenceLog, EvidenceWriter, ResumePoint
-from stream_router.adapters.kafka.producers import Outgoing
 from stream_router.adapters.metrics import EVIDENCE_FLUSH_SECONDS, LABELS
 from stream_router.core.evidence import Positions
 from stream_router.core.joining.join import Join
@@ -86,7 +85,7 @@ class Tenure:
         self.failure: KafkaError | None = None
         self.offered: tuple[int, Mapping[TP, int]] | None = None
         self.join = Join(policy, resume.positions)
-        self.dead_letters: list[Outgoing] = []
+        self.dead_letters: list[DeadLetter] = []
 
     @property
     def is_rebuilt(self) -> bool:
@@ -266,10 +265,12 @@ class Owner:
         kinds = tenure.join.kinds.copy()
         tenure.join.kinds.clear()
         tenure.written = positions
+        letters = [letter.outgoing for letter in dead_letters]
         if self._writer is not None:
             with EVIDENCE_FLUSH_SECONDS.time():
-                await in_thread(self._writer.write, records, dead_letters, resume, timeout=_HUNG)
-        count_committed(dead_letters)
+                await in_thread(self._writer.write, records, letters, resume, timeout=_HUNG)
+        for letter in dead_letters:
+            letter.on_committed()
         for kind, count in kinds.items():
             LABELS.labels(outcome=kind).inc(count)
 

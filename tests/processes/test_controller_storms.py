@@ -29,8 +29,8 @@ def test_whatever_ends_terms_everything_is_said_once(monkeypatch, windows):
 
 
 def enforce_once(self, controller):
-    if controller.must_enforce:
-        controller.enforced = controller.view.latch
+    if controller.must_carry_out:
+        controller.carried_out = controller.view.latch
 
         enforce(self, controller)
 
@@ -50,7 +50,7 @@ def controller_from_the_beginning(self):
     return begun
 
 
-enforce, begin = ControllerTerm._enforce, ControllerTerm._controller  # noqa: SLF001 - what the plants stand in for
+enforce, begin = ControllerTerm._carry_out, ControllerTerm._controller  # noqa: SLF001 - what the plants stand in for
 write, write_log = TransactionalProducer.write, ControllerLog.write
 
 PLANTED = {
@@ -58,7 +58,7 @@ PLANTED = {
     "its position is not part of the transaction": (TransactionalProducer, "write", position_first),
     "a successor does not replay": (ControllerLog, "write", write_from_position),
     "what a predecessor wrote is written again": (ControllerTerm, "_controller", controller_from_the_beginning),
-    "a rollback is brought to Redis once": (ControllerTerm, "_enforce", enforce_once),
+    "a rollback is brought to Redis once": (ControllerTerm, "_carry_out", enforce_once),
     "a term goes on after another election": (ControllerLog, "term", property(lambda _: 1, lambda *_: None)),
 }
 

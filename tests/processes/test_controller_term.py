@@ -225,20 +225,20 @@ def test_past_the_quota_of_dead_letters_control_ends(world):
     assert world.kafka.values(ROUTE.topic("dead-letters")) == []
 
 
-@pytest.mark.parametrize("overran", [False, True])
-def test_a_rollout_whose_evidence_was_deleted_is_held_by_this_term_and_the_next(world, overran):
+@pytest.mark.parametrize("evidence_missing", [False, True])
+def test_a_rollout_whose_evidence_was_deleted_is_held_by_this_term_and_the_next(world, evidence_missing):
     world.happens(*RECORDS[:40])
     world.serve()
-    if overran:
+    if evidence_missing:
         world.kafka.starts[EVIDENCE, 0] = 20
     world.new_term()
     world.serve()
-    assert world.log.overran is overran
-    assert world.metadata.endswith(f"held={int(overran)}")
+    assert world.log.evidence_missing is evidence_missing
+    assert world.metadata.endswith(f"held={int(evidence_missing)}")
     world.happens(*RECORDS[40:])
     world.new_term()
     world.serve()
-    assert len(world.rollbacks) == (0 if overran else 1)
+    assert len(world.rollbacks) == (0 if evidence_missing else 1)
 
 
 def test_the_status_is_shown_where_it_changed_and_nothing_depends_on_redis(world, monkeypatch):

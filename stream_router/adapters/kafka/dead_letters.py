@@ -1,6 +1,5 @@
 """The one way of a record that can never be handled: out of its topic, with its reason, counted and within limits."""
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -8,7 +7,7 @@ import structlog
 
 from stream_router.adapters.kafka.producers import Headers, Outgoing
 from stream_router.adapters.metrics import DEAD_LETTERS
-from stream_router.core.dead_letter import ERROR_HEADER, TOPIC_HEADER, DeadLetterLimit, dead_letter_headers
+from stream_router.core.dead_letter import DeadLetterLimit, dead_letter_headers
 
 _log = structlog.get_logger()
 
@@ -22,6 +21,18 @@ class Unreadable(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
+
+
+class DeadLetter(NamedTuple):
+    """A record for R.dead-letters; `topic` and `reason` are what it is counted under."""
+
+    outgoing: Outgoing
+    topic: str
+    reason: str
+
+    def on_committed(self) -> None:
+        """It is in its topic: only then, since one of an aborted transaction comes again."""
+        DEAD_LETTERS.labels(self.topic, self.reason).inc()
 
 
 class DeadLetters:
@@ -38,7 +49,7 @@ class DeadLetters:
         """So many records in a row could be handled."""
         self._limit.on_records(count)
 
-    def letter(self, record: Unreadable, error: Exception) -> Outgoing:
+    def letter(self, record: Unreadable, error: Exception) -> DeadLetter:
         """The dead letter: key, value and headers untouched, why and where from in headers added behind them.
 
         Raises DeadLetterLimitError past the limits.
@@ -49,12 +60,5 @@ class DeadLetters:
         added = dead_letter_headers(
             topic=record.topic, partition=record.partition, offset=record.offset, stage=self._stage, error=error
         )
-        return Outgoing(self._topic, record.value, record.key, headers=[*record.headers, *added])
-
-
-def count_committed(letters: Iterable[Outgoing]) -> None:
-    """These dead letters are in their topic: the metric counts them now, since an aborted one comes again."""
-    for letter in letters:
-        added = dict(letter.headers or ())
-        topic, reason = ((added[name] or b"").decode() for name in (TOPIC_HEADER, ERROR_HEADER))
-        DEAD_LETTERS.labels(topic, reason).inc()
+        outgoing = Outgoing(self._topic, record.value, record.key, headers=[*record.headers, *added])
+        return DeadLetter(outgoing, record.topic, type(error).__name__)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from confluent_kafka import Consumer, TopicPartition
 
-from stream_router.adapters.kafka.dead_letters import DeadLetters, Unreadable, count_committed
+from stream_router.adapters.kafka.dead_letters import DeadLetters, Unreadable
 from stream_router.adapters.kafka.polling import Record
 from stream_router.adapters.kafka.producers import LoopProducer
 
@@ -36,8 +36,8 @@ class Transaction:
             record.topic(), record.partition(), record.offset(), record.key(), record.value(), record.headers() or ()
         )
         letter = self.dead_letters.letter(unreadable, error)
-        self.produce(*letter)
-        self.on_commit(lambda: count_committed([letter]))
+        self.produce(*letter.outgoing)
+        self.on_commit(letter.on_committed)
 
     def end_batch(self, records: Sequence[Record]) -> None:
         """The batch has been handled, dead letters included."""
