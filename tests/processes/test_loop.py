@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, TopicPartition
 from support.kafka_script import (
     assigned,
     brings_nothing,
@@ -97,6 +97,15 @@ def test_records_of_a_revoked_partition_that_still_waited_are_left_alone(filled)
     assert filled.offset(GROUP, SOURCE, 0) == 2, "a2 is the next owner's"
 
 
+def test_records_of_a_revoked_partition_are_left_alone_also_in_a_later_poll(filled):
+    """Librdkafka purges them; if it ever does not, they are still not ours."""
+    waiting = filled.records(SOURCE)[2:3]
+    filled.script("consume", first(assigned(0, 1)), meanwhile(revoked(0)), lambda _client, call: [*waiting, *call()])
+    run_loop(filled, max_batch=2)
+    assert b"a2" not in filled.values("out")
+    assert filled.offset(GROUP, SOURCE, 0) == 2
+
+
 def test_a_partition_that_comes_back_is_read_on_from_the_groups_offset(filled):
     filled.script("consume", first(assigned(0, 1)), meanwhile(revoked(0)), first(assigned(0)))
     run_loop(filled, max_batch=2)
@@ -168,6 +177,28 @@ def test_from_latest_does_not_step_over_what_came_while_its_first_commit_failed(
     run_loop(filled, start="latest")
     assert filled.values("out") == [b"a3"]
     assert filled.offset(GROUP, SOURCE, 0) == 4
+
+
+def test_from_latest_is_committed_with_the_transaction_that_is_open_when_the_partition_comes(filled):
+    filled.script("consume", first(assigned(0)), brings_nothing, first(assigned(1)), passes)
+    filled.offsets[GROUP, SOURCE, 0] = TopicPartition(SOURCE, 0, 0)
+    run_loop(filled, start="latest", interval=3_600)
+    assert filled.values("out") == [b"a0", b"a1", b"a2"]
+    assert filled.offset(GROUP, SOURCE, 1) == 3
+
+
+def test_a_start_that_was_not_committed_before_its_partition_went_is_not_committed_any_more(filled):
+    filled.script("consume", first(assigned(0, 1), revoked(1)), passes)
+    run_loop(filled, start="latest")
+    assert filled.offset(GROUP, SOURCE, 0) == 3
+    assert filled.offset(GROUP, SOURCE, 1) is None, "it would overwrite the next owner's"
+
+
+def test_partitions_that_come_while_the_loop_leaves_its_group_are_not_taken(filled):
+    filled.script("consume", first(assigned(0)))
+    filled.script("close", first(assigned(1)))
+    run_loop(filled)
+    assert filled.calls.count("incremental_assign") == 1
 
 
 def test_from_a_time_begins_at_the_first_record_that_is_not_older(filled):
