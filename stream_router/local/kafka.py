@@ -44,8 +44,12 @@ group.min.session.timeout.ms=1000
 group.consumer.min.session.timeout.ms=1000
 group.consumer.min.heartbeat.interval.ms=100
 
-# Readers wait this much longer than its timeout for an open transaction.
-transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
+# A broker that was killed is the leader by its old registration until its session ends. What looks for transactions
+# that have timed out must come later: else it records them as ended and writes no marker, and the next commit of the
+# same transactional id takes their records along.
+broker.session.timeout.ms=1500
+broker.heartbeat.interval.ms=300
+transaction.abort.timed.out.transaction.cleanup.interval.ms=3000
 
 log.message.timestamp.before.max.ms={_FOREVER}
 log.message.timestamp.after.max.ms={_FOREVER}
