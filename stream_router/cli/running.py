@@ -1,28 +1,62 @@
 """What the long-running commands share: stopping on a signal, where to begin, the name of the process."""
 
+import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from stream_router.adapters.kafka.group import Start
+from stream_router.adapters.watchdog import end_now
+
+_SECONDS_TO_END: Final = 4.0
+"""From a signal to the end of the process, whatever it hangs in."""
 
 
 @contextmanager
 def stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """Yields what tells whether SIGINT or SIGTERM came; the process then ends its work and exits with 0."""
+    """Yields what tells whether SIGINT or SIGTERM came; the process then ends its work and exits with 0.
+
+    One whose work does not end soon, since Kafka is away or a call hangs, is ended with what it hangs in.
+    """
     stopped = threading.Event()
     before = {number: signal.signal(number, lambda *_: stopped.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    with _ended_in_time():
+        try:
+            yield stopped.is_set
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@contextmanager
+def _ended_in_time() -> Iterator[None]:
+    """Python's handlers wait for the main thread, which may hang: the wake-up descriptor does not."""
+    told, tell = os.pipe()
+    os.set_blocking(tell, False)
+
+    def watch() -> None:
+        with os.fdopen(told, "rb", buffering=0) as signals:
+            while number := signals.read(1):  # empty at the end of the block
+                if number[0] in (signal.SIGINT, signal.SIGTERM):
+                    time.sleep(_SECONDS_TO_END)  # also what comes after the block may hang
+                    end_now(
+                        f"{signal.Signals(number[0]).name} came {_SECONDS_TO_END:g} s ago, and its work did not end"
+                    )
+
+    before = signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
+    threading.Thread(target=watch, name="signals", daemon=True).start()
     try:
-        yield stopped.is_set
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.set_wakeup_fd(before)
+        os.close(tell)
 
 
 class StartType(click.ParamType):

@@ -22,6 +22,7 @@ from stream_router.adapters.clock import now_ms
 from stream_router.adapters.faust.chunks import Chunk, ChunkApp
 from stream_router.adapters.kafka.dead_letters import DeadLetter, DeadLetters, Unreadable
 from stream_router.adapters.kafka.evidence_log import EvidenceLog, EvidenceWriter, ResumePoint
+from stream_router.adapters.kafka.failures import cause_of, passes
 from stream_router.adapters.metrics import EVIDENCE_FLUSH_SECONDS, LABELS
 from stream_router.core.evidence import Positions
 from stream_router.core.joining.join import Join
@@ -39,9 +40,6 @@ _ASK_AGAIN: Final = 0.05
 
 _AFTER_ERROR: Final = 0.2
 """Seconds before a partition is taken anew."""
-
-_HUNG: Final = 25.0
-"""Seconds after which a flush has hung: librdkafka may not get over an outage in the middle of a transaction."""
 
 _log = structlog.get_logger()
 
@@ -135,13 +133,12 @@ class Owner:
                     await asyncio.sleep(_FLUSH)
                     await self._flush(tenure)
             except (KafkaException, KafkaError, UnreachableError, TimeoutError) as error:
-                _log.warning(
-                    "evidence refused, the partition is taken anew", partition=self._partition, error=repr(error)
-                )
+                what = "Kafka does not answer" if _is_outage(error) else "evidence refused"
+                _log.warning(f"{what}, the partition is taken anew", partition=self._partition, error=repr(error))
                 await asyncio.sleep(_AFTER_ERROR)
             self._tenure = None
             self._enter(State.TAKING_OVER)
-        await in_thread(setattr, self, "_writer", None)  # in a thread: the end of a producer takes time
+        self._retire_writer()
 
     async def resume(self) -> None:
         """Read on from where we are, also after a rebalance that left the partition here."""
@@ -188,7 +185,8 @@ class Owner:
             if self.is_dropped:
                 return None
             if await self._confirmed():  # before we shut anyone out
-                await in_thread(self._shut_out_predecessor)
+                self._retire_writer()
+                self._writer = await in_thread(shared.log.writer, self._partition)
                 if await self._confirmed():  # and after
                     break
         resume = await in_thread(shared.log.resume_point, self._partition)
@@ -207,9 +205,10 @@ class Owner:
     async def _confirmed(self) -> bool:
         return await self._shared.app.is_ours(self.inputs) and not self.is_dropped
 
-    def _shut_out_predecessor(self) -> None:
-        """In a thread, where a former writer of ours ends, too: the end of a producer takes time."""
-        self._writer = self._shared.log.writer(self._partition)
+    def _retire_writer(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.retire()
 
     async def _seek(self, tenure: Tenure) -> None:
         tenure.seek = self._shared.app.next_seek()  # before the seek: what is under way must not move the positions
@@ -268,7 +267,7 @@ class Owner:
         letters = [letter.outgoing for letter in dead_letters]
         if self._writer is not None:
             with EVIDENCE_FLUSH_SECONDS.time():
-                await in_thread(self._writer.write, records, letters, resume, timeout=_HUNG)
+                await in_thread(self._writer.write, records, letters, resume)
         for letter in dead_letters:
             letter.on_committed()
         for kind, count in kinds.items():
@@ -283,3 +282,9 @@ class Owner:
             return None
         tenure.offered = None
         return max(clock, tenure.resume.watermark)
+
+
+def _is_outage(error: Exception) -> bool:
+    if isinstance(error, KafkaException):
+        return passes(cause_of(error))
+    return isinstance(error, (UnreachableError, TimeoutError)) or getattr(error, "retriable", False)

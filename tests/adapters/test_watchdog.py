@@ -1,32 +1,47 @@
-"""A call that hangs ends the process, one that returns does not."""
+"""A process that was told to end does, also where its work hangs in a call."""
 
+import signal
 import subprocess
 import sys
 
-HANG = """
-import time
-from stream_router.adapters.watchdog import watchdog
-with watchdog("a call", {limit}):
-    time.sleep({hang})
+import pytest
+
+WORK = """
+import ctypes, sys, time
+from stream_router.cli.running import stop_on_signal
+with stop_on_signal() as stop:
+    print("works", flush=True)
+    {work}
 """
+HANGS = "c, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64); [c.pthread_mutex_lock(mutex) for _ in range(2)]"
+"""In a call of C that no signal interrupts, no handler of Python's runs."""
 
 
-def run(limit: float, hang: float) -> subprocess.CompletedProcess[str]:
-    code = HANG.format(limit=limit, hang=hang)
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+def told(number: signal.Signals, work: str) -> tuple[int, str]:
+    with subprocess.Popen(
+        [sys.executable, "-c", WORK.format(work=work)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "works\n"
+        process.send_signal(number)
+        return process.wait(60), process.stdout.read()
 
 
-def test_a_call_that_hangs_ends_the_process_and_is_named():
-    ended = run(limit=0.1, hang=3600)
-    assert ended.returncode == 1
-    assert "a call" in ended.stdout + ended.stderr
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_work_that_hangs_is_ended_and_shown(number):
+    code, text = told(number, HANGS)
+    assert code == 1
+    assert number.name in text
+    assert "most recent call first" in text
+    assert 'File "<string>", line 6' in text
 
 
-def test_where_it_hung_is_shown_before_the_end():
-    shown = run(limit=0.1, hang=3600).stderr
-    assert "most recent call first" in shown
-    assert 'File "<string>", line 5' in shown
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_work_that_ends_is_left_alone(number):
+    assert told(number, "while not stop(): time.sleep(0.01)") == (0, "")
 
 
-def test_a_call_that_returns_is_left_alone():
-    assert run(limit=3600, hang=0).returncode == 0
+def test_a_hang_after_the_work_is_ended_too():
+    code, text = told(signal.SIGTERM, f"while not stop(): time.sleep(0.01)\n{HANGS}")
+    assert code == 1
+    assert "SIGTERM" in text

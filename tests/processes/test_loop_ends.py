@@ -1,6 +1,4 @@
-"""How the loop ends, and what it bears: a lost identity, failures in a row, a commit that hangs, a gap."""
-
-import threading
+"""How the loop ends, and what it bears: a lost identity, failures in a row, a gap."""
 
 import pytest
 from confluent_kafka import KafkaError
@@ -8,9 +6,7 @@ from support.kafka_script import assigned, event, fails, first, passes
 from support.loops import GROUP, SOURCE, run_loop, source_faults
 from support.scripted_kafka import ScriptedKafka
 
-from stream_router.adapters import watchdog
-from stream_router.adapters.kafka import loop as loop_module
-from stream_router.errors import FencedError, GapError, StreamRouterError, TopicError, UnreachableError
+from stream_router.errors import FencedError, GapError, StreamRouterError, TopicError
 
 # ruff: noqa: SLF001 - librdkafka's own codes are spelt so
 
@@ -98,16 +94,6 @@ def test_what_may_be_tried_again_is_tried_again_within_the_transaction(filled, c
     assert source_faults(filled) == []
 
 
-def test_a_commit_that_does_not_finish_in_ten_tries_says_that_kafka_does_not_answer(filled):
-    filled.script("consume", first(assigned(0, 1)))
-    filled.script("commit_transaction", *[fails(KafkaError._TIMED_OUT, retriable=True)] * 10)
-    with pytest.raises(UnreachableError, match="10 tries") as ended:
-        run_loop(filled)
-    assert ended.value.restart_mends
-    assert filled.values("out") == []
-    assert "abort_transaction" in filled.calls
-
-
 def test_records_deleted_before_they_were_read_end_the_loop_and_it_says_what_to_do(filled):
     filled.script("consume", first(assigned(0, 1)))
     run_loop(filled, max_batch=2)
@@ -144,29 +130,3 @@ def test_errors_that_pass_are_only_logged(filled, code):
     run_loop(filled, max_batch=2)
     assert source_faults(filled) == []
     assert "abort_transaction" not in filled.calls
-
-
-class ProcessEndedError(BaseException):
-    """Stands for the end of the process."""
-
-
-def test_a_commit_that_hangs_ends_the_process_after_all_stacks_were_shown(filled, monkeypatch):
-    ended, happened = threading.Event(), []
-
-    def end(code: int) -> None:
-        happened.append(f"exit {code}")
-        ended.set()
-
-    def hanging(_client, _call):
-        assert ended.wait(60), "nobody ended the process"
-        raise ProcessEndedError
-
-    monkeypatch.setattr(watchdog.os, "_exit", end)
-    monkeypatch.setattr(watchdog.faulthandler, "dump_traceback", lambda *_, **__: happened.append("stacks"))
-    monkeypatch.setattr(loop_module, "_HUNG", 0.0)
-    filled.script("consume", first(assigned(0, 1)))
-    filled.script("commit_transaction", hanging)
-    with pytest.raises(ProcessEndedError):
-        run_loop(filled)
-    assert happened == ["stacks", "exit 1"]
-    assert filled.values("out") == []

@@ -19,27 +19,25 @@ def test_whatever_interrupts_the_loop_each_record_is_handled_and_counted_once(mo
     assert faults(monkeypatch, 300) == []
 
 
-def keep_positions(self, _error):
-    transaction, self._transaction = self._transaction, None
-    if transaction is not None:
-        transaction.abort()
-        self._unsaved |= transaction.positions
-    self._rewind()
+def keep_positions(self, error):
+    kept = dict(self._transaction.positions) if self._transaction else {}
+    undo(self, error)
+    self._unsaved |= kept
 
 
 def forgetting_partitions_only(self, partitions):
     self._drop(partitions)
 
 
-def drop_without_rewind(self, partitions):
-    rewinds = self._rewinds
+def drop_without_reading_again(self, partitions):
+    before = self._must_read_again
     drop(self, partitions)
-    self._rewinds = rewinds
+    self._must_read_again = before
 
 
-def without_offsets(self, offsets, consumer):
+def without_offsets(self, offsets, consumer, timeout):
     del offsets
-    commit(self, [], consumer)
+    commit(self, [], consumer, timeout)
 
 
 def end_batch_without_positions(self, _records):
@@ -50,19 +48,24 @@ def commit_on_abort(self):
     self._client.commit_transaction(1)
 
 
+def reading_on(self):
+    self._must_read_again = False
+    recover(self)
+
+
 commit, drop = TransactionalProducer.commit, TransactionLoop._drop  # noqa: SLF001 - what the plants stand in for
+undo, recover = TransactionLoop._undo, TransactionLoop._recover  # noqa: SLF001 - likewise
 
 PLANTED = {
     "an abort that commits": (TransactionalProducer, "abort", commit_on_abort),
-    "no rewind": (TransactionLoop, "_rewind", lambda _self: None),
-    "a rebalance's rewind goes unnoticed": (TransactionLoop, "_rewinds", property(lambda _: 0, lambda *_: None)),
+    "records of an aborted transaction are not read again": (TransactionLoop, "_recover", reading_on),
     "positions of an aborted transaction are kept": (TransactionLoop, "_undo", keep_positions),
     "a revocation leaves the transaction open": (TransactionLoop, "on_revoked", forgetting_partitions_only),
     "partitions that were lost leave the transaction open": (TransactionLoop, "on_lost", forgetting_partitions_only),
     "what was fetched before partitions went is taken when they come back": (
         TransactionLoop,
         "_drop",
-        drop_without_rewind,
+        drop_without_reading_again,
     ),
     "offsets are not part of the transaction": (TransactionalProducer, "commit", without_offsets),
     "positions do not move": (Transaction, "end_batch", end_batch_without_positions),

@@ -4,13 +4,13 @@ import threading
 
 import pytest
 from confluent_kafka import KafkaError
+from support.hang import Hang
 from support.kafka_script import fails
 from support.owners import NOW, POLICY, ROUTE, TOPICS, World, driven
 
 from stream_router.adapters.metrics import DEAD_LETTERS
 from stream_router.core.evidence import Positions
 from stream_router.errors import DeadLetterLimitError
-from stream_router.processes import owner as owner_module
 from stream_router.processes.owner import State
 
 # ruff: noqa: SLF001 - librdkafka's own codes are spelt so
@@ -146,7 +146,7 @@ CALLS = ["begin_transaction", "produce", "flush", "send_offsets_to_transaction",
 async def test_a_flush_that_fails_is_forgotten_and_said_anew(world, call):
     world.send(2)
     await world.taken()
-    world.kafka.script(call, fails(KafkaError._TIMED_OUT, retriable=True))
+    world.kafka.script(call, fails(KafkaError._TIMED_OUT))
     world.bring_all()
     await world.until(lambda: len(world.app.seeks) > 1, "a new takeover")
     await world.read_all()
@@ -171,31 +171,34 @@ async def test_a_seek_that_is_refused_takes_the_partition_anew(world):
     assert world.faults() == []
 
 
+@pytest.mark.parametrize("call", ["send_offsets_to_transaction", "commit_transaction"])
 @driven
-async def test_a_flush_that_hangs_is_abandoned_and_cannot_write_any_more(world, monkeypatch):
-    released = threading.Event()
-
-    def hangs(_client, call):
-        assert released.wait(60)
-        return call()
-
-    def patient():  # nothing else runs into the short limit
-        monkeypatch.setattr(owner_module, "_HUNG", 60.0)
-
+async def test_a_flush_that_hangs_is_abandoned_and_cannot_write_any_more(world, monkeypatch, call):
+    hang = Hang(monkeypatch)
     world.send(2)
     await world.taken()
-    monkeypatch.setattr(owner_module, "_HUNG", 0.001)
-    world.app.on_question = patient
-    world.kafka.script("commit_transaction", hangs)
+    world.kafka.script(call, hang.step)
     world.bring_all()
     await world.until(lambda: len(world.app.seeks) > 1, "a new takeover")
     assert world.evidence == []
     await world.read_all()
     written = len(world.evidence)
-    released.set()
+    hang.release()
+    await world.until(hang.returned.is_set, "the end of the call")
     await world.flushed()
     assert world.faults() == []
     assert len(world.evidence) == written
+
+
+@driven
+async def test_a_takeover_that_hangs_is_tried_again(world, monkeypatch):
+    hang = Hang(monkeypatch)
+    world.kafka.script("init_transactions", hang.step)
+    world.send(2)
+    await world.read_all()
+    hang.release()
+    await world.flushed()
+    assert world.faults() == []
 
 
 @driven

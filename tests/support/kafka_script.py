@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from confluent_kafka import KafkaException, Message
+from confluent_kafka import KafkaError, KafkaException, Message
 from support.scripted_kafka import ScriptedConsumer, Step, kafka_error
 
 Action = Callable[[ScriptedConsumer], None]
@@ -30,7 +30,11 @@ def brings_nothing(_client: Any, _call: Callable[[], Any]) -> list[Message]:
 
 def event(code: int, *, fatal: bool = False) -> Step:
     """A poll that brings an error before its records."""
-    return lambda _client, call: [Message("", 0, 0, error=kafka_error(code, fatal=fatal)), *call()]
+    return event_of(kafka_error(code, fatal=fatal))
+
+
+def event_of(error: KafkaError) -> Step:
+    return lambda _client, call: [Message("", 0, 0, error=error), *call()]
 
 
 def first(*actions: Action) -> Step:

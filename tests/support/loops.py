@@ -65,6 +65,13 @@ def run_loop(kafka: ScriptedKafka, settings: Settings | None = None, **config: A
     return run_handler(kafka, Copy(), settings, **config)
 
 
+def run_until_copied(kafka: ScriptedKafka, **config: Any) -> Copy:
+    """Run a loop until all is copied and committed, whatever of the script is left."""
+    handler = Copy()
+    TransactionLoop(Settings(), loop_config(**config), handler).run(lambda: not source_faults(kafka))
+    return handler
+
+
 def source_faults(kafka: ScriptedKafka) -> list[str]:
     """Where committed output, with the dead letters, is not the source: in order, nothing lost, nothing doubled."""
     faults, diverted = [], [where_from(letter) for letter in kafka.records(DEAD)]

@@ -43,6 +43,7 @@ class ScriptedKafka:
         for place in ("group.Consumer", "clients.Consumer"):
             monkeypatch.setattr(f"{_EDGE}.{place}", partial(ScriptedConsumer, self))
         monkeypatch.setattr(f"{_EDGE}.producers.Producer", partial(ScriptedProducer, self))
+        monkeypatch.setattr(f"{_EDGE}.loop._PAUSE", 0.0)
 
     def script(self, call: str, *steps: Step) -> None:
         """The next calls of this name, of any client."""

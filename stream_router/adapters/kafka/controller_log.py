@@ -16,7 +16,6 @@ from stream_router.adapters.kafka.failures import explaining
 from stream_router.adapters.kafka.group import GroupMember
 from stream_router.adapters.kafka.polling import Record
 from stream_router.adapters.kafka.producers import Outgoing, TransactionalProducer
-from stream_router.adapters.watchdog import watchdog
 from stream_router.core.route import Route
 from stream_router.errors import FencedError
 from stream_router.settings import Settings
@@ -26,9 +25,6 @@ _PARTITION: Final = 0
 
 _COUNT: Final = 500
 """Records of one read."""
-
-_HUNG: Final = 60.0
-"""Seconds after which a transaction has hung."""
 
 
 class ControllerLog:
@@ -84,11 +80,12 @@ class ControllerLog:
             raise FencedError("this process is not the route's controller any more")
         offset = TopicPartition(self._topic, _PARTITION, position, f"replay={replay_from};held={held}")
         doing = f"the controller of route {self._route.name} wrote"
-        with explaining(self._settings, doing), watchdog(doing, _HUNG):
+        with explaining(self._settings, doing):
             self._producer.write(records, [offset], self._member.client)
 
     def close(self) -> None:
         self._member.close()
+        self._retire()
 
     def on_assigned(self, partitions: list[TopicPartition]) -> None:
         """See RebalanceListener."""
@@ -98,14 +95,15 @@ class ControllerLog:
     def on_revoked(self, partitions: list[TopicPartition]) -> None:
         """See RebalanceListener."""
         del partitions
-        self._producer = None
+        self._retire()
         self._member.client.unassign()
 
     on_lost = on_revoked
 
     def _take_over(self, evidence: TopicPartition) -> None:
-        producer, client = TransactionalProducer(self._settings, self._route.controller_group), self._member.client
-        producer.take_over()  # before the offset below is asked for, which is then the predecessor's last
+        client = self._member.client
+        # Before the offset below is asked for, which is then the predecessor's last.
+        producer = TransactionalProducer.in_place(self._settings, self._route.controller_group)
         committed = client.committed([evidence], TIMEOUT)[0]
         low, self._end = client.get_watermark_offsets(evidence, TIMEOUT)
         self.position = committed.offset if committed.offset >= 0 else low
@@ -117,3 +115,8 @@ class ControllerLog:
         self._producer = producer
         self.term += 1
         _log.info("controller", route=self._route.name, position=self.position, replay_from=self.replay_from)
+
+    def _retire(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.retire()

@@ -58,7 +58,7 @@ class EvidenceLog:
         return Inputs(*(TopicPartition(topic, partition) for topic in topics))
 
     def writer(self, partition: int) -> "EvidenceWriter":
-        """Shuts out whoever wrote the evidence of the partition before. Raises KafkaException."""
+        """Shuts out whoever wrote the evidence of the partition before. Raises KafkaException, UnreachableError."""
         return EvidenceWriter(self._settings, self._route, self._group, self.inputs(partition))
 
     def resume_point(self, partition: int) -> ResumePoint:
@@ -120,18 +120,20 @@ class EvidenceLog:
 
 
 class EvidenceWriter:
-    """Writes the evidence of one input partition. After any error it is done with: make a new one."""
+    """Writes the evidence of one input partition. After any error it is done with: retire it and make a new one."""
 
     def __init__(self, settings: Settings, route: Route, group: Consumer, inputs: Inputs) -> None:
         self._topic, self._group, self._inputs = route.topic("evidence"), group, inputs
-        self._producer = TransactionalProducer(settings, f"{self._topic}.{inputs.predictions.partition}")
-        self._producer.take_over()
+        self._producer = TransactionalProducer.in_place(settings, f"{self._topic}.{inputs.predictions.partition}")
 
     def write(self, records: Sequence[Evidence], dead_letters: Sequence[Outgoing], resume: ResumePoint) -> None:
-        """One transaction; `resume` is where a successor goes on. Raises KafkaException."""
+        """One transaction; `resume` is where a successor goes on. Raises KafkaException, UnreachableError."""
         evidence = [Outgoing(self._topic, encode_evidence(record), partition=0) for record in records]
         offsets = [
             TopicPartition(side.topic, side.partition, offset, f"rebuild={start};tick={resume.watermark}")
             for side, offset, start in zip(self._inputs, resume.positions, resume.rebuild_from, strict=True)
         ]
         self._producer.write([*dead_letters, *evidence], offsets, self._group)
+
+    def retire(self) -> None:
+        self._producer.retire()

@@ -26,11 +26,25 @@ _TABLE: Final[Mapping[int, Failure]] = {
     KafkaError._TRANSPORT: Failure.PASSES,
     KafkaError._ALL_BROKERS_DOWN: Failure.PASSES,
     KafkaError._TIMED_OUT: Failure.PASSES,
+    KafkaError._TIMED_OUT_QUEUE: Failure.PASSES,
+    KafkaError._MSG_TIMED_OUT: Failure.PASSES,
     KafkaError._RESOLVE: Failure.PASSES,
-    # A leader that moves, a coordinator that loads.
+    KafkaError._DESTROY_BROKER: Failure.PASSES,
+    # A follower's answer until it knows of its leadership, and a partition that the metadata does not name yet.
+    KafkaError._UNKNOWN_PARTITION: Failure.PASSES,
+    # A leader that moves, a coordinator that loads, a broker whose disk fails: another one takes its place.
+    KafkaError._WAIT_COORD: Failure.PASSES,
     KafkaError.LEADER_NOT_AVAILABLE: Failure.PASSES,
     KafkaError.NOT_LEADER_FOR_PARTITION: Failure.PASSES,
+    KafkaError.FENCED_LEADER_EPOCH: Failure.PASSES,
+    KafkaError.UNKNOWN_LEADER_EPOCH: Failure.PASSES,
+    KafkaError.OFFSET_NOT_AVAILABLE: Failure.PASSES,
     KafkaError.BROKER_NOT_AVAILABLE: Failure.PASSES,
+    KafkaError.REPLICA_NOT_AVAILABLE: Failure.PASSES,
+    KafkaError.LISTENER_NOT_FOUND: Failure.PASSES,
+    KafkaError.KAFKA_STORAGE_ERROR: Failure.PASSES,
+    KafkaError.NOT_ENOUGH_REPLICAS: Failure.PASSES,
+    KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND: Failure.PASSES,
     KafkaError.REQUEST_TIMED_OUT: Failure.PASSES,
     KafkaError.NETWORK_EXCEPTION: Failure.PASSES,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS: Failure.PASSES,
@@ -41,18 +55,25 @@ _TABLE: Final[Mapping[int, Failure]] = {
     KafkaError.INVALID_PRODUCER_EPOCH: Failure.FENCED,
     KafkaError.FENCED_INSTANCE_ID: Failure.FENCED,
     KafkaError._AUTO_OFFSET_RESET: Failure.GAP,
+    KafkaError._LOG_TRUNCATION: Failure.GAP,
     KafkaError.OFFSET_OUT_OF_RANGE: Failure.GAP,
     KafkaError.UNKNOWN_TOPIC_OR_PART: Failure.MISSING_TOPIC,
     KafkaError._UNKNOWN_TOPIC: Failure.MISSING_TOPIC,
-    KafkaError._UNKNOWN_PARTITION: Failure.MISSING_TOPIC,
 }
 
 
 def failure_of(error: KafkaError) -> Failure:
     """What the table says; of codes that it does not name those pass that librdkafka calls retriable."""
-    if error.fatal():
-        return Failure.FENCED if "fenced" in error.str().lower() else Failure.FINAL
-    return _TABLE.get(error.code(), Failure.PASSES if error.retriable() else Failure.FINAL)
+    named = _TABLE.get(error.code())
+    if error.fatal() or error.code() == KafkaError._FATAL:
+        # The reason stands in the text where the code is only that it is fatal.
+        return Failure.FENCED if named is Failure.FENCED or "fenced" in error.str().lower() else Failure.FINAL
+    return named or (Failure.PASSES if error.retriable() else Failure.FINAL)
+
+
+def passes(error: KafkaError) -> bool:
+    """Whether it is an outage of seconds, after which the same can be asked again."""
+    return failure_of(error) is Failure.PASSES
 
 
 def cause_of(error: KafkaException) -> KafkaError:

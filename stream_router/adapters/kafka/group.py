@@ -1,21 +1,18 @@
 """A member of a consumer group, and where it begins to read."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from stream_router.adapters.detached import detached, within
 from stream_router.adapters.kafka.clients import TIMEOUT
-from stream_router.adapters.kafka.failures import cause_of
 from stream_router.adapters.kafka.polling import Polled, poll
 from stream_router.errors import StreamRouterError
 
 Start = Literal["earliest", "latest"] | int
 """Where a group without offsets begins; a number is a time in milliseconds since the epoch."""
-
-_ASK: Final = 3
-"""Times that a group is asked for its offsets, each with a time-out of its own."""
 
 _log = structlog.get_logger()
 
@@ -38,12 +35,14 @@ class GroupMember:
 
     def __init__(self, config: dict[str, Any], topic: str, listener: RebalanceListener) -> None:
         self._topic, self._listener = topic, listener
-        self._closing = False
+        self._closing = self._abandoned = False
         self._callback_error: KafkaException | StreamRouterError | None = None
         self.client = Consumer(config)
+        self.joined = False
 
     def join(self) -> None:
         """Subscribe; partitions come while polling."""
+        self.joined = True
         self.client.subscribe(
             [self._topic],
             on_assign=self._guarded(self._on_assign),
@@ -58,13 +57,18 @@ class GroupMember:
             raise self._callback_error
         return polled
 
-    def close(self) -> None:
-        """Leave the group."""
+    def close(self, timeout: float = TIMEOUT) -> None:
+        """Leave the group; where Kafka does not answer within `timeout` seconds, the session ends by itself."""
         self._closing = True
         try:
-            self.client.close()
-        except KafkaException as error:
+            within(timeout, self.client.close, "the end of a consumer")
+        except (KafkaException, TimeoutError) as error:
             _log.warning("consumer closed with an error", error=str(error))
+
+    def abandon(self) -> None:
+        """Let go of a client that has lost its identity; the listener hears no more of it."""
+        self._closing = self._abandoned = True
+        detached(self.client.close, name="end of a consumer")
 
     def _on_assign(self, partitions: list[TopicPartition]) -> None:
         if not self._closing:
@@ -73,7 +77,10 @@ class GroupMember:
     def _guarded(
         self, callback: Callable[[list[TopicPartition]], None]
     ) -> Callable[[Consumer, list[TopicPartition]], None]:
-        def guarded(_client: Consumer, partitions: list[TopicPartition]) -> None:
+        def guarded(client: Consumer, partitions: list[TopicPartition]) -> None:
+            if self._abandoned:
+                client.unassign()
+                return
             try:
                 callback(partitions)
             except (KafkaException, StreamRouterError) as error:
@@ -83,40 +90,29 @@ class GroupMember:
 
 
 def begin_offsets(
-    client: Consumer, partitions: Sequence[TopicPartition], start: Start, chosen: dict[int, int]
+    client: Consumer, partitions: Sequence[TopicPartition], start: Start, chosen: dict[int, int], timeout: float
 ) -> list[TopicPartition]:
     """The group's offsets of the partitions; where it has none, those that `start` names.
 
     `chosen` (partition to offset) keeps what `start` was found to mean: asked again before the first commit, "latest"
-    would step over what came meanwhile. Raises KafkaException.
+    would step over what came meanwhile. `timeout` in seconds, of each request: a transaction that a dead member left
+    open has to end first. Raises KafkaException.
     """
-    begin = committed_offsets(client, partitions)
+    begin = client.committed(list(partitions), timeout)
     for committed in begin:
         if committed.offset < 0:
             if committed.partition not in chosen:
-                chosen[committed.partition] = _start_offset(client, committed, start)
+                chosen[committed.partition] = _start_offset(client, committed, start, timeout)
             committed.offset = chosen[committed.partition]
         else:
             chosen.pop(committed.partition, None)
     return begin
 
 
-def committed_offsets(client: Consumer, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
-    """The group's offsets; waits for the end of a transaction that a dead member left open. Raises KafkaException."""
-    for _ in range(_ASK):
-        try:
-            return client.committed(list(partitions), TIMEOUT)
-        except KafkaException as error:
-            if cause_of(error).code() != KafkaError._TIMED_OUT:  # noqa: SLF001 - librdkafka's own code is spelt so
-                raise
-            timed_out = error
-    raise timed_out
-
-
-def _start_offset(client: Consumer, partition: TopicPartition, start: Start) -> int:
-    low, high = client.get_watermark_offsets(TopicPartition(partition.topic, partition.partition), TIMEOUT)
+def _start_offset(client: Consumer, partition: TopicPartition, start: Start, timeout: float) -> int:
+    low, high = client.get_watermark_offsets(TopicPartition(partition.topic, partition.partition), timeout)
     if not isinstance(start, int):
         return low if start == "earliest" else high
     # After the end was asked for: what comes between the two is not stepped over.
-    at_time = client.offsets_for_times([TopicPartition(partition.topic, partition.partition, start)], TIMEOUT)[0].offset
+    at_time = client.offsets_for_times([TopicPartition(partition.topic, partition.partition, start)], timeout)[0].offset
     return at_time if at_time >= 0 else high

@@ -6,32 +6,48 @@ from contextlib import suppress
 from typing import Any, Final
 
 import structlog
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
-from stream_router.adapters.kafka.clients import client_config
+from stream_router.adapters.kafka.clients import TIMEOUT, client_config
 from stream_router.adapters.kafka.dead_letters import DeadLetters
 from stream_router.adapters.kafka.failures import Failure, cause_of, explain, failure_of
 from stream_router.adapters.kafka.group import GroupMember, begin_offsets
 from stream_router.adapters.kafka.handler import Handler, LoopConfig
+from stream_router.adapters.kafka.outages import Outages
 from stream_router.adapters.kafka.polling import Record
-from stream_router.adapters.kafka.producers import AtLeastOnceProducer, LoopProducer, TransactionalProducer
+from stream_router.adapters.kafka.producers import (
+    COMMIT_TIMEOUT,
+    AtLeastOnceProducer,
+    LoopProducer,
+    OnError,
+    TransactionalProducer,
+)
 from stream_router.adapters.kafka.transaction import Transaction
 from stream_router.adapters.metrics import TRANSACTION_SECONDS
-from stream_router.adapters.watchdog import watchdog
 from stream_router.core.dead_letter import DeadLetterLimit
-from stream_router.errors import FencedError, GapError, StreamRouterError
+from stream_router.errors import FencedError, GapError, StreamRouterError, UnreachableError
 from stream_router.settings import Settings
 
 _LINGER: Final = 5
 """Milliseconds for batches to fill."""
 
-_COMMIT_TRIES: Final = 10
+_ASK: Final = 2.0
+"""Seconds for a question to the brokers that is asked again and again."""
 
 _MAX_FAILURES: Final = 10
-"""Transactions that may fail in a row before the process gives up."""
+"""Transactions that may fail in a row, for other reasons than an outage, before the process gives up."""
 
-_HUNG: Final = 120.0
-"""Seconds after which a commit, with all its tries, has hung."""
+_PAUSE: Final = 0.1
+"""Seconds before the next try, times the failures in a row."""
+
+_LAST_COMMIT: Final = 2.0
+"""Seconds for the commit with which a loop ends."""
+
+_CLOSE_WHILE_AWAY: Final = 1.0
+"""Seconds."""
+
+_MEMBER_FENCED: Final = (KafkaError.FENCED_INSTANCE_ID, KafkaError._FATAL)  # noqa: SLF001 - librdkafka's own code is spelt so
+"""Of a consumer; the second is how its events tell the first."""
 
 _log = structlog.get_logger()
 
@@ -39,31 +55,35 @@ _log = structlog.get_logger()
 class TransactionLoop:
     """Runs a handler over its partitions until told to stop.
 
-    Raises FencedError, GapError, UnreachableError, TopicError, DeadLetterLimitError.
+    Whatever fails undoes the open transaction; its records are read again, from the group's offsets, which
+    `_must_read_again` stands for. An outage of Kafka is waited for, and no failure. Raises FencedError, GapError,
+    TopicError, DeadLetterLimitError, and StreamRouterError where transactions fail again and again.
     """
 
-    def __init__(self, settings: Settings, config: LoopConfig, handler: Handler) -> None:
+    def __init__(
+        self, settings: Settings, config: LoopConfig, handler: Handler, outages: Outages | None = None
+    ) -> None:
         self._settings, self._config, self._handler = settings, config, handler
         limits = settings.dead_letters
         self._dead_letters = DeadLetters(
             config.dead_letters, config.stage, DeadLetterLimit(limits.ratio, limits.consecutive)
         )
+        self._outages = outages or Outages()
         self._transaction: Transaction | None = None
         self._assigned: set[int] = set()
         self._unsaved: dict[int, int] = {}
         self._chosen: dict[int, int] = {}
-        self._rewinds = self._failures = 0
-        self._producer = _producer(settings, config)
-        self._member = GroupMember(_consumer_config(settings, config), config.topic, self)
+        self._must_read_again = True
+        self._failures, self._pause_until = 0, 0.0
+        self._producer, self._writes = self._new_producer(), False
+        self._member, self._joined = self._new_member(), False
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Returns when `stop()` is true, after the open transaction was committed."""
         try:
-            self._producer.take_over()
-            self._member.join()
             while not stop():
                 self._run_once()
-            self._finish_transaction()
+            self._finish_transaction(_LAST_COMMIT)
         except KafkaException as error:
             self._abandon()
             raise self._explain(error) from error
@@ -71,22 +91,25 @@ class TransactionLoop:
             self._abandon()
             raise
         finally:
-            self._member.close()
+            self._member.close(_CLOSE_WHILE_AWAY if self._outages.away else TIMEOUT)
 
     def _run_once(self) -> None:
-        rewinds = self._rewinds
-        polled = self._member.poll(self._config.max_batch, self._config.max_wait)
-        if self._rewinds != rewinds:  # a rebalance undid a transaction or took partitions: the batch may be older
-            self._rewind()
+        if self._must_read_again or self._outages.away:
+            self._recover()
+        if not self._joined:
+            time.sleep(self._config.max_wait)
             return
-        # What was revoked while the record waited is somebody else's.
-        records = [record for record in polled.records if record.partition() in self._assigned]
         try:
+            polled = self._member.poll(self._config.max_batch, self._config.max_wait)
+            if self._must_read_again:  # what was fetched before a rebalance of this poll may be older
+                return
+            # What was revoked while the record waited is somebody else's.
+            records = [record for record in polled.records if record.partition() in self._assigned]
             if records or self._unsaved or self._handler.due():
                 self._handle(records)
             if self._transaction and time.monotonic() - self._transaction.opened_at >= self._config.interval:
                 self._commit(self._transaction)
-        except KafkaException as error:
+        except (KafkaException, UnreachableError) as error:
             self._undo(error)
 
     def _handle(self, records: Sequence[Record]) -> None:
@@ -95,50 +118,126 @@ class TransactionLoop:
         self._handler.handle(records, self._transaction)
         self._transaction.end_batch(records)
 
-    def _commit(self, transaction: Transaction) -> None:
-        with watchdog(f"commit of a transaction of {self._config.group}", _HUNG):
-            transaction.commit(self._config.topic, self._member.client)
+    def _commit(self, transaction: Transaction, timeout: float = COMMIT_TIMEOUT) -> None:
+        transaction.commit(self._config.topic, self._member.client, timeout)
         TRANSACTION_SECONDS.observe(time.monotonic() - transaction.opened_at)
         self._dead_letters = transaction.dead_letters
         self._transaction, self._failures = None, 0
         self._unsaved.clear()
+        self._outages.over()
 
-    def _finish_transaction(self) -> None:
+    def _finish_transaction(self, timeout: float = COMMIT_TIMEOUT) -> None:
         if self._transaction is not None:
             try:
-                self._commit(self._transaction)
-            except KafkaException as error:
+                self._commit(self._transaction, timeout)
+            except (KafkaException, UnreachableError) as error:
                 self._undo(error)
 
-    def _undo(self, error: KafkaException) -> None:
-        """Give the transaction up and read its records again. Raises the error where that cannot help."""
-        cause = cause_of(error)
-        self._failures += 1
-        if cause.fatal() or failure_of(cause) is Failure.FENCED or self._failures > _MAX_FAILURES:
-            raise error
-        _log.warning("transaction undone, its records are read again", error=cause.str(), failures=self._failures)
+    def _undo(self, error: KafkaException | UnreachableError) -> None:
+        """Give the transaction up; its records are read again. Raises the error where that cannot help."""
+        self._bear(error)
         transaction, self._transaction = self._transaction, None
-        if transaction is not None:
+        if transaction is None:
+            self._replace_producer()  # it could not even begin
+        else:
+            self._abort(transaction)
+
+    def _abort(self, transaction: Transaction) -> None:
+        if not self._writes:  # its producer has been replaced
+            return
+        try:
             transaction.abort()
-        self._rewind()
+        except (KafkaException, UnreachableError) as error:
+            self._bear(error)
+            self._replace_producer()
 
     def _abandon(self) -> None:
-        """Nothing half done may be committed: neither when the consumer closes, nor after partitions were lost."""
+        """Nothing half done may be committed when the consumer closes."""
         transaction, self._transaction = self._transaction, None
         if transaction is not None:
-            with suppress(KafkaException):  # a fenced producer has no transaction left
+            with suppress(KafkaException, UnreachableError):  # a fenced producer has no transaction left
                 transaction.abort()
 
-    def _rewind(self) -> None:
-        self._rewinds += 1
-        for begin in self._begin(self._member.client.assignment()):
-            self._member.client.seek(begin)
+    def _bear(self, error: KafkaException | UnreachableError) -> None:
+        """Prepare to begin anew after this error. Raises it where that cannot help."""
+        if isinstance(error, UnreachableError):
+            self._outages.note(str(error))
+            self._replace_producer()  # whether its transaction was committed is settled when a successor takes over
+        else:
+            self._bear_told(error)
+        self._must_read_again = True
+        self._pause_until = time.monotonic() + _PAUSE * max(1, self._failures)
+
+    def _bear_told(self, error: KafkaException) -> None:
+        cause = cause_of(error)
+        failure = failure_of(cause)
+        if failure is Failure.PASSES:
+            self._outages.note(cause.str())
+        elif failure is Failure.FENCED:
+            identity = "member" if cause.code() in _MEMBER_FENCED else "producer"
+            if not self._outages.excuse(identity):
+                raise error
+            _log.warning("identity lost in an outage of Kafka, taking it back", identity=identity, error=cause.str())
+            if identity == "member":
+                self._joined = False
+            self._replace_producer()
+        elif failure is Failure.FINAL and not cause.fatal() and self._failures < _MAX_FAILURES:
+            self._failures += 1
+            _log.warning("transaction undone, its records are read again", error=cause.str(), failures=self._failures)
+        else:
+            raise error
+
+    def _recover(self) -> None:
+        """Begin anew at the group's offsets, once whoever wrote under our identity before is shut out; or ask, in an
+        outage that has undone nothing, whether it is over.
+        """
+        if time.monotonic() < self._pause_until:
+            return
+        client = self._member.client
+        try:
+            if not self._writes:
+                self._producer.take_over(_ASK)
+                self._writes = True
+            if not self._joined:
+                self._join()
+            elif self._must_read_again:
+                for begin in self._begin(client.assignment()):
+                    client.seek(begin)
+            elif self._transaction is None:
+                client.committed([TopicPartition(self._config.topic, 0)], _ASK)
+                self._outages.over()
+            self._must_read_again = False
+        except (KafkaException, UnreachableError) as error:
+            self._bear(error)
+            if not self._writes and isinstance(error, KafkaException) and not cause_of(error).retriable():
+                self._replace_producer()
+
+    def _join(self) -> None:
+        if self._member.joined:  # one that has lost its identity
+            self._member.abandon()
+            self._member = self._new_member()
+            self._assigned.clear()
+            self._unsaved.clear()
+        self._member.join()
+        self._joined = True
+
+    def _new_member(self) -> GroupMember:
+        return GroupMember(
+            _consumer_config(self._settings, self._config, self._outages.on_error), self._config.topic, self
+        )
+
+    def _new_producer(self) -> LoopProducer:
+        return _producer(self._settings, self._config, self._outages.on_error)
+
+    def _replace_producer(self) -> None:
+        self._producer.retire()
+        self._producer, self._writes = self._new_producer(), False
 
     def _begin(self, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
         """Where to read on; a start that the group has not committed yet goes with the next transaction."""
         if not partitions:
             return []
-        begin = begin_offsets(self._member.client, partitions, self._config.start, self._chosen)
+        begin = begin_offsets(self._member.client, partitions, self._config.start, self._chosen, _ASK)
         unsaved = {at.partition: at.offset for at in begin if at.partition in self._chosen}
         self._unsaved |= unsaved
         if self._transaction is not None:
@@ -147,7 +246,12 @@ class TransactionLoop:
 
     def on_assigned(self, partitions: list[TopicPartition]) -> None:
         """See RebalanceListener."""
-        begin = self._begin(partitions)
+        try:
+            begin = self._begin(partitions)
+        except KafkaException as error:
+            self._bear(error)
+            # Nothing of it is handled before the group's offsets are known.
+            begin = [TopicPartition(at.topic, at.partition, OFFSET_BEGINNING) for at in partitions]
         self._assigned |= {at.partition for at in begin}
         self._member.client.incremental_assign(begin)
         _log.info("partitions assigned", topic=self._config.topic, offsets={at.partition: at.offset for at in begin})
@@ -159,11 +263,13 @@ class TransactionLoop:
 
     def on_lost(self, partitions: list[TopicPartition]) -> None:
         """See RebalanceListener."""
-        self._abandon()
+        transaction, self._transaction = self._transaction, None
+        if transaction is not None:
+            self._abort(transaction)
         self._drop(partitions)
 
     def _drop(self, partitions: Iterable[TopicPartition]) -> None:
-        self._rewinds += 1  # what comes back in the same poll begins again at the group's offset
+        self._must_read_again = True  # what comes back in the same poll begins again at the group's offset
         for revoked in partitions:
             self._assigned.discard(revoked.partition)
             self._unsaved.pop(revoked.partition, None)
@@ -186,19 +292,21 @@ class TransactionLoop:
         return explain(error, self._settings, f"group {config.group} reads topic {config.topic}")
 
 
-def _producer(settings: Settings, config: LoopConfig) -> LoopProducer:
+def _producer(settings: Settings, config: LoopConfig, on_error: OnError) -> LoopProducer:
     if config.delivery == "at-least-once":
-        return AtLeastOnceProducer(settings, linger=_LINGER, max_message_bytes=config.max_message_bytes)
+        return AtLeastOnceProducer(
+            settings, linger=_LINGER, max_message_bytes=config.max_message_bytes, on_error=on_error
+        )
     return TransactionalProducer(
         settings,
         f"{config.group}.{config.instance}",
         linger=_LINGER,
         max_message_bytes=config.max_message_bytes,
-        tries=_COMMIT_TRIES,
+        on_error=on_error,
     )
 
 
-def _consumer_config(settings: Settings, config: LoopConfig) -> dict[str, Any]:
+def _consumer_config(settings: Settings, config: LoopConfig, on_error: OnError) -> dict[str, Any]:
     defaults: dict[str, Any] = {
         "session.timeout.ms": 10_000,
         "heartbeat.interval.ms": 1_000,
@@ -213,5 +321,6 @@ def _consumer_config(settings: Settings, config: LoopConfig) -> dict[str, Any]:
         "enable.auto.commit": False,
         "auto.offset.reset": "error",
         "partition.assignment.strategy": "cooperative-sticky",
+        "error_cb": on_error,
     }
     return client_config(settings, defaults, contract)

@@ -1,10 +1,13 @@
 """The one transactional producer, and its at-least-once stand-in for users who prefer speed."""
 
+import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from stream_router.adapters.detached import detached, within
 from stream_router.adapters.kafka.clients import TIMEOUT, client_config
 from stream_router.adapters.kafka.failures import cause_of
 from stream_router.errors import UnreachableError
@@ -14,8 +17,13 @@ Headers = Sequence[tuple[str, bytes | None]]
 
 _CONTRACT: Final = {"enable.idempotence": True, "partitioner": "murmur2_random"}
 
-_TAKE_OVER_TIMEOUT: Final = 30
-"""Seconds; a predecessor's open transaction has to be ended first."""
+COMMIT_TIMEOUT: Final = 6.0
+"""Seconds for all that a commit asks of the brokers."""
+
+_SLACK: Final = 1.0
+"""Seconds after which a call has hung that should have timed out by itself."""
+
+OnError = Callable[[KafkaError], None]
 
 
 class Outgoing(NamedTuple):
@@ -32,8 +40,8 @@ class Outgoing(NamedTuple):
 class LoopProducer(Protocol):
     """What a transaction of the loop writes with."""
 
-    def take_over(self) -> None:
-        """Shut out whoever wrote under our identity before. Raises KafkaException."""
+    def take_over(self, timeout: float) -> None:
+        """Shut out whoever wrote under our identity before. Raises KafkaException, UnreachableError."""
 
     def begin(self) -> None:
         """Raises KafkaException."""
@@ -43,16 +51,25 @@ class LoopProducer(Protocol):
     ) -> None:
         """Fields as of Outgoing. Raises KafkaException."""
 
-    def commit(self, offsets: Sequence[TopicPartition], consumer: Consumer) -> None:
+    def commit(self, offsets: Sequence[TopicPartition], consumer: Consumer, timeout: float) -> None:
         """All that was sent, and the group's offsets with it. Raises KafkaException, UnreachableError."""
 
     def abort(self) -> None:
-        """Raises KafkaException."""
+        """Raises KafkaException, UnreachableError."""
+
+    def retire(self) -> None:
+        """Let go of the client, whose end may take as long as Kafka is away. Nothing can be done with it afterwards."""
 
 
 class _Sender:
     def __init__(self, config: dict[str, Any]) -> None:
         self._client = Producer(config)
+
+    def retire(self) -> None:
+        """See LoopProducer."""
+        last = [self._client]
+        del self._client
+        detached(last.clear, name="end of a producer")
 
     def send(
         self, topic: str, value: Any, key: Any, partition: int = -1, timestamp: int = 0, headers: Any = None
@@ -68,7 +85,13 @@ class _Sender:
 class TransactionalProducer(_Sender):
     """Each method raises KafkaException, also where another process has taken the `transactional_id` over.
 
-    linger: milliseconds for batches to fill. tries: how often what may be tried again is tried.
+    Those that ask something of the brokers raise UnreachableError, too, where they get no answer in time: whether the
+    transaction was committed is not known then. A successor's take_over settles it; this one has to be retired.
+
+    Each such call has a thread of its own, since librdkafka does not keep its own timeouts: a request for a coordinator
+    that could not be found waits until the state of some connection changes (rd_kafka_coord_req in rdkafka_coord.c).
+
+    linger: milliseconds for batches to fill.
     """
 
     def __init__(
@@ -78,33 +101,37 @@ class TransactionalProducer(_Sender):
         *,
         linger: int = 0,
         max_message_bytes: int = 4_000_000,
-        tries: int = 1,
+        on_error: OnError | None = None,
     ) -> None:
         defaults = _defaults(linger, max_message_bytes) | {"transaction.timeout.ms": 10_000}
-        super().__init__(client_config(settings, defaults, _CONTRACT | {"transactional.id": transactional_id}))
-        self._id, self._tries = transactional_id, tries
+        contract = _CONTRACT | {"transactional.id": transactional_id} | _told(on_error)
+        super().__init__(client_config(settings, defaults, contract))
+        self._id = transactional_id
 
-    def take_over(self) -> None:
-        """End the transaction that a predecessor left open, and shut it out."""
-        self._client.init_transactions(_TAKE_OVER_TIMEOUT)
+    @classmethod
+    def in_place(cls, settings: Settings, transactional_id: str) -> "TransactionalProducer":
+        """One that has taken over."""
+        producer = cls(settings, transactional_id)
+        try:
+            producer.take_over()
+        except BaseException:
+            producer.retire()
+            raise
+        return producer
+
+    def take_over(self, timeout: float = TIMEOUT) -> None:
+        """End the transaction that a predecessor left open, and shut it out. May be called again after a time-out."""
+        self._bounded(timeout, partial(self._client.init_transactions, timeout))
 
     def begin(self) -> None:
         self._client.begin_transaction()
 
-    def commit(self, offsets: Sequence[TopicPartition], consumer: Consumer) -> None:
-        """Raises UnreachableError, too, where Kafka did not finish it in so many tries."""
-        # Before the offsets: else the two requests race, and one waits out retry.backoff.ms.
-        self._client.flush(TIMEOUT)
-        if offsets:
-            self._retrying(
-                lambda: self._client.send_offsets_to_transaction(
-                    list(offsets), consumer.consumer_group_metadata(), TIMEOUT
-                )
-            )
-        self._retrying(lambda: self._client.commit_transaction(TIMEOUT))
+    def commit(self, offsets: Sequence[TopicPartition], consumer: Consumer, timeout: float = COMMIT_TIMEOUT) -> None:
+        """See LoopProducer."""
+        self._bounded(timeout, partial(self._commit, self._client, list(offsets), consumer, timeout))
 
     def abort(self) -> None:
-        self._client.abort_transaction(TIMEOUT)
+        self._bounded(COMMIT_TIMEOUT, partial(self._client.abort_transaction, COMMIT_TIMEOUT))
 
     def write(self, records: Iterable[Outgoing], offsets: Sequence[TopicPartition], consumer: Consumer) -> None:
         """One whole transaction."""
@@ -113,49 +140,82 @@ class TransactionalProducer(_Sender):
             self.send(*record)
         self.commit(offsets, consumer)
 
-    def _retrying(self, request: Callable[[], object]) -> None:
-        for left in reversed(range(self._tries)):
+    def _commit(self, client: Producer, offsets: list[TopicPartition], consumer: Consumer, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        # Before the offsets: else the two requests race, and one waits out retry.backoff.ms.
+        client.flush(timeout)
+        if offsets:
+            group = consumer.consumer_group_metadata()
+            self._until(deadline, partial(client.send_offsets_to_transaction, offsets, group))
+        self._until(deadline, client.commit_transaction)
+
+    def _until(self, deadline: float, request: Callable[[float], object]) -> None:
+        """Ask, and again where that is allowed, as long as there is time."""
+        while True:
             try:
-                request()
+                request(max(0.1, deadline - time.monotonic()))
             except KafkaException as error:
-                if not cause_of(error).retriable() or self._tries == 1:
+                if not cause_of(error).retriable():
                     raise
-                if left == 0:
-                    raise UnreachableError(
-                        f"Kafka did not finish a transaction of {self._id} in {self._tries} tries: {cause_of(error)}"
-                    ) from error
+                if time.monotonic() >= deadline:
+                    raise self._late(cause_of(error).str()) from error
             else:
                 return
+
+    def _bounded(self, seconds: float, call: Callable[[], object]) -> None:
+        try:
+            within(seconds + _SLACK, call, f"a transaction of {self._id}")
+        except TimeoutError as error:
+            raise self._late(str(error)) from None
+
+    def _late(self, why: str) -> UnreachableError:
+        return UnreachableError(f"Kafka did not finish a transaction of {self._id} in time: {why}")
 
 
 class AtLeastOnceProducer(_Sender):
     """What was sent is there at once, the offsets follow: a crash in between sends records twice."""
 
-    def __init__(self, settings: Settings, *, linger: int = 0, max_message_bytes: int = 4_000_000) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        linger: int = 0,
+        max_message_bytes: int = 4_000_000,
+        on_error: OnError | None = None,
+    ) -> None:
         self._delivery_error: KafkaError | None = None
-        reports = {"on_delivery": self._on_delivery, "delivery.report.only.error": True}
+        reports = {"on_delivery": self._on_delivery, "delivery.report.only.error": True} | _told(on_error)
         super().__init__(client_config(settings, _defaults(linger, max_message_bytes), _CONTRACT | reports))
 
-    def take_over(self) -> None:
+    def take_over(self, timeout: float) -> None:
         """Nothing is to be shut out."""
 
     def begin(self) -> None:
         self._delivery_error = None
 
-    def commit(self, offsets: Sequence[TopicPartition], consumer: Consumer) -> None:
-        if undelivered := self._client.flush(TIMEOUT):
+    def commit(self, offsets: Sequence[TopicPartition], consumer: Consumer, timeout: float) -> None:
+        """See LoopProducer."""
+        if undelivered := self._client.flush(timeout):
             late = KafkaError(KafkaError._TIMED_OUT, f"{undelivered} records are not acknowledged")  # noqa: SLF001 - librdkafka's own code is spelt so
             raise KafkaException(late)
         if self._delivery_error is not None:
             raise KafkaException(self._delivery_error)
         if offsets:
-            consumer.commit(offsets=list(offsets), asynchronous=False)
+            commit = partial(consumer.commit, offsets=list(offsets), asynchronous=False)
+            try:
+                within(timeout, commit, "the commit of offsets")
+            except TimeoutError as error:
+                raise UnreachableError(f"Kafka did not take the group's offsets: {error}") from None
 
     def abort(self) -> None:
         """What was sent stays sent."""
 
     def _on_delivery(self, error: KafkaError | None, _message: Message) -> None:
         self._delivery_error = error or self._delivery_error
+
+
+def _told(on_error: OnError | None) -> dict[str, Any]:
+    return {} if on_error is None else {"error_cb": on_error}
 
 
 def _defaults(linger: int, max_message_bytes: int) -> dict[str, Any]:

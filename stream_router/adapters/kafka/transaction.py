@@ -50,13 +50,13 @@ class Transaction:
         """Do this once it is committed, never if it is not."""
         self._on_commit.append(action)
 
-    def commit(self, topic: str, consumer: Consumer) -> None:
-        """`topic` is that of the positions. Raises KafkaException, UnreachableError."""
+    def commit(self, topic: str, consumer: Consumer, timeout: float) -> None:
+        """`topic` is that of the positions; `timeout` in seconds. Raises KafkaException, UnreachableError."""
         offsets = [TopicPartition(topic, partition, offset) for partition, offset in self.positions.items()]
-        self._producer.commit(offsets, consumer)
+        self._producer.commit(offsets, consumer, timeout)
         for action in self._on_commit:
             action()
 
     def abort(self) -> None:
-        """Raises KafkaException."""
+        """Raises KafkaException, UnreachableError."""
         self._producer.abort()
