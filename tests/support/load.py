@@ -14,7 +14,12 @@ class Feeder:
 
     def __init__(self, bootstrap: str, topic: str) -> None:
         self._producer = Producer(
-            {"bootstrap.servers": bootstrap, "linger.ms": 5, "partitioner": "murmur2_random", "acks": "all"}
+            {
+                "bootstrap.servers": bootstrap,
+                "linger.ms": 5,
+                "partitioner": "murmur2_random",
+                "enable.idempotence": True,
+            }
         )
         self._topic = topic
         self.sent = 0

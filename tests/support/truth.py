@@ -9,7 +9,14 @@ class Truth:
     """Sends the labels of requests r0, r1 and so on."""
 
     def __init__(self, bootstrap: str, topic: str) -> None:
-        self._producer = Producer({"bootstrap.servers": bootstrap, "partitioner": "murmur2_random", "linger.ms": 5})
+        self._producer = Producer(
+            {
+                "bootstrap.servers": bootstrap,
+                "partitioner": "murmur2_random",
+                "linger.ms": 5,
+                "enable.idempotence": True,
+            }
+        )
         self._topic = topic
 
     def send(self, first: int, end: int) -> None:

@@ -29,6 +29,8 @@ def client_config(settings: Settings, defaults: Mapping[str, Any], contract: Map
         "client.id": "stream-router",
         # librdkafka's own lines, not through Python's logging: a fatal error would break a callback of ours.
         "log_level": 2,
+        # By its default a broker that is back is found up to 10 s later.
+        "reconnect.backoff.max.ms": 1_000,
         **defaults,
         **settings.kafka,
         **contract,

@@ -56,8 +56,9 @@ class TransactionLoop:
     """Runs a handler over its partitions until told to stop.
 
     Whatever fails undoes the open transaction; its records are read again, from the group's offsets, which
-    `_must_read_again` stands for. An outage of Kafka is waited for, and no failure. Raises FencedError, GapError,
-    TopicError, DeadLetterLimitError, and StreamRouterError where transactions fail again and again.
+    `_must_read_again` stands for. An outage of Kafka is waited for, and no failure; one that has undone a transaction
+    is over with the next commit (`_must_commit`). Raises FencedError, GapError, TopicError, DeadLetterLimitError, and
+    StreamRouterError where transactions fail again and again.
     """
 
     def __init__(
@@ -73,9 +74,9 @@ class TransactionLoop:
         self._assigned: set[int] = set()
         self._unsaved: dict[int, int] = {}
         self._chosen: dict[int, int] = {}
-        self._must_read_again = True
+        self._must_read_again, self._must_commit = True, False
         self._failures, self._pause_until = 0, 0.0
-        self._producer, self._writes = self._new_producer(), False
+        self._producer, self._writes, self._producer_since = self._new_producer(), False, 0
         self._member, self._joined = self._new_member(), False
 
     def run(self, stop: Callable[[], bool]) -> None:
@@ -101,7 +102,9 @@ class TransactionLoop:
             return
         try:
             polled = self._member.poll(self._config.max_batch, self._config.max_wait)
-            if self._must_read_again:  # what was fetched before a rebalance of this poll may be older
+            if (
+                self._must_read_again or self._producer_is_stale
+            ):  # also what was fetched before a rebalance of this poll
                 return
             # What was revoked while the record waited is somebody else's.
             records = [record for record in polled.records if record.partition() in self._assigned]
@@ -124,6 +127,7 @@ class TransactionLoop:
         self._dead_letters = transaction.dead_letters
         self._transaction, self._failures = None, 0
         self._unsaved.clear()
+        self._must_commit = False
         self._outages.over()
 
     def _finish_transaction(self, timeout: float = COMMIT_TIMEOUT) -> None:
@@ -136,6 +140,7 @@ class TransactionLoop:
     def _undo(self, error: KafkaException | UnreachableError) -> None:
         """Give the transaction up; its records are read again. Raises the error where that cannot help."""
         self._bear(error)
+        self._must_commit = True
         transaction, self._transaction = self._transaction, None
         if transaction is None:
             self._replace_producer()  # it could not even begin
@@ -188,12 +193,12 @@ class TransactionLoop:
             raise error
 
     def _recover(self) -> None:
-        """Begin anew at the group's offsets, once whoever wrote under our identity before is shut out; or ask, in an
-        outage that has undone nothing, whether it is over.
-        """
+        """Begin anew at the group's offsets, once whoever wrote under our identity before is shut out."""
         if time.monotonic() < self._pause_until:
             return
-        client = self._member.client
+        if self._producer_is_stale:
+            self._transaction, self._must_read_again = None, True
+            self._replace_producer()
         try:
             if not self._writes:
                 self._producer.take_over(_ASK)
@@ -201,16 +206,22 @@ class TransactionLoop:
             if not self._joined:
                 self._join()
             elif self._must_read_again:
-                for begin in self._begin(client.assignment()):
-                    client.seek(begin)
-            elif self._transaction is None:
-                client.committed([TopicPartition(self._config.topic, 0)], _ASK)
-                self._outages.over()
+                self._read_again()
             self._must_read_again = False
+            if not self._must_commit:
+                self._outages.over()
         except (KafkaException, UnreachableError) as error:
             self._bear(error)
             if not self._writes and isinstance(error, KafkaException) and not cause_of(error).retriable():
                 self._replace_producer()
+
+    def _read_again(self) -> None:
+        client = self._member.client
+        assignment = client.assignment()
+        for begin in self._begin(assignment):
+            client.seek(begin)
+        if not assignment:  # whether the group answers is asked all the same
+            client.committed([TopicPartition(self._config.topic, 0)], _ASK)
 
     def _join(self) -> None:
         if self._member.joined:  # one that has lost its identity
@@ -229,9 +240,15 @@ class TransactionLoop:
     def _new_producer(self) -> LoopProducer:
         return _producer(self._settings, self._config, self._outages.on_error)
 
+    @property
+    def _producer_is_stale(self) -> bool:
+        """One that has lived through an outage may hang for ever: librdkafka keeps a broker that has left."""
+        return self._producer_since != self._outages.number
+
     def _replace_producer(self) -> None:
         self._producer.retire()
         self._producer, self._writes = self._new_producer(), False
+        self._producer_since = self._outages.number
 
     def _begin(self, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
         """Where to read on; a start that the group has not committed yet goes with the next transaction."""
@@ -269,7 +286,8 @@ class TransactionLoop:
         self._drop(partitions)
 
     def _drop(self, partitions: Iterable[TopicPartition]) -> None:
-        self._must_read_again = True  # what comes back in the same poll begins again at the group's offset
+        # What comes back in the same poll begins again at the group's offset.
+        self._must_read_again, self._must_commit = True, False
         for revoked in partitions:
             self._assigned.discard(revoked.partition)
             self._unsaved.pop(revoked.partition, None)

@@ -17,12 +17,12 @@ def _unheard(why: str | None) -> None:
 class Outages:
     """Noted by clients (`on_error` is their error_cb) and by calls that fail; over once Kafka has done what was asked.
 
-    `on_change` is called with the reason when one begins, with None when it is over.
+    `number` counts them. `on_change` is called with the reason when one begins, with None when it is over.
     """
 
     def __init__(self, on_change: Callable[[str | None], None] = _unheard) -> None:
         self.on_change = on_change
-        self._number, self._began = 0, 0.0
+        self.number, self._began = 0, 0.0
         self._excused = Counter[str]()
         self.away = False
 
@@ -34,7 +34,7 @@ class Outages:
         if self.away:
             return
         self.away, self._began = True, time.monotonic()
-        self._number += 1
+        self.number += 1
         _log.warning("Kafka does not answer, trying again", why=why)
         self.on_change(why)
 
@@ -51,7 +51,7 @@ class Outages:
         Without one another live process has it. Two that took it back again and again would shut each other out for
         ever.
         """
-        if self._excused[identity] == self._number:
+        if self._excused[identity] == self.number:
             return False
-        self._excused[identity] = self._number
+        self._excused[identity] = self.number
         return True

@@ -122,6 +122,7 @@ class TransactionalProducer(_Sender):
     def take_over(self, timeout: float = TIMEOUT) -> None:
         """End the transaction that a predecessor left open, and shut it out. May be called again after a time-out."""
         self._bounded(timeout, partial(self._client.init_transactions, timeout))
+        self._client.poll(0)  # what is left to be told of an outage belongs to the time before
 
     def begin(self) -> None:
         self._client.begin_transaction()
@@ -189,6 +190,8 @@ class AtLeastOnceProducer(_Sender):
 
     def take_over(self, timeout: float) -> None:
         """Nothing is to be shut out."""
+        del timeout
+        self._client.poll(0)
 
     def begin(self) -> None:
         self._delivery_error = None

@@ -1,0 +1,67 @@
+"""A broker that is restarted twice under load: all go on by themselves, and each request is predicted once."""
+
+import signal
+from collections import Counter
+
+import pytest
+from redis import Redis
+from support.lanes import Lanes
+from support.own_stack import own_stack
+from support.processes import Processes
+from support.waiting import wait_until
+from support.whole_loop import Loop
+
+from stream_router.adapters.avro.records import decode_prediction
+from stream_router.adapters.kafka import topics
+from stream_router.core.route import Route
+from stream_router.settings import load_settings
+
+pytestmark = [pytest.mark.stack, pytest.mark.long]
+
+BACK = 15
+"""Seconds within which all work on after the broker answers again."""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
+def test_all_go_on_after_the_broker_came_back_and_each_request_is_predicted_once(tmp_path, number):
+    with own_stack(tmp_path / "stack") as stack, Redis.from_url(stack.redis_url) as redis:
+        route = Route("restarts")
+        flags = {"bootstrap_servers": stack.bootstrap_servers, "redis_url": stack.redis_url}
+        topics.apply(load_settings(flags=flags), route, 4)
+        processes = Processes(tmp_path, stack.environment)
+        loop, lanes = Loop(stack, route, processes, redis), Lanes(stack.bootstrap_servers, route)
+        try:
+            loop.start("0.9", "0.9")
+            loop.set_split(0.3)
+            with loop.traffic(500):
+                wait_until(progress(lanes, loop), 60, "all to work")
+                for _ in range(2):
+                    stack.end_broker(number)
+                    stack.start_broker()
+                    wait_until(progress(lanes, loop), BACK, "all to work on")
+            wait_until(lambda: len(lanes.read("predictions")) >= loop.feeder.sent, 60, "all requests to be predicted")
+            codes = processes.terminate_all(5)
+        finally:
+            processes.end()
+        assert set(codes.values()) == {0}, codes
+        assert lanes.faults() == []
+        predicted = Counter(decode_prediction(record.value).request_id for record in lanes.read("predictions"))
+        assert predicted == Counter(f"r{request}" for request in range(loop.feeder.sent))
+
+
+def progress(lanes: Lanes, loop: Loop):
+    """Whether router, both scoring jobs and monitor have done something since this was called first."""
+
+    def done() -> tuple[int, int, int, int]:
+        lane = Counter(decode_prediction(record.value).lane for record in lanes.read("predictions"))
+        outcomes = sum(len(evidence.outcomes) for _, evidence in loop.evidence())
+        return lanes.count(), lane["stable"], lane["canary"], outcomes
+
+    before: list[tuple[int, int, int, int]] = []
+
+    def all_have_done_something() -> bool:
+        now = done()
+        before.append(now)
+        return all(new > old for new, old in zip(now, before[0], strict=True))
+
+    return all_have_done_something
