@@ -98,13 +98,13 @@ def redis_keys() -> dict[str, Key]:
         "rejected": Key(
             "hash",
             "the script",
-            "The last document that was refused, and why; it stays until the next one.",
+            "The last document that was refused, and why, as of now; it stays until the next one.",
             (*_names(Refusal), "digest"),
         ),
         "latch": Key(
             "hash",
             "the script",
-            "The rollout that was rolled back last; it holds until it is released or a later rollout is in force.",
+            "The rollout that was rolled back last; `state`: holds, released or over (a later rollout is in force).",
             _names(Latch),
         ),
         "release": Key("string", "people", "Number of the rollout whose latch is to end; the script deletes others."),

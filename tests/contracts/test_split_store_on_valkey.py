@@ -38,7 +38,7 @@ def test_an_operator_can_read_the_hashes(valkey_url: str, new_route: Callable[[]
     assert hashes["applied"] >= {b"raw", b"digest", b"epoch", b"canary", b"rollout", b"time", b"who", b"why"}
     assert hashes["applied"] >= {b"stable_version", b"canary_version"}
     assert hashes["rejected"] == {b"type", b"raw", b"digest", b"why", b"code", b"time"}
-    assert hashes["latch"] == {b"rollout", b"reason", b"time"}
+    assert hashes["latch"] == {b"rollout", b"reason", b"time", b"state", b"command"}
     assert hashes["rollout"] >= {
         b"phase",
         b"rollout",

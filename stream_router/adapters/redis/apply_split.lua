@@ -100,6 +100,8 @@ local function note(what, raw, why)
     'epoch', text_of(top_epoch), 'time', arg.now, 'who', arg.who)
 end
 
+local function release_command() return 'SET ' .. RELEASE .. ' ' .. text_of(latch.rollout) end
+
 local function write_split(raw)
   redis.call('SET', SPLIT, raw)
   split = {type = 'string', raw = raw}
@@ -115,6 +117,17 @@ local function put(what, why, new)
   end
   write_hash(APPLIED, applied)
   note(what, applied.raw, why)
+  -- A release has served its turn once a later rollout is in force.
+  if latch.rollout and release == text_of(latch.rollout) and applied.rollout > latch.rollout then
+    redis.call('DEL', RELEASE)
+    release = nil
+  end
+end
+
+local function latched_why()
+  local because = given(latch.reason) and ' (' .. latch.reason .. ')' or ''
+  return 'rollout ' .. text_of(latch.rollout) .. ' was rolled back' .. because ..
+    ': canary gets no share before a person ends the latch with: ' .. release_command()
 end
 
 local function reject(document, code, why)
@@ -201,6 +214,21 @@ if release and not (latch.rollout and release == text_of(latch.rollout) and roll
   release = nil
 end
 local latched = holds(rollout_before)
+if latch.rollout then
+  local state = latched and 'holds' or 'over'
+  if not latched and (release or latch.state == 'released') then state = 'released' end
+  if state ~= latch.state then
+    if state == 'released' then
+      note('released', release, 'rollout ' .. text_of(latch.rollout) .. ' was released by: ' .. release_command())
+    end
+    latch.state, latch.command = state, latched and release_command() or ''
+    write_hash(LATCH, latch)
+  end
+end
+-- A refusal names the command that ends the latch as it is now.
+if latched and rejected.code == 'latched' and rejected.why ~= latched_why() then
+  reject(rejected, 'latched', latched_why())
+end
 
 -- 3. Roll back. It waits for nothing.
 
@@ -265,9 +293,7 @@ if pending() then
     reject(seen, 'invalid', arg['seen.refusal'])
     note('refused', seen.raw, rejected.why)
   elseif share(seen) > 0 and latched then
-    local because = given(latch.reason) and ' (' .. latch.reason .. ')' or ''
-    reject(seen, 'latched', 'rollout ' .. text_of(latch.rollout) .. ' was rolled back' .. because ..
-      ': canary gets no share before a person ends the latch with: SET ' .. RELEASE .. ' ' .. text_of(latch.rollout))
+    reject(seen, 'latched', latched_why())
     note('refused', seen.raw, rejected.why)
   else
     put('applied', 'applied', under(seen))

@@ -13,6 +13,7 @@ from redis.retry import Retry
 from stream_router.adapters.redis.fields import (
     applied_from_fields,
     applied_to_fields,
+    latch_from_fields,
     models_from_fields,
     refusal_from_fields,
     status_from_fields,
@@ -153,14 +154,7 @@ class RedisSplitStore:
 
     def latch(self) -> Latch | None:
         fields = self._hash("latch")
-        if not fields:
-            return None
-        reason = fields.get(b"reason", b"").decode(errors="backslashreplace")
-        return self._read(
-            lambda hash_: Latch(rollout=int(hash_[b"rollout"]), reason=reason, time=int(hash_[b"time"])),
-            fields,
-            "latch",
-        )
+        return self._read(latch_from_fields, fields, "latch") if fields else None
 
     def models(self) -> Models:
         return self._read(models_from_fields, self._hash("models"), "models")
