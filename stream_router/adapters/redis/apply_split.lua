@@ -7,6 +7,7 @@
 local SPLIT, APPLIED, REJECTED, LATCH, RELEASE, MODELS, HISTORY = unpack(KEYS)
 local HISTORY_LENGTH = 1000
 local LANES = {'stable', 'canary'}
+local MODEL_FIELDS = {stable = true, canary = true, previous = true, promoted = true}
 local arg = {}
 for i = 1, #ARGV, 2 do arg[ARGV[i]] = ARGV[i + 1] end
 
@@ -257,6 +258,21 @@ if applied and share(applied) > 0 then
       {rollout = top_rollout, stable_version = models.stable or '', canary_version = models.canary or ''})
   elseif lacks then
     put('bound', 'bound to the model versions registered since', under(applied))
+  end
+end
+
+-- A field of :models that means nothing is most likely a lane misspelt: it is left alone, and shown once.
+
+local unknown = {}
+for field in pairs(models) do if not MODEL_FIELDS[field] then unknown[#unknown + 1] = field end end
+table.sort(unknown)
+local names = table.concat(unknown, ' ')
+if applied and names ~= (applied.unknown_in_models or '') then
+  applied.unknown_in_models = names
+  redis.call('HSET', APPLIED, 'unknown_in_models', names)
+  if names ~= '' then
+    note('unknown model', names, ':models has what is no lane (the lanes are stable and canary), so no job and no ' ..
+      'rollout heeds it; remove it with: HDEL ' .. MODELS .. ' ' .. names)
   end
 end
 

@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import get_args
+from typing import Final, get_args
 
 from stream_router.core.deciding.verdict import Status
 from stream_router.core.rollout.phases import Phase
 from stream_router.core.rollout.status import RolloutStatus, TrialStatus
 from stream_router.core.routing.applied_split import AppliedSplit, Models, Versions
 from stream_router.core.routing.split_store import Latch, LatchState, Refusal, RefusalCode
+
+UNKNOWN_IN_MODELS: Final = b"unknown_in_models"
+"""A field of `:applied`: what the script found in `:models` that means nothing, such as a lane misspelt."""
 
 
 def applied_to_fields(applied: AppliedSplit) -> dict[str, str | bytes]:
