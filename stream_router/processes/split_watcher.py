@@ -123,6 +123,12 @@ class SplitWatcher:
     def _ask(self) -> None:
         """One call of the script, with the topics as they were last read to their ends."""
         self._may_ask.clear()
+        try:
+            self._adopt_answer()
+        finally:
+            self._has_asked.set()
+
+    def _adopt_answer(self) -> None:
         with self._lock:
             view = replace(self._state.view)
         try:
@@ -130,8 +136,6 @@ class SplitWatcher:
         except UnreachableError as error:
             self._redis_is_away(str(error))
             return
-        finally:
-            self._has_asked.set()
         if not self._redis_answers:
             _log.info("Redis answers again")
         self._redis_answers = True

@@ -250,8 +250,8 @@ def test_a_record_that_cannot_be_read_is_said_and_the_others_count(world):
     [(KafkaError.UNKNOWN_TOPIC_OR_PART, TopicError), (KafkaError.TOPIC_AUTHORIZATION_FAILED, StreamRouterError)],
 )
 def test_what_no_restart_mends_ends_the_thread_and_is_raised_in_the_routing_loop(world, code, error):
-    world.kafka.script("get_watermark_offsets", passes, passes, fails(code))
     with world.running():
+        world.kafka.script("get_watermark_offsets", fails(code))
         assert world.watcher._follower.ended(60)
         with pytest.raises(StreamRouterError) as raised:
             world.watcher.check()
@@ -268,11 +268,12 @@ def test_a_bug_in_the_thread_that_calls_the_script_is_raised_in_the_routing_loop
             world.watcher.check()
 
 
-def test_a_watcher_that_is_stopped_closes_its_clients(world):
+def test_a_watcher_that_is_stopped_ends_its_threads_and_closes_its_clients(world):
     with world.running():
         world.watcher.check()
         assert world.watcher.ready
     world.watcher.check()
+    assert world.watcher._asker.ended(within=0)
     assert world.kafka.calls.count("close") == 2
 
 
