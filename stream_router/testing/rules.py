@@ -94,7 +94,7 @@ class Call:
             self.tell_state(keys.latch, is_holding=self.holding_latch(rollout) is not None)
 
     def tell_state(self, latch: Latch, *, is_holding: bool) -> None:
-        """A refusal names the command that ends the latch as it is now."""
+        """What an operator reads: whether the latch holds and what ends it, also in a refusal that it brought."""
         keys, was_released = self.keys, latch.state == "released"
         state: LatchState = "holds" if is_holding else "released" if keys.release or was_released else "over"
         if state == "released" and not was_released:
@@ -207,12 +207,13 @@ class Call:
         return {"canary": canary, "rollout": rollout, "bound": bound}
 
     def put(self, what: str, why: str, **new: Any) -> AppliedSplit:
+        rollout_before, latch = self.rollout_in_force, self.keys.latch
         applied = replace(self.keys.applied or INITIAL_SPLIT, **{"epoch": self.top_epoch + 1, **new})
         applied = replace(applied, models=self.keys.models, time=self.now, who=self.who, why=why)
         self.top_epoch = applied.epoch
         self.keys.applied = applied
         self.note(what, applied.raw, why)
-        if self.released() and self.keys.latch and applied.rollout > self.keys.latch.rollout:
+        if latch and self.released() and rollout_before <= latch.rollout < applied.rollout:
             self.keys.release = None  # it has served its turn
         return applied
 

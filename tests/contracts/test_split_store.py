@@ -176,6 +176,17 @@ def test_a_release_of_a_latch_that_was_released_before_is_one_of_nothing(bench: 
     assert happened(bench)[-1] == "release of nothing"
 
 
+def test_a_release_of_nothing_is_shown_although_the_epoch_is_raised_in_the_same_call(bench: Bench) -> None:
+    with_split(bench)
+    applied_of(bench, rolled_back(1))
+    bench.store.release(1)
+    bench.store.propose(TENTH)
+    assert applied_of(bench, rolled_back(1)).rollout == 2
+    bench.store.release(1)
+    applied_of(bench, ControlView(latest=AppliedSplit(epoch=9, registered=False), latch=1))
+    assert happened(bench)[-2:] == ["epoch raised", "release of nothing"]
+
+
 def test_a_latch_tells_whether_it_holds_and_the_command_that_ends_it(bench: Bench) -> None:
     def latch() -> tuple[str, str]:
         applied_of(bench, rolled_back(1))

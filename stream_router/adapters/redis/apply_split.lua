@@ -109,6 +109,7 @@ local function write_split(raw)
 end
 
 local function put(what, why, new)
+  local rollout_before = rollout_in_force()
   top_epoch = new.epoch or top_epoch + 1
   applied = applied or {rollout = 0}
   for field, value in pairs(new) do applied[field] = value end
@@ -118,8 +119,9 @@ local function put(what, why, new)
   end
   write_hash(APPLIED, applied)
   note(what, applied.raw, why)
-  -- A release has served its turn once a later rollout is in force.
-  if latch.rollout and release == text_of(latch.rollout) and applied.rollout > latch.rollout then
+  -- A release has served its turn once a later rollout comes into force.
+  local passes = latch.rollout and rollout_before <= latch.rollout and applied.rollout > latch.rollout
+  if passes and release == text_of(latch.rollout) then
     redis.call('DEL', RELEASE)
     release = nil
   end
