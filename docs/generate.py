@@ -26,7 +26,7 @@ from pydantic.fields import FieldInfo
 
 import stream_router
 from stream_router import errors, testing
-from stream_router.adapters.redis.fields import applied_to_fields, status_to_fields
+from stream_router.adapters.redis.fields import UNKNOWN_IN_MODELS, applied_to_fields, status_to_fields
 from stream_router.cli import main as command_line
 from stream_router.cli.group import INTERRUPTED
 from stream_router.core.lane import Lane
@@ -93,25 +93,25 @@ def redis_keys() -> dict[str, Key]:
             "hash",
             "the script",
             "The split in force; routers route by nothing else.",
-            tuple(applied_to_fields(INITIAL_SPLIT)),
+            (*applied_to_fields(INITIAL_SPLIT), UNKNOWN_IN_MODELS.decode()),
         ),
         "rejected": Key(
             "hash",
             "the script",
-            "The last document that was refused, and why; it stays until the next one.",
+            "The last document that was refused, and why, as of now; it stays until the next one.",
             (*_names(Refusal), "digest"),
         ),
         "latch": Key(
             "hash",
             "the script",
-            "The rollout that was rolled back last; it holds until it is released or a later rollout is in force.",
+            "The rollout that was rolled back last; `state`: holds, released or over (a later rollout is in force).",
             _names(Latch),
         ),
         "release": Key("string", "people", "Number of the rollout whose latch is to end; the script deletes others."),
         "models": Key(
             "hash",
             "people, scoring jobs (where a lane has none), the script",
-            "Model version of each lane.",
+            "Model version of each lane; a field that is no lane is left alone, and shown in `history`.",
             _names(Models),
         ),
         "rollout": Key(

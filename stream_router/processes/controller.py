@@ -102,6 +102,7 @@ class ControllerTerm:
         self._policy, self._partitions = policy, partitions
         self._shown: RolloutStatus | None = None
         self._unreadable: list[DeadLetter] = []
+        self._rolled_back: set[int] = set()
         self._committed_at = time.monotonic()
 
     def close(self) -> None:
@@ -139,6 +140,7 @@ class ControllerTerm:
             self._unreadable.clear()
             for event in writes.events:
                 controller.on_event(event)
+                self._rolled_back.add(event.rollout)
                 ROLLBACKS.inc()
                 _log.warning("rollback", rollout=event.rollout, reason=event.reason)
         self._carry_out(controller)
@@ -188,15 +190,18 @@ class ControllerTerm:
         """Bring a rollback to Redis, again and again until it is applied."""
         if not controller.must_carry_out:
             return
-        view = controller.view
+        view, now, who = controller.view, now_ms(), f"controller {self._who}"
         try:
-            reply = call_until_read(self._store, view, now=now_ms(), who=f"controller {self._who}")
+            reply = call_until_read(self._store, view, now=now, who=who)
         except UnreachableError as error:
             _log.warning("the rollback is in Kafka, Redis does not take it yet", error=str(error))
             return
         if isinstance(reply, AppliedSplit):
             controller.carried_out = view.latch or 0
-            _log.info("rollback carried out", rollout=view.latch, epoch=reply.epoch, canary=reply.canary)
+            # Each term brings the latest rollback once more; what a predecessor or a router did long ago is no news.
+            is_news = view.latch in self._rolled_back or (reply.who, reply.time) == (who, now)
+            if is_news and reply.rollout <= controller.carried_out:
+                _log.info("rollback carried out", rollout=view.latch, epoch=reply.epoch, canary=reply.canary)
 
     def _show(self, status: RolloutStatus) -> None:
         """Write the status into Redis where it changed; it is for display, so an absent Redis costs nothing."""

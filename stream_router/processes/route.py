@@ -70,19 +70,28 @@ class LaneLimits:
 
 
 class Router:
-    """Handler of the transaction loop."""
+    """Handler of the transaction loop; `in_force` tells the split to route by at this moment."""
 
-    def __init__(self, route: Route, state: RoutingState, limits: LaneLimits, *, by_request: bool) -> None:
-        self._route, self._state, self._limits, self._by_request = route, state, limits, by_request
+    def __init__(
+        self,
+        route: Route,
+        state: RoutingState,
+        in_force: Callable[[], AppliedSplit],
+        limits: LaneLimits,
+        *,
+        by_request: bool,
+    ) -> None:
+        self._route, self._state, self._in_force = route, state, in_force
+        self._limits, self._by_request = limits, by_request
         self._routed_at = 0
         self._announced: tuple[Transaction, AppliedSplit] | None = None
         self.done = Routed()
 
     def due(self) -> bool:
-        return self._state.must_write(self._state.in_force)
+        return self._state.must_write(self._in_force())
 
     def handle(self, records: Sequence[Record], transaction: Transaction) -> None:
-        applied = self._state.in_force
+        applied = self._in_force()
         SPLIT_EPOCH.set(applied.epoch)
         CANARY_WEIGHT.set(applied.canary)
         self._announce(applied, transaction)
@@ -148,7 +157,7 @@ def route_requests(
     state = RoutingState(who=f"router {instance}")
     store = RedisSplitStore(route, settings)
     watcher = SplitWatcher(ControlTopics(settings, route), store, state)
-    router = Router(route, state, limits, by_request=settings.policy.assign_by == "request")
+    router = Router(route, state, watcher.in_force, limits, by_request=settings.policy.assign_by == "request")
     config = LoopConfig(
         topic=route.topic("requests"),
         group=route.router_group,
@@ -160,14 +169,13 @@ def route_requests(
         delivery=delivery,
         max_message_bytes=largest_message(settings, route.topic("dead-letters")),
     )
-    watcher.start()
 
     def stopped() -> bool:
-        if watcher.failure is not None:
-            raise watcher.failure
+        watcher.check()
         return stop()
 
     try:
+        watcher.start()
         TransactionLoop(settings, config, router).run(stopped)
     finally:
         watcher.stop()

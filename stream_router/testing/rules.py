@@ -8,7 +8,7 @@ from stream_router.core.routing.applied_split import INITIAL_SPLIT, AppliedSplit
 from stream_router.core.routing.control_view import ControlView
 from stream_router.core.routing.proposal import Proposal, Step
 from stream_router.core.routing.split import ALL_STABLE_RAW
-from stream_router.core.routing.split_store import Latch, ReadAgain, Refusal, RefusalCode, StepRefused
+from stream_router.core.routing.split_store import Latch, LatchState, ReadAgain, Refusal, RefusalCode, StepRefused
 
 
 @dataclass
@@ -90,6 +90,21 @@ class Call:
         if keys.release is not None and not (self.released() and keys.latch and rollout <= keys.latch.rollout):
             self.note("release of nothing", keys.release, ":release named no holding latch and was deleted")
             keys.release = None
+        if keys.latch is not None:
+            self.tell_state(keys.latch, is_holding=self.holding_latch(rollout) is not None)
+
+    def tell_state(self, latch: Latch, *, is_holding: bool) -> None:
+        """What an operator reads: whether the latch holds and what ends it, also in a refusal that it brought."""
+        keys, was_released = self.keys, latch.state == "released"
+        state: LatchState = "holds" if is_holding else "released" if keys.release or was_released else "over"
+        if state == "released" and not was_released:
+            self.note(
+                "released", keys.release or b"", f"rollout {latch.rollout} was released by: {self.command(latch)}"
+            )
+        keys.latch = replace(latch, state=state, command=self.command(latch) if is_holding else "")
+        rejected, why = keys.rejected, self.latched_why(latch)
+        if is_holding and rejected and rejected.code == "latched" and rejected.why != why:
+            self.reject(rejected, "latched", why)
 
     def roll_back(self, latch: Latch) -> AppliedSplit:
         if self.pending():
@@ -148,13 +163,7 @@ class Call:
             if seen.canary is None:
                 self.refuse(seen, "invalid", seen.refusal or "")
             elif seen.canary > 0 and latch:
-                because = f" ({latch.reason})" if latch.reason else ""
-                self.refuse(
-                    seen,
-                    "latched",
-                    f"rollout {latch.rollout} was rolled back{because}: canary gets no share before a person ends the "
-                    f"latch with: SET {self.release_key} {latch.rollout}",
-                )
+                self.refuse(seen, "latched", self.latched_why(latch))
             else:
                 self.put("applied", "applied", raw=seen.raw, **self.under(seen.canary))
         return self.keys.applied or INITIAL_SPLIT
@@ -198,18 +207,31 @@ class Call:
         return {"canary": canary, "rollout": rollout, "bound": bound}
 
     def put(self, what: str, why: str, **new: Any) -> AppliedSplit:
+        rollout_before, latch = self.rollout_in_force, self.keys.latch
         applied = replace(self.keys.applied or INITIAL_SPLIT, **{"epoch": self.top_epoch + 1, **new})
         applied = replace(applied, models=self.keys.models, time=self.now, who=self.who, why=why)
         self.top_epoch = applied.epoch
         self.keys.applied = applied
         self.note(what, applied.raw, why)
+        if latch and self.released() and rollout_before <= latch.rollout < applied.rollout:
+            self.keys.release = None  # it has served its turn
         return applied
 
     def refuse(self, document: Proposal, code: RefusalCode, why: str) -> None:
         self.reject(document, code, why)
         self.note("refused", document.raw, why)
 
-    def reject(self, document: Proposal, code: RefusalCode, why: str) -> None:
+    def command(self, latch: Latch) -> str:
+        return f"SET {self.release_key} {latch.rollout}"
+
+    def latched_why(self, latch: Latch) -> str:
+        because = f" ({latch.reason})" if latch.reason else ""
+        return (
+            f"rollout {latch.rollout} was rolled back{because}: canary gets no share before a person ends the latch "
+            f"with: {self.command(latch)}"
+        )
+
+    def reject(self, document: Proposal | Refusal, code: RefusalCode, why: str) -> None:
         self.keys.rejected = Refusal(type=document.type, raw=document.raw, code=code, why=why, time=self.now)
 
     def note(self, what: str, raw: bytes | str, why: str) -> None:

@@ -148,8 +148,92 @@ def test_a_release_makes_the_refused_document_a_new_rollout(bench: Bench) -> Non
     bench.store.release(1)
     applied = applied_of(bench, rolled_back(1))
     assert (applied.raw, applied.rollout) == (TENTH, 2)
-    applied_of(bench, rolled_back(1))
     assert bench.release_number() is None, "a release that has served its turn must not end a later latch"
+    applied_of(bench, rolled_back(1))
+    command = f"SET {bench.route.key('release')} 1"
+    assert happened(bench)[-2:] == ["released", "applied"]
+    assert bench.store.history(2)[1]["why"] == f"rollout 1 was released by: {command}"
+
+
+def test_a_release_is_recorded_once_although_it_waits_for_a_split(bench: Bench) -> None:
+    with_split(bench)
+    applied_of(bench, rolled_back(1))
+    bench.store.release(1)
+    for _ in range(3):
+        applied_of(bench, rolled_back(1))
+    assert happened(bench)[-2:] == ["rolled back", "released"]
+    assert bench.release_number() == 1
+
+
+def test_a_release_of_a_latch_that_was_released_before_is_one_of_nothing(bench: Bench) -> None:
+    with_split(bench)
+    applied_of(bench, rolled_back(1))
+    bench.store.release(1)
+    bench.store.propose(TENTH)
+    assert applied_of(bench, rolled_back(1)).rollout == 2
+    bench.store.release(1)
+    applied_of(bench, rolled_back(1))
+    assert happened(bench)[-1] == "release of nothing"
+
+
+def test_a_release_of_nothing_is_shown_although_the_epoch_is_raised_in_the_same_call(bench: Bench) -> None:
+    with_split(bench)
+    applied_of(bench, rolled_back(1))
+    bench.store.release(1)
+    bench.store.propose(TENTH)
+    assert applied_of(bench, rolled_back(1)).rollout == 2
+    bench.store.release(1)
+    applied_of(bench, ControlView(latest=AppliedSplit(epoch=9, registered=False), latch=1))
+    assert happened(bench)[-2:] == ["epoch raised", "release of nothing"]
+
+
+def test_a_latch_tells_whether_it_holds_and_the_command_that_ends_it(bench: Bench) -> None:
+    def latch() -> tuple[str, str]:
+        applied_of(bench, rolled_back(1))
+        latch = bench.store.latch()
+        assert latch is not None
+        return latch.state, latch.command
+
+    holds = ("holds", f"SET {bench.route.key('release')} 1")
+    with_split(bench)
+    assert latch() == holds
+    bench.store.release(1)
+    assert latch() == ("released", "")
+    bench.delete("release")
+    assert latch() == holds, "a release that is taken back ends nothing"
+    bench.store.release(1)
+    bench.store.propose(TENTH)
+    assert latch() == ("released", "")
+    assert latch() == ("released", "")
+
+
+def test_a_latch_under_which_a_later_rollout_is_in_force_is_over(bench: Bench) -> None:
+    with_split(bench)
+    bench.put_model("canary", "c2")
+    applied_of(bench)
+    applied_of(bench, rolled_back(1))
+    latch = bench.store.latch()
+    assert latch is not None
+    assert (latch.state, latch.command) == ("over", "")
+
+
+@pytest.mark.parametrize("sets_it_again", [False, True])
+def test_after_a_second_rollback_a_refusal_names_the_command_of_its_latch(bench: Bench, sets_it_again: bool) -> None:
+    with_split(bench)
+    applied_of(bench, rolled_back(1))
+    bench.store.propose(THIRD)
+    applied_of(bench, rolled_back(1))
+    bench.store.release(1)
+    assert applied_of(bench, rolled_back(1)).rollout == 2
+    assert applied_of(bench, rolled_back(2)).canary == 0
+    if sets_it_again:
+        bench.store.propose(THIRD)
+        applied_of(bench, rolled_back(2))
+    refusal = bench.store.rejected()
+    assert refusal is not None
+    assert (refusal.raw, refusal.code) == (THIRD, "latched")
+    assert refusal.why.startswith("rollout 2 was rolled back")
+    assert refusal.why.endswith(f"SET {bench.route.key('release')} 2")
 
 
 @pytest.mark.parametrize("release", [2, 0, 11])

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 import redis
 from redis.crc import key_slot
+from structlog.testing import capture_logs
 from support.ports import free_port
-from support.split_acts import TENTH, THIRD, applied_of, rolled_back, with_split
+from support.split_acts import TENTH, THIRD, applied_of, happened, rolled_back, with_split
 from support.split_benches import ValkeyBench
 from support.status import STATUS, TRIAL
 from support.valkey import valkey_server
@@ -38,7 +39,7 @@ def test_an_operator_can_read_the_hashes(valkey_url: str, new_route: Callable[[]
     assert hashes["applied"] >= {b"raw", b"digest", b"epoch", b"canary", b"rollout", b"time", b"who", b"why"}
     assert hashes["applied"] >= {b"stable_version", b"canary_version"}
     assert hashes["rejected"] == {b"type", b"raw", b"digest", b"why", b"code", b"time"}
-    assert hashes["latch"] == {b"rollout", b"reason", b"time"}
+    assert hashes["latch"] == {b"rollout", b"reason", b"time", b"state", b"command"}
     assert hashes["rollout"] >= {
         b"phase",
         b"rollout",
@@ -127,6 +128,30 @@ def test_a_forgotten_script_is_loaded_again(valkey_url: str, new_route: Callable
     with_split(bench)
     redis.Redis.from_url(valkey_url).script_flush()
     assert applied_of(bench).raw == TENTH
+    bench.store.close()
+
+
+def test_a_lane_misspelt_in_the_models_is_shown_once_and_left_alone(
+    valkey_url: str, new_route: Callable[[], Route]
+) -> None:
+    bench = ValkeyBench(new_route(), valkey_url)
+    applied = with_split(bench)
+    bench.put_model("canry", "9")
+    with capture_logs() as logs:
+        for _ in range(3):
+            assert applied_of(bench) == applied
+    (line,) = logs
+    assert (line["log_level"], line["field"], line["key"]) == ("warning", "canry", bench.route.key("models"))
+    assert happened(bench) == ["applied", "unknown model"]
+    assert f"HDEL {bench.route.key('models')} canry" in bench.store.history(1)[0]["why"]
+    bench.store.propose(THIRD)
+    applied_of(bench)
+    assert happened(bench) == ["applied", "unknown model", "applied"]
+    assert bench.client.hget(bench.route.key("models"), "canry") == b"9"
+    for what in ("hdel", "hset"):
+        getattr(bench.client, what)(bench.route.key("models"), "canry", *["9"] * (what == "hset"))
+        applied_of(bench)
+    assert happened(bench)[-2:] == ["applied", "unknown model"], "who makes the mistake again is told again"
     bench.store.close()
 
 

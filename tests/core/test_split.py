@@ -14,13 +14,19 @@ from stream_router.core.routing.proposal import Step
 from stream_router.core.routing.split import ALL_STABLE, ALL_STABLE_RAW, MAX_BYTES, Split, digest_of, parse_split
 from stream_router.errors import SplitError
 
-fractions = st.floats(0, 1)
+fractions = st.just(0.0) | st.floats(1e-6, 1 - 1.1e-6) | st.just(1.0)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
-weights = st.one_of(st.integers(-2, 120), st.floats(-0.5, 1.5), fractions, st.sampled_from(["10%", "0.1", True, None]))
+weights = st.one_of(
+    st.integers(-2, 120),
+    st.floats(-0.5, 1.5),
+    st.floats(0, 2e-6),
+    fractions,
+    st.sampled_from(["10%", "0.1", True, None]),
+)
 documents = st.dictionaries(st.sampled_from(["stable", "canary", "shadow"]), weights)
 
 
@@ -30,7 +36,7 @@ def is_valid(document: Any) -> bool:
         isinstance(document, dict)
         and "stable" in document
         and set(document) <= {"stable", "canary"}
-        and all(type(weight) in (int, float) and 0 <= weight <= 1 for weight in document.values())
+        and all(type(weight) in (int, float) and (weight == 0 or 1e-6 <= weight <= 1) for weight in document.values())
         and abs(math.fsum(document.values()) - 1) <= 1e-9
     )
 
@@ -95,6 +101,9 @@ def test_no_bytes_raise_anything_but_a_refusal(raw: bytes) -> None:
         (b'{"stable": 0.9, "canary": 0.05}', '{"stable": 0.95, "canary": 0.05}'),
         (b'{"canary": 0.25}', '{"stable": 0.75, "canary": 0.25}'),
         (b'"10%"', '{"stable": 0.9, "canary": 0.1}'),
+        (b'{"stable": 0.9999999, "canary": 1e-7}', '{"stable": 0.999999, "canary": 1e-06}'),
+        (b'{"stable": 1e-9, "canary": 0.999999999}', '{"stable": 1e-06, "canary": 0.999999}'),
+        (b'{"stable": 1e9, "canary": 1}', '{"stable": 0.999999, "canary": 1e-06}'),
     ],
 )
 def test_a_refusal_guesses_what_was_meant(raw: bytes, form: str) -> None:
@@ -111,6 +120,7 @@ def test_a_refusal_guesses_what_was_meant(raw: bytes, form: str) -> None:
         (b'{"stable": true, "canary": 0}', "true"),
         (b'{"stable": 1.1, "canary": -0.1}', "1.1"),
         (b'{"stable": 0.9, "shadow": 0.1}', "shadow"),
+        (b'{"stable": 1.0, "canary": 5e-10}', "canary is 5e-10, and the smallest share above 0 is 1e-06"),
         (b"stable=1", "not JSON"),
         (b"", "empty"),
     ],
@@ -134,13 +144,17 @@ def test_the_digest_is_twelve_digits_of_sha256(raw: bytes) -> None:
 
 
 @given(fractions)
-@example(5e-324)
+@example(1e-6)
 @example(0.1)
+@example(0.999999)
 def test_a_step_writes_a_valid_document_of_its_weight(canary: float) -> None:
     assert parse_split(Step(on=1, canary=canary).raw).canary == canary
 
 
-@pytest.mark.parametrize("step", [{"canary": 1.5}, {"canary": -0.1}, {"canary": 0.1, "promote": True}])
+@pytest.mark.parametrize(
+    "step",
+    [{"canary": 1.5}, {"canary": -0.1}, {"canary": 1e-7}, {"canary": 0.9999999}, {"canary": 0.1, "promote": True}],
+)
 def test_a_step_that_makes_no_sense_is_refused(step: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="canary's weight"):
         Step(on=1, **step)

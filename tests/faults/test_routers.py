@@ -1,5 +1,8 @@
 """Every request is in exactly one lane, whatever happens to routers and Redis."""
 
+import os
+import signal
+
 import pytest
 from confluent_kafka import Producer
 from redis import Redis
@@ -63,8 +66,13 @@ def test_two_routers_share_the_partitions_and_hand_them_over(stack_processes: Pr
     assert lanes.faults() == []
 
 
-def test_a_rollback_in_kafka_is_obeyed_while_redis_is_away(
-    stack, stack_processes: Processes, route, feeder, lanes, tmp_path
+PATIENCE = 60
+"""Seconds that the user's settings give a reply of Redis."""
+
+
+@pytest.mark.parametrize("hangs", [False, True], ids=["away", "half-open"])
+def test_a_rollback_in_kafka_is_obeyed_without_redis(
+    stack, stack_processes: Processes, route, feeder, lanes, tmp_path, hangs: bool
 ):
     valkey, port = Valkey(tmp_path / "valkey"), free_port()
     valkey.start(port)
@@ -72,27 +80,33 @@ def test_a_rollback_in_kafka_is_obeyed_while_redis_is_away(
         wait_until(lambda: valkey.answers(port), 30, "Valkey to answer")
         with Redis(port=port) as client:
             client.set(route.key("split"), '{"stable": 0.5, "canary": 0.5}')
-        url = f"redis://127.0.0.1:{port}/0"
-        router = stack_processes.start("route", "--route", route.name, "--redis-url", url)
+        url, patience = f"redis://127.0.0.1:{port}/0", {"STREAM_ROUTER_REDIS__SOCKET_TIMEOUT": str(PATIENCE)}
+        router = stack_processes.start("route", "--route", route.name, "--redis-url", url, **patience)
         wait_until(lambda: lanes.read("splits"), 30, "the split to be in force")
         feeder.send(200)
         wait_until(lambda: lanes.count() == 200, 30, "requests to be routed")
+        if hangs:
+            os.kill(valkey.daemon.pid(), signal.SIGSTOP)
+        else:
+            valkey.daemon.stop(10)
+        producer = Producer({"bootstrap.servers": stack.bootstrap_servers})
+        event = RolloutEvent(
+            kind=ROLLBACK, rollout=1, epoch=1, digest="", verdict="unhealthy", reason="worse by 14 points", decided_at=1
+        )
+        producer.produce(route.topic("rollout-events"), encode_rollout_event(event), b"1")
+        assert producer.flush(10) == 0
+        applied = wait_until(
+            lambda: [applied for r in lanes.read("splits") if not (applied := decode_split(r.value)).registered],
+            30,
+            "a split of its own",
+        )[0]
+        assert (applied.epoch, applied.canary, applied.raw) == (2, 0.0, b'{"stable":1.0,"canary":0.0}')
+        (intent,) = lanes.read("rollout-events")
+        assert applied.time - intent.timestamp < PATIENCE * 1000, "a timeout of the user's must not stretch it"
+        feeder.send(300)
+        wait_until(lambda: lanes.count() == 500, 30, "requests to be routed without Redis")
+        assert lanes.faults() == []
+        assert {routing_of(r).epoch for r in lanes.read("requests.canary")} == {1}
+        assert router.running()
     finally:
-        valkey.daemon.stop(10)
-    producer = Producer({"bootstrap.servers": stack.bootstrap_servers})
-    event = RolloutEvent(
-        kind=ROLLBACK, rollout=1, epoch=1, digest="", verdict="unhealthy", reason="worse by 14 points", decided_at=1
-    )
-    producer.produce(route.topic("rollout-events"), encode_rollout_event(event), b"1")
-    assert producer.flush(10) == 0
-    applied = wait_until(
-        lambda: [applied for r in lanes.read("splits") if not (applied := decode_split(r.value)).registered],
-        30,
-        "a split of its own",
-    )[0]
-    assert (applied.epoch, applied.canary, applied.raw) == (2, 0.0, b'{"stable":1.0,"canary":0.0}')
-    feeder.send(300)
-    wait_until(lambda: lanes.count() == 500, 30, "requests to be routed without Redis")
-    assert lanes.faults() == []
-    assert {routing_of(r).epoch for r in lanes.read("requests.canary")} == {1}
-    assert router.running()
+        valkey.daemon.stop(1)  # a stopped process ends by SIGKILL only

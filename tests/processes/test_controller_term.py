@@ -1,9 +1,11 @@
 """A controller's term without a broker: what it says is in Kafka first, once, and with its position."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from confluent_kafka import KafkaError
+from structlog.testing import capture_logs
 from support.kafka_script import assigned, brings_nothing, event, fails, first, lost, meanwhile, passes, revoked
 from support.terms import EVIDENCE, RECORDS, ROUTE, SPLIT, VERDICT_AT, World
 
@@ -122,6 +124,34 @@ def test_a_rollback_that_a_predecessor_left_in_kafka_is_brought_to_redis(world):
     world.serve(first(assigned(0)), passes)
     assert world.store.applied().canary == 0.0
     assert len(world.rollbacks) == 1
+
+
+@pytest.mark.parametrize("rollout", [1, 2])
+def test_what_a_rollback_says_it_has_carried_out_is_said_once_and_only_of_the_rollout_in_force(world, rollout):
+    """A later rollout, which the rollback does not touch, keeps its share."""
+    world.store.keys.applied = replace(SPLIT, rollout=rollout)
+    world.has_rolled_back(1)
+    said = []
+    for _ in range(3):
+        with capture_logs() as logs:
+            world.serve(first(assigned(0)), passes)
+        said += [line["canary"] for line in logs if line["event"] == "rollback carried out"]
+        world.new_term()
+    assert said == ([0.0] if rollout == 1 else [])
+
+
+def test_a_rollback_of_this_term_is_said_although_a_router_was_quicker(world, monkeypatch):
+    call = world.store.call
+
+    def router_first(view, *arguments, **given):
+        call(view, *arguments, **(given | {"who": "router", "now": 5}))
+        return call(view, *arguments, **given)
+
+    monkeypatch.setattr(world.store, "call", router_first)
+    world.happens(*RECORDS)
+    with capture_logs() as logs:
+        world.serve()
+    assert [line["canary"] for line in logs if line["event"] == "rollback carried out"] == [0.0]
 
 
 CALLS = ["begin_transaction", "produce", "send_offsets_to_transaction", "commit_transaction"]

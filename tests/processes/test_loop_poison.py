@@ -106,7 +106,8 @@ def test_what_an_aborted_transaction_counted_is_not_counted_twice(kafka):
 def router(*, max_bytes: int = 1_000) -> Router:
     state = RoutingState(who="router", in_force=SPLIT)
     topics = (ROUTE.lane_topic("stable"), ROUTE.lane_topic("canary"))
-    return Router(ROUTE, state, LaneLimits(topics=topics, retention=None, max_bytes=max_bytes), by_request=False)
+    limits = LaneLimits(topics=topics, retention=None, max_bytes=max_bytes)
+    return Router(ROUTE, state, lambda: state.in_force, limits, by_request=False)
 
 
 def routed(kafka):

@@ -1,23 +1,34 @@
-"""A router's split, kept true beside its loop: whatever of Redis and Kafka is away."""
+"""A router's split, kept true beside its loop: whatever of Redis and Kafka is away or hangs."""
 
-from collections.abc import Callable
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 from confluent_kafka import KafkaError
 from structlog.testing import capture_logs
-from support.kafka_script import fails
+from support.kafka_script import fails, passes
 from support.scripted_kafka import ScriptedKafka
+from support.valkey import valkey_server
+from support.waiting import wait_until
 
 from stream_router.adapters.avro.records import encode_rollout_event, encode_split
 from stream_router.adapters.kafka.control_topics import ControlTopics
+from stream_router.adapters.redis.store import RedisSplitStore
 from stream_router.core.rollout.rollout_event import ROLLBACK, RolloutEvent
 from stream_router.core.route import Route
 from stream_router.core.routing.applied_split import AppliedSplit
+from stream_router.core.routing.proposal import Proposal
 from stream_router.core.routing.routing_state import SCRIPT_DEADLINE_MS, RoutingState
 from stream_router.core.routing.split import ALL_STABLE_RAW
 from stream_router.errors import StreamRouterError, TopicError, UnreachableError
-from stream_router.processes import split_watcher
+from stream_router.processes import split_watcher, worker
 from stream_router.processes.split_watcher import SplitWatcher
+from stream_router.processes.worker import Worker
 from stream_router.settings import Settings
 from stream_router.testing import FakeSplitStore
 
@@ -31,28 +42,48 @@ HALF = b'{"stable": 0.5, "canary": 0.5}'
 class World:
     """A watcher with a scripted Kafka, a fake Redis and a clock that stands still."""
 
-    def __init__(self, monkeypatch) -> None:
-        self.kafka, self.store, self.now = ScriptedKafka(monkeypatch), FakeSplitStore(ROUTE), 1_000_000
+    def __init__(self, monkeypatch, store=None) -> None:
+        self.kafka, self.now = ScriptedKafka(monkeypatch), 1_000_000
+        self.store = store or FakeSplitStore(ROUTE)
         self.state = RoutingState(who="router")
         topics = ControlTopics(Settings(), ROUTE)
         self.watcher = SplitWatcher(topics, self.store, self.state, clock=lambda: self.now)
+        self._monkeypatch = monkeypatch
 
     def started(self, raw: bytes = TENTH) -> "World":
-        """Without its thread: `look` is called by hand."""
+        """Without its threads: `look` takes their turns by hand."""
         self.store.propose(raw)
         self.started_alone()
         return self
 
     def started_alone(self) -> AppliedSplit:
-        self.watcher._thread.start = lambda: None
+        self._monkeypatch.setattr(Worker, "start", lambda self: self._turn())
         self.watcher.start()
-        return self.state.in_force
+        return self.watcher.in_force()
 
     def look(self, after: int = 0) -> AppliedSplit:
-        """Look, so many milliseconds later, and return what is in force then."""
+        """Read and call, so many milliseconds later, and return what is in force then."""
         self.now += after
-        self.watcher.look()
-        return self.state.in_force
+        self.watcher._follow()
+        if self.watcher._may_ask.is_set():
+            self.watcher._ask()
+        return self.watcher.in_force()
+
+    @contextmanager
+    def running(self, raw: bytes = TENTH) -> Iterator[None]:
+        """With its threads."""
+        self._monkeypatch.setattr(split_watcher, "POLL", 0.01)
+        self.store.propose(raw)
+        self.watcher.start()
+        try:
+            yield
+        finally:
+            self.watcher.stop()
+
+    def has_read_rollback_of(self, rollout: int) -> None:
+        """It is in Kafka, and the watcher's thread has read it."""
+        self.roll_back(rollout)
+        wait_until(lambda: self.state.view.latch == rollout, 30, "the rollback to be read")
 
     def roll_back(self, rollout: int) -> None:
         event = RolloutEvent(
@@ -75,9 +106,10 @@ def said(logs, words: str) -> int:
 
 
 def test_a_set_is_in_force_at_the_next_look(world):
-    assert world.started().state.in_force.canary == 0.1
+    assert world.started().watcher.in_force().canary == 0.1
     world.store.propose(HALF)
-    assert (world.look().epoch, world.state.in_force.raw) == (2, HALF)
+    applied = world.look()
+    assert (applied.epoch, applied.raw) == (2, HALF)
 
 
 def test_a_refused_document_leaves_the_split_in_force(world):
@@ -217,32 +249,211 @@ def test_a_record_that_cannot_be_read_is_said_and_the_others_count(world):
     ("code", "error"),
     [(KafkaError.UNKNOWN_TOPIC_OR_PART, TopicError), (KafkaError.TOPIC_AUTHORIZATION_FAILED, StreamRouterError)],
 )
-def test_what_no_restart_mends_ends_the_watcher_with_its_failure(world, monkeypatch, code, error):
-    monkeypatch.setattr(split_watcher, "POLL", 0.0)
-    world.store.propose(TENTH)
-    world.kafka.script("get_watermark_offsets", *[lambda _client, call: call()] * 2, fails(code))
-    world.watcher.start()
-    world.watcher._thread.join(60)
-    assert type(world.watcher.failure) is error
+def test_what_no_restart_mends_ends_the_thread_and_is_raised_in_the_routing_loop(world, code, error):
+    with world.running():
+        world.kafka.script("get_watermark_offsets", fails(code))
+        assert world.watcher._follower.ended(60)
+        with pytest.raises(StreamRouterError) as raised:
+            world.watcher.check()
+        assert type(raised.value) is error
+        assert not world.watcher.ready
     assert world.state.in_force.raw == TENTH
 
 
-def stopping(world: World) -> Callable:
-    def step(_client, call):
-        world.watcher._stop.set()
+def test_a_bug_in_the_thread_that_calls_the_script_is_raised_in_the_routing_loop(world, monkeypatch):
+    with world.running():
+        monkeypatch.setattr(world.store, "look", lambda: 1 / 0)
+        assert world.watcher._asker.ended(60)
+        with pytest.raises(ZeroDivisionError):
+            world.watcher.check()
+
+
+def test_a_watcher_that_is_stopped_ends_its_threads_and_closes_its_clients(world):
+    with world.running():
+        world.watcher.check()
+        assert world.watcher.ready
+    world.watcher.check()
+    assert world.watcher._asker.ended(within=0)
+    assert world.kafka.calls.count("close") == 2
+
+
+class HangingStore(FakeSplitStore):
+    """Hangs in a call like a resolver that takes its time; `let_go` ends that."""
+
+    def __init__(self, route: Route) -> None:
+        super().__init__(route)
+        self.hang, self.hangs, self.let_go = False, threading.Event(), threading.Event()
+
+    def look(self) -> Proposal:
+        if self.hang:
+            self.hangs.set()
+            assert self.let_go.wait(120)
+            raise UnreachableError("Temporary failure in name resolution")
+        return super().look()
+
+
+@contextmanager
+def resolver_that_hangs(monkeypatch) -> Iterator[World]:
+    world = World(monkeypatch, HangingStore(ROUTE))
+    with world.running():
+        world.store.hang = True
+        assert world.store.hangs.wait(60)
+        yield world
+        world.store.let_go.set()
+
+
+@contextmanager
+def valkey_that_stops(monkeypatch) -> Iterator[World]:
+    with valkey_server() as url:
+        world = World(monkeypatch, patient_store(url))
+        with world.running():
+            pid = world.store._client.info("server")["process_id"]
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                yield world
+            finally:
+                os.kill(pid, signal.SIGCONT)
+        world.store.close()
+
+
+@contextmanager
+def socket_that_says_nothing(monkeypatch) -> Iterator[World]:
+    """A half-open Redis: it takes connections, and answers none. What was in force stands in R.splits."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        world = World(monkeypatch, patient_store(f"redis://127.0.0.1:{server.getsockname()[1]}"))
+        world.has_written(AppliedSplit(raw=TENTH, canary=0.1, epoch=1, rollout=1))
+        monkeypatch.setattr(world.store, "propose", lambda _: None)
+        with world.running():
+            yield world
+
+
+def patient_store(url: str) -> RedisSplitStore:
+    """With a timeout of the user's that is far longer than a rollback may wait."""
+    return RedisSplitStore(ROUTE, Settings(redis_url=url, redis={"socket_timeout": 30}))
+
+
+HANGING = [resolver_that_hangs, valkey_that_stops, socket_that_says_nothing]
+
+
+@pytest.mark.parametrize("hanging", HANGING, ids=lambda hanging: hanging.__name__)
+def test_a_rollback_is_obeyed_within_a_second_of_its_reading_whatever_hangs(monkeypatch, hanging):
+    with hanging(monkeypatch) as world:
+        assert world.watcher.in_force().canary == 0.1
+        with capture_logs() as logs:
+            world.has_read_rollback_of(1)
+            world.now += SCRIPT_DEADLINE_MS - 1
+            assert world.watcher.in_force().canary == 0.1
+            world.now += 1
+            declared = world.watcher.in_force()
+            assert (declared.canary, declared.epoch, declared.registered) == (0.0, 2, False)
+            assert world.watcher.in_force() == declared
+        assert said(logs, "everything goes to stable without Redis") == 1
+        assert world.state.must_write(declared)
+        world.watcher.check()
+
+
+def test_what_was_declared_while_a_call_hung_ends_when_it_comes_back(monkeypatch):
+    with resolver_that_hangs(monkeypatch) as world:
+        world.has_read_rollback_of(1)
+        world.now += SCRIPT_DEADLINE_MS
+        assert not world.watcher.in_force().registered
+        world.store.hang = False
+        world.store.let_go.set()
+        wait_until(lambda: world.watcher.in_force().registered, 30, "the script's own rollback")
+        assert world.store.latch().rollout == 1
+        assert world.watcher.in_force().canary == 0.0
+
+
+def test_an_answer_that_was_asked_for_before_a_rollback_was_read_brings_canary_no_share(world):
+    """The call began with what was known then."""
+    world.started().store.propose(HALF)
+    look, overtaken = world.store.look, iter([1])
+
+    def rolled_back_meanwhile():
+        if next(overtaken, None):
+            world.roll_back(1)
+            world.watcher._read_topics()
+        return look()
+
+    world.store.look = rolled_back_meanwhile
+    assert world.look().raw == TENTH
+    assert world.look().canary == 0.0
+
+
+def test_a_call_that_hangs_is_said_once_and_the_router_is_not_ready_but_goes_on(monkeypatch):
+    with resolver_that_hangs(monkeypatch) as world, capture_logs() as logs:
+        assert world.watcher.ready
+        monkeypatch.setattr(worker, "HUNG", 0.0)
+        monkeypatch.setattr(Worker, "beat", lambda _: None)  # so that only the call that hangs does
+        world.watcher._follower._alive_at = None
+        for _ in range(3):
+            world.watcher.check()
+        assert not world.watcher.ready
+    assert said(logs, "routing goes on with the last split") == 1
+
+
+def test_a_thread_that_hangs_reading_the_topics_ends_the_router(world, monkeypatch):
+    hangs, let_go = threading.Event(), threading.Event()
+
+    def hang(_client, call):
+        hangs.set()
+        assert let_go.wait(120)
         return call()
 
-    return step
+    world.kafka.script("get_watermark_offsets", passes, passes, hang)
+    with world.running():
+        assert hangs.wait(60)
+        world.watcher.check()
+        monkeypatch.setattr(worker, "HUNG", 0.0)
+        with pytest.raises(UnreachableError, match="start the router again"):
+            world.watcher.check()
+        assert not world.watcher.ready
+        let_go.set()
 
 
-def test_a_watcher_that_is_stopped_has_no_failure_and_closes_its_clients(world, monkeypatch):
-    monkeypatch.setattr(split_watcher, "POLL", 0.0)
-    world.kafka.script("get_watermark_offsets", *[lambda _client, call: call()] * 8, stopping(world))
-    world.watcher.start()
-    world.watcher._thread.join(60)
-    world.watcher.stop()
-    assert world.watcher.failure is None
-    assert world.kafka.calls.count("close") == 2
+def test_a_long_topic_that_is_read_is_no_thread_that_hangs(world, monkeypatch):
+    clock = iter(range(0, 10**9, int(worker.HUNG) - 1))
+    world.started()
+    monkeypatch.setattr(worker, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    hung = []
+    on_rollback = world.state.on_rollback
+    monkeypatch.setattr(
+        world.state, "on_rollback", lambda *event: (hung.append(world.watcher._follower.hangs), on_rollback(*event))
+    )
+    for rollout in range(1, 10):
+        world.roll_back(rollout)
+    world.look()
+    assert hung == [False] * 9
+
+
+def test_a_router_is_ready_once_it_has_read_the_topics_and_knows_a_split(world):
+    assert not world.watcher.ready
+    world.store.away = True
+    world.started_alone()
+    assert not world.watcher.ready, "neither Redis nor R.splits has said where requests go"
+    world.store.away = False
+    world.look()
+    assert world.watcher.ready
+
+
+def test_rollbacks_of_the_past_are_no_news_at_a_start(world):
+    world.roll_back(1)
+    with capture_logs() as logs:
+        world.started()
+        world.look()
+        assert said(logs, "rollback") == 0
+        world.roll_back(2)
+        world.look()
+        world.look()
+    assert [line["rollout"] for line in logs if line["event"] == "rollback"] == [2]
+
+
+def test_a_splits_topic_that_does_not_answer_holds_up_no_rollback(world):
+    world.started().store.away = True
+    world.roll_back(1)
+    world.kafka.script("get_watermark_offsets", passes, fails(KafkaError._TIMED_OUT))
+    world.look()
+    assert world.look(after=SCRIPT_DEADLINE_MS).canary == 0.0
 
 
 def test_a_start_without_redis_takes_the_latest_split_of_the_topic(world):

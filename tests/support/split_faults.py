@@ -104,6 +104,16 @@ FAULTS = (
         ),
         fake=("self.keys.models = replace(models, previous=", "replace(models, previous="),
     ),
+    Fault(
+        "a latch keeps its state",
+        lua=("  if state ~= latch.state then", "  if not latch.state then"),
+        fake=("keys.latch = replace(latch, state=state,", "keys.latch = replace(latch, state=latch.state,"),
+    ),
+    Fault(
+        "a refusal keeps its reason",
+        lua=("if latched and rejected.code == 'latched' and", "if false and"),
+        fake=('if is_holding and rejected and rejected.code == "latched" and', "if False and rejected and"),
+    ),
     Fault("a router waits for Redis", routing_state=("now - self._waiting_since >= SCRIPT_DEADLINE_MS", "False")),
 )
 

@@ -74,9 +74,10 @@ class Router:
         known_latch = view.latch or 0
         latched, in_force, before = max(known_latch, world.latch), world.rollout_in_force, len(store.history(10_000))
         in_force = max(in_force, view.registered.rollout if view.registered else 0)
+        release = world.release_number if world.latch >= known_latch else None  # none is older than its latch
         world.now += 1
         reply = store.call(view, self.seen, now=world.now, who="router", step=step)
-        applied, release, made = store.applied(), world.release_number, len(store.history(10_000)) - before
+        applied, made = store.applied(), len(store.history(10_000)) - before
         if applied and applied.canary > 0 and world.holds(applied.rollout):
             world.broken("canary has a share under a latch", applied)
         for entry in reversed(store.history(made) if made else []):
@@ -90,6 +91,8 @@ class Router:
                 and (entry["what"] == "promoted" or (applied and applied.canary > 0))
             ):
                 world.broken("restarted or promoted without a release", applied)
+            if entry["what"] == "release of nothing" and latched and in_force <= latched and release == latched:
+                world.broken("a release of the latch was called one of nothing", entry)
         if isinstance(reply, AppliedSplit):
             self.adopt(reply)
         return reply
@@ -241,8 +244,20 @@ class World:
             if applied.epoch < max((record.epoch for record in self.splits), default=0):
                 self.broken("an epoch that some router used is above that in force", applied)
             self._check_versions(applied)
+        self._check_latch()
         if not self.has_forgotten:
             self._check_memory()
+
+    def _check_latch(self) -> None:
+        """What an operator reads of it."""
+        latch, rejected = self.bench.store.latch(), self.bench.store.rejected()
+        if latch is None:
+            return
+        holds, command = self.holds(self.rollout_in_force), f"SET {self.bench.route.key('release')} {latch.rollout}"
+        if (latch.state == "holds", latch.command) != (holds, command if holds else ""):
+            self.broken("a latch does not tell whether it holds", latch)
+        if holds and rejected and rejected.code == "latched" and not rejected.why.endswith(command):
+            self.broken("a refusal names a command that ends no latch", rejected)
 
     def _check_versions(self, applied: AppliedSplit) -> None:
         models = self.bench.store.models()
@@ -266,7 +281,7 @@ class World:
             rolled_back = applied and applied.raw == ALL_STABLE_RAW and must.rollout <= latched
             if len(twins) == 1 and not rolled_back:  # twins of a split brain are detected, not prevented
                 self.broken("the newest registered split was forgotten", must)
-        silent = ("latched", "release of nothing")
+        silent = ("latched", "released", "release of nothing")
         shown = {entry["raw"].encode() for entry in self.bench.store.history(10_000) if entry["what"] not in silent}
         if applied and self.last_edit and self.last_edit[1] not in {applied.raw, *shown}:
             self.broken("an edit vanished unseen", self.last_edit)

@@ -7,6 +7,7 @@
 local SPLIT, APPLIED, REJECTED, LATCH, RELEASE, MODELS, HISTORY = unpack(KEYS)
 local HISTORY_LENGTH = 1000
 local LANES = {'stable', 'canary'}
+local MODEL_FIELDS = {stable = true, canary = true, previous = true, promoted = true}
 local arg = {}
 for i = 1, #ARGV, 2 do arg[ARGV[i]] = ARGV[i + 1] end
 
@@ -100,12 +101,15 @@ local function note(what, raw, why)
     'epoch', text_of(top_epoch), 'time', arg.now, 'who', arg.who)
 end
 
+local function release_command() return 'SET ' .. RELEASE .. ' ' .. text_of(latch.rollout) end
+
 local function write_split(raw)
   redis.call('SET', SPLIT, raw)
   split = {type = 'string', raw = raw}
 end
 
 local function put(what, why, new)
+  local rollout_before = rollout_in_force()
   top_epoch = new.epoch or top_epoch + 1
   applied = applied or {rollout = 0}
   for field, value in pairs(new) do applied[field] = value end
@@ -115,6 +119,18 @@ local function put(what, why, new)
   end
   write_hash(APPLIED, applied)
   note(what, applied.raw, why)
+  -- A release has served its turn once a later rollout comes into force.
+  local passes = latch.rollout and rollout_before <= latch.rollout and applied.rollout > latch.rollout
+  if passes and release == text_of(latch.rollout) then
+    redis.call('DEL', RELEASE)
+    release = nil
+  end
+end
+
+local function latched_why()
+  local because = given(latch.reason) and ' (' .. latch.reason .. ')' or ''
+  return 'rollout ' .. text_of(latch.rollout) .. ' was rolled back' .. because ..
+    ': canary gets no share before a person ends the latch with: ' .. release_command()
 end
 
 local function reject(document, code, why)
@@ -201,6 +217,21 @@ if release and not (latch.rollout and release == text_of(latch.rollout) and roll
   release = nil
 end
 local latched = holds(rollout_before)
+if latch.rollout then
+  local state = latched and 'holds' or 'over'
+  if not latched and (release or latch.state == 'released') then state = 'released' end
+  if state ~= latch.state then
+    if state == 'released' then
+      note('released', release, 'rollout ' .. text_of(latch.rollout) .. ' was released by: ' .. release_command())
+    end
+    latch.state, latch.command = state, latched and release_command() or ''
+    write_hash(LATCH, latch)
+  end
+end
+-- A refusal names the command that ends the latch as it is now.
+if latched and rejected.code == 'latched' and rejected.why ~= latched_why() then
+  reject(rejected, 'latched', latched_why())
+end
 
 -- 3. Roll back. It waits for nothing.
 
@@ -229,6 +260,21 @@ if applied and share(applied) > 0 then
       {rollout = top_rollout, stable_version = models.stable or '', canary_version = models.canary or ''})
   elseif lacks then
     put('bound', 'bound to the model versions registered since', under(applied))
+  end
+end
+
+-- A field of :models that means nothing is most likely a lane misspelt: it is left alone, and shown once.
+
+local unknown = {}
+for field in pairs(models) do if not MODEL_FIELDS[field] then unknown[#unknown + 1] = field end end
+table.sort(unknown)
+local names = table.concat(unknown, ' ')
+if applied and names ~= (applied.unknown_in_models or '') then
+  applied.unknown_in_models = names
+  redis.call('HSET', APPLIED, 'unknown_in_models', names)
+  if names ~= '' then
+    note('unknown model', names, ':models has what is no lane (the lanes are stable and canary), so no job and no ' ..
+      'rollout heeds it; remove it with: HDEL ' .. MODELS .. ' ' .. names)
   end
 end
 
@@ -265,9 +311,7 @@ if pending() then
     reject(seen, 'invalid', arg['seen.refusal'])
     note('refused', seen.raw, rejected.why)
   elseif share(seen) > 0 and latched then
-    local because = given(latch.reason) and ' (' .. latch.reason .. ')' or ''
-    reject(seen, 'latched', 'rollout ' .. text_of(latch.rollout) .. ' was rolled back' .. because ..
-      ': canary gets no share before a person ends the latch with: SET ' .. RELEASE .. ' ' .. text_of(latch.rollout))
+    reject(seen, 'latched', latched_why())
     note('refused', seen.raw, rejected.why)
   else
     put('applied', 'applied', under(seen))

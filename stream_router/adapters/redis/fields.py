@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import get_args
+from typing import Final, get_args
 
 from stream_router.core.deciding.verdict import Status
 from stream_router.core.rollout.phases import Phase
 from stream_router.core.rollout.status import RolloutStatus, TrialStatus
 from stream_router.core.routing.applied_split import AppliedSplit, Models, Versions
-from stream_router.core.routing.split_store import Refusal, RefusalCode
+from stream_router.core.routing.split_store import Latch, LatchState, Refusal, RefusalCode
+
+UNKNOWN_IN_MODELS: Final = b"unknown_in_models"
+"""A field of `:applied`: what the script found in `:models` that means nothing, such as a lane misspelt."""
 
 
 def applied_to_fields(applied: AppliedSplit) -> dict[str, str | bytes]:
@@ -69,6 +72,18 @@ def refusal_from_fields(fields: Mapping[bytes, bytes]) -> Refusal:
         code=codes[fields[b"code"].decode()],
         why=_text(fields, b"why") or "",
         time=int(fields[b"time"]),
+    )
+
+
+def latch_from_fields(fields: Mapping[bytes, bytes]) -> Latch:
+    """The fields of `:latch`. Raises ValueError or LookupError for fields that the script did not write."""
+    states: dict[str, LatchState] = {state: state for state in get_args(LatchState)}
+    return Latch(
+        rollout=int(fields[b"rollout"]),
+        reason=_text(fields, b"reason") or "",
+        time=int(fields[b"time"]),
+        state=states[_text(fields, b"state") or "holds"],
+        command=_text(fields, b"command") or "",
     )
 
 

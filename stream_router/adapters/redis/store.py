@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import redis
+import structlog
 from redis.backoff import NoBackoff
 from redis.connection import URL_QUERY_ARGUMENT_PARSERS
 from redis.retry import Retry
 
 from stream_router.adapters.redis.fields import (
+    UNKNOWN_IN_MODELS,
     applied_from_fields,
     applied_to_fields,
+    latch_from_fields,
     models_from_fields,
     refusal_from_fields,
     status_from_fields,
@@ -30,6 +33,7 @@ from stream_router.errors import ModelError, SettingError, UnreachableError
 from stream_router.settings import Settings, masked_url
 
 T = TypeVar("T")
+_log = structlog.get_logger()
 
 SCRIPT: Final = (Path(__file__).parent / "apply_split.lua").read_text()
 KEYS: Final[tuple[RedisKey, ...]] = ("split", "applied", "rejected", "latch", "release", "models", "history")
@@ -57,6 +61,7 @@ class RedisSplitStore:
             raise SettingError(
                 f"settings redis_url {self._shown_url!r} and redis [{', '.join(settings.redis)}]: {error}",
             ) from None
+        self._unknown = b""
         self._run_script: Callable[..., Any] = self._client.register_script(script)
 
     def look(self) -> Proposal:
@@ -110,11 +115,11 @@ class RedisSplitStore:
             return ReadAgain()
         if outcome == b"refused":
             return StepRefused(rest[0].decode())
-        return (
-            INITIAL_SPLIT
-            if outcome == b"none"
-            else self._read(applied_from_fields, dict(zip(*[iter(rest)] * 2, strict=True)))
-        )
+        if outcome == b"none":
+            return INITIAL_SPLIT
+        fields = dict(zip(*[iter(rest)] * 2, strict=True))
+        self._show_unknown(fields.get(UNKNOWN_IN_MODELS, b""))
+        return self._read(applied_from_fields, fields)
 
     def register_model(self, lane: Lane, version: str) -> None:
         if not version:
@@ -153,14 +158,7 @@ class RedisSplitStore:
 
     def latch(self) -> Latch | None:
         fields = self._hash("latch")
-        if not fields:
-            return None
-        reason = fields.get(b"reason", b"").decode(errors="backslashreplace")
-        return self._read(
-            lambda hash_: Latch(rollout=int(hash_[b"rollout"]), reason=reason, time=int(hash_[b"time"])),
-            fields,
-            "latch",
-        )
+        return self._read(latch_from_fields, fields, "latch") if fields else None
 
     def models(self) -> Models:
         return self._read(models_from_fields, self._hash("models"), "models")
@@ -176,6 +174,15 @@ class RedisSplitStore:
 
     def close(self) -> None:
         self._client.close()
+
+    def _show_unknown(self, names: bytes) -> None:
+        if names and names != self._unknown:
+            _log.warning(
+                "a field of :models is no lane, see :history",
+                key=self._key("models"),
+                field=names.decode(errors="backslashreplace"),
+            )
+        self._unknown = names
 
     def _key(self, key: RedisKey) -> str:
         return self._route.key(key)

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 
-from stream_router.core.routing.split import ALL_STABLE_RAW, FORM, digest_of, parse_split
+from stream_router.core.routing.split import ALL_STABLE_RAW, FORM, MIN_SHARE, digest_of, is_share, parse_split
 from stream_router.errors import SplitError
 
 
@@ -54,15 +54,22 @@ class Step:
     promote: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.canary <= 1 or (self.promote and self.canary):
-            raise ValueError(f"canary's weight is {self.canary}: expected 0 to 1, and 0 for a promotion")
+        if not (is_share(self.canary) and is_share(self._stable)) or (self.promote and self.canary):
+            raise ValueError(
+                f"canary's weight is {self.canary}: expected 0, 1, or what leaves each lane {MIN_SHARE:g} or more, "
+                "and 0 for a promotion"
+            )
+
+    @property
+    def _stable(self) -> float:
+        return round(1.0 - self.canary, 12)
 
     @property
     def raw(self) -> bytes:
         """The document that the step writes."""
         if self.canary == 0:
             return ALL_STABLE_RAW
-        weights = {"stable": round(1.0 - self.canary, 12), "canary": float(self.canary)}
+        weights = {"stable": self._stable, "canary": float(self.canary)}
         return json.dumps(weights, separators=(",", ":")).encode()
 
     @property

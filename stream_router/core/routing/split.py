@@ -11,12 +11,15 @@ from stream_router.errors import SplitError
 
 MAX_BYTES: Final = 4096
 SUM_TOLERANCE: Final = 1e-9
+MIN_SHARE: Final = 1e-6
+"""The smallest share above 0; the partitioner honours each that is at least as large."""
+
 FORM: Final = '{"stable": 0.9, "canary": 0.1}'
 
 
 @dataclass(frozen=True)
 class Split:
-    """Fractions in [0, 1] that sum to 1 within 1e-9."""
+    """Fractions in [0, 1], each 0 or at least MIN_SHARE, that sum to 1 within 1e-9."""
 
     stable: float
     canary: float
@@ -30,6 +33,11 @@ ALL_STABLE_RAW: Final = b'{"stable":1.0,"canary":0.0}'
 """The document of a rollback, and of a route without a split yet."""
 
 
+def is_share(weight: float) -> bool:
+    """Whether a lane may have this weight."""
+    return weight == 0 or MIN_SHARE <= weight <= 1
+
+
 def digest_of(raw: bytes) -> str:
     """First 12 hex digits of the SHA-256 of the raw document."""
     return hashlib.sha256(raw).hexdigest()[:12]
@@ -38,7 +46,7 @@ def digest_of(raw: bytes) -> str:
 def parse_split(raw: bytes) -> Split:
     """Read a split document as an operator wrote it.
 
-    JSON numbers, each finite and in [0, 1], summing to 1 within 1e-9, naming `stable` and otherwise only known
+    JSON numbers, each 0 or from MIN_SHARE to 1, summing to 1 within 1e-9, naming `stable` and otherwise only known
     lanes, each once. Raises SplitError with a message that shows the form that would have been right.
     """
     shown = _shown(raw)
@@ -86,6 +94,11 @@ def _check_weight(shown: str, lane: str, weight: Any, document: dict[str, Any]) 
         raise SplitError(
             f"{shown}: {lane} is {json.dumps(weight)[:24]}, not in 0 to 1: write it as {_right_form(document)}"
         )
+    if not is_share(weight):
+        raise SplitError(
+            f"{shown}: {lane} is {json.dumps(weight)[:24]}, and the smallest share above 0 is {MIN_SHARE:g}: write 0, "
+            f"or as in {_right_form(document)}"
+        )
 
 
 def _right_form(document: dict[str, Any]) -> str:
@@ -122,6 +135,8 @@ def _as_number(weight: Any) -> float | None:
 
 def _document(canary: float) -> str:
     canary = round(canary, 9)
+    if 0 < canary < 1:
+        canary = min(max(canary, MIN_SHARE), 1 - MIN_SHARE)
     return f'{{"stable": {round(1 - canary, 9):.9g}, "canary": {canary:.9g}}}'
 
 

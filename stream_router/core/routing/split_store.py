@@ -9,6 +9,8 @@ from stream_router.core.routing.control_view import ControlView
 from stream_router.core.routing.proposal import Proposal, Step
 
 RefusalCode = Literal["invalid", "latched", "overtaken"]
+LatchState = Literal["holds", "released", "over"]
+"""`over`: a later rollout is in force although nobody released the latch."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,16 @@ class Refusal:
 
 @dataclass(frozen=True, kw_only=True)
 class Latch:
-    """`:latch`: the rollout that was rolled back last; `time` in milliseconds since the epoch."""
+    """`:latch`: the rollout that was rolled back last; `time` in milliseconds since the epoch.
+
+    `command` is what a person types to end a latch that holds; empty for another.
+    """
 
     rollout: int
     reason: str
     time: int
+    state: LatchState = "holds"
+    command: str = ""
 
 
 class SplitStore(Protocol):
