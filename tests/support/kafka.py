@@ -1,9 +1,15 @@
 """Reading whole topics, for checks."""
 
 import time
-from typing import Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, Final, Literal, NamedTuple
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+
+from stream_router.adapters.kafka.failures import cause_of, passes
+
+_BACK: Final = 30
+"""Seconds in which a broker that came back leads its partitions."""
 
 
 class KafkaRecord(NamedTuple):
@@ -38,10 +44,10 @@ def kafka_records(
         }
     )
     try:
-        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        partitions = _asked(lambda: consumer.list_topics(topic, timeout=10)).topics[topic].partitions
         assert partitions, f"topic {topic} does not exist"
         consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in partitions])
-        ends = {number: consumer.get_watermark_offsets(TopicPartition(topic, number), 10)[1] for number in partitions}
+        ends = {number: _end(consumer, TopicPartition(topic, number)) for number in partitions}
         unfinished, records, end = set(partitions), [], time.monotonic() + deadline
         while unfinished:
             assert time.monotonic() < end, f"{topic} was not read to its end within {deadline} s"
@@ -71,3 +77,20 @@ def kafka_records(
     finally:
         consumer.close()
     return sorted(records, key=lambda record: (record.partition, record.offset))
+
+
+def _end(consumer: Consumer, at: TopicPartition) -> int:
+    end: int = _asked(lambda: consumer.get_watermark_offsets(at, 10))[1]
+    return end
+
+
+def _asked(question: Callable[[], Any]) -> Any:
+    """The answer, also of a broker that has just come back and leads nothing yet."""
+    deadline = time.monotonic() + _BACK
+    while True:
+        try:
+            return question()
+        except KafkaException as error:
+            if not passes(cause_of(error)) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
