@@ -102,13 +102,15 @@ def _run(
 
     plan = watch.Plan(route=route, canary_version=canary_version, limit=limit)
 
-    def open_servers(cleanup: ExitStack) -> servers.Servers:
-        if given:
-            return servers.given_servers(*given)
-        with download_progress() as progress:
-            return servers.own_servers(folder, progress, cleanup)
-
     with terminal.screen_for(sys.stderr if output == "json" else sys.stdout) as shown:
+
+        def open_servers(cleanup: ExitStack) -> servers.Servers:
+            if given:
+                return servers.given_servers(*given)
+            shown.say("Starting Kafka and Valkey")
+            with download_progress() as progress:
+                return servers.own_servers(folder, progress, cleanup)
+
         result = run.run_demo(plan, open_servers, folder, shown, interrupts)
     if output == "json":
         click.echo(json.dumps(report.document(result)))

@@ -117,14 +117,14 @@ def download_progress() -> Iterator[Report]:
         MofNCompleteColumn(),
         TextColumn("{task.description}"),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+    with Progress(*columns, console=console, disable=not console.is_interactive, transient=True) as bar:
         tasks: list[TaskID] = []
 
         def report(there: int, total: int, name: str) -> None:
             if not tasks:
                 tasks.append(bar.add_task(name, total=None))
             bar.update(tasks[0], completed=there, total=total or None, description=name)
-            if not console.is_terminal and (there % _PLAIN_EVERY == 0 or there == total):
+            if not console.is_interactive and (there % _PLAIN_EVERY == 0 or there == total):
                 sys.stderr.write(f"Downloading Apache Kafka: {f'{there} of {total} jars' if total else name}\n")
                 sys.stderr.flush()
 
