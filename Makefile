@@ -8,17 +8,33 @@ PYTEST_ARGS ?=
 WORKERS ?= 4
 LINT := $(MAKE) --no-print-directory lint
 
+define CAN_MAKE_VENV
+import sys
+if sys.version_info < (3, 11):
+    sys.exit("Python 3.11 or later is needed, not %d.%d: make PYTHON=…" % sys.version_info[:2])
+try:
+    import ensurepip, venv
+except ImportError as error:
+    sys.exit("%s cannot make an environment, since it has no %s: install uv, or the rest of this Python "
+        "(on Debian and Ubuntu: apt install python3-venv), or choose another: make PYTHON=…"
+        % (sys.executable, error.name))
+endef
+export CAN_MAKE_VENV
+
 .PHONY: setup demo test lint format docs clean
 
 setup: $(STAMP)
 
-# uv where it is there, else one in the environment itself, which --inexact then keeps.
+# uv where it is there, else one in the environment itself, which --inexact then keeps. Half an environment is made anew.
 $(STAMP): pyproject.toml uv.lock
-	@if uv --version >/dev/null 2>&1; then uv=uv; else \
-		$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=…")' \
-		&& { test -x $(BIN)/python || $(PYTHON) -m venv .venv; } \
-		&& $(BIN)/python -m pip install --quiet uv && uv=$(BIN)/uv; fi \
-		&& $$uv sync --frozen --inexact --extra dev
+	@if uv --version >/dev/null 2>&1; then \
+		uv=uv; $(BIN)/python -c '' 2>/dev/null || rm -rf .venv; \
+	else \
+		uv=$(BIN)/uv; $(PYTHON) -c "$$CAN_MAKE_VENV" \
+		&& { $(BIN)/python -m pip --version >/dev/null 2>&1 \
+			|| $(PYTHON) -m venv --clear .venv || { rm -rf .venv; false; }; } \
+		&& $(BIN)/python -m pip install --quiet uv; \
+	fi && $$uv sync --frozen --inexact --extra dev
 	@touch $@
 
 demo: setup

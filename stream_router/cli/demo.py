@@ -13,6 +13,7 @@ from stream_router.cli.common import example, output_option, route_option, setti
 from stream_router.cli.local import download_progress
 from stream_router.cli.running import stop_on_signal
 from stream_router.core.route import Route
+from stream_router.demo.extra import require_extra
 from stream_router.demo.interrupts import Interrupted, Interrupts
 from stream_router.demo.pace import SECONDS_PER_HOUR
 from stream_router.errors import SettingError, StreamRouterError
@@ -68,6 +69,7 @@ def command(
         return
     if (bootstrap_servers is None) != (redis_url is None):
         raise SettingError("the demo takes both --bootstrap-servers and --redis-url, or starts servers of its own")
+    require_extra()
     given = (bootstrap_servers, redis_url) if bootstrap_servers and redis_url else None
     try:
         with Interrupts() as interrupts:
@@ -100,13 +102,15 @@ def _run(
 
     plan = watch.Plan(route=route, canary_version=canary_version, limit=limit)
 
-    def open_servers(cleanup: ExitStack) -> servers.Servers:
-        if given:
-            return servers.given_servers(*given)
-        with download_progress() as progress:
-            return servers.own_servers(folder, progress, cleanup)
-
     with terminal.screen_for(sys.stderr if output == "json" else sys.stdout) as shown:
+
+        def open_servers(cleanup: ExitStack) -> servers.Servers:
+            if given:
+                return servers.given_servers(*given)
+            shown.say("Starting Kafka and Valkey")
+            with download_progress() as progress:
+                return servers.own_servers(folder, progress, cleanup)
+
         result = run.run_demo(plan, open_servers, folder, shown, interrupts)
     if output == "json":
         click.echo(json.dumps(report.document(result)))
@@ -131,6 +135,7 @@ def produce(settings: Settings, route: Route, seconds_per_hour: float) -> None:
 
     Until SIGINT, SIGTERM or the end of the year; then prints what was sent as JSON.
     """
+    require_extra()
     with stop_on_signal() as stop:
         from stream_router.demo.producer import produce_flights  # noqa: PLC0415 - takes a second, stop_on_signal first
 

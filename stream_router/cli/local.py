@@ -1,11 +1,12 @@
 """`stream-router local`: a Kafka and a Valkey on this machine, without Docker or Java."""
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -14,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from stream_router.cli.common import example, output_option
 from stream_router.local import stack as local
 from stream_router.local.jars import Progress as Report
+from stream_router.settings import PREFIX
 
 _PLAIN_EVERY = 10
 _PORT = click.IntRange(1, 65535)
@@ -46,7 +48,10 @@ def command() -> None:
 def up(data: Path, kafka_port: int | None, redis_port: int | None, output: str) -> None:
     with download_progress() as report:
         stack = local.start(data, kafka_port=kafka_port, redis_port=redis_port, progress=report)
-    _print(stack, output)
+    _show(stack.data, *stack.servers, output)
+    if output == "text":
+        click.echo(f"\nexport {PREFIX}BOOTSTRAP_SERVERS={stack.bootstrap_servers}")
+        click.echo(f"export {PREFIX}REDIS_URL={stack.redis_url}")
 
 
 @command.command(
@@ -60,7 +65,7 @@ def down(data: Path) -> None:
 
 
 @command.command(
-    help="Show where the servers are; exit code 1 unless both run and answer.",
+    help="Show each server; exit code 1 unless both run and answer.",
     epilog=example(
         "stream-router local status --output json",
         "export STREAM_ROUTER_BOOTSTRAP_SERVERS=$(stream-router local status --output json | jq -r .bootstrap_servers)",
@@ -69,23 +74,37 @@ def down(data: Path) -> None:
 @data_option
 @output_option
 def status(data: Path, output: str) -> int:
-    stack = local.find(data)
-    if stack is not None:
-        _print(stack, output)
+    kafka, redis = local.status(data)
+    _show(data.resolve(), kafka, redis, output)
+    if kafka.state == redis.state == "running":
         return 0
-    stopped = {"state": "stopped", "bootstrap_servers": None, "redis_url": None, "data": str(data.resolve())}
-    click.echo(
-        json.dumps(stopped) if output == "json" else f"stopped: start it with `stream-router local up --data {data}`",
-    )
+    if output == "text":
+        click.echo(f"start what does not run with `stream-router local up --data {shlex.quote(str(data))}`")
     return 1
 
 
-def _print(stack: local.Stack, output: str) -> None:
+def _show(data: Path, kafka: local.ServerStatus, redis: local.ServerStatus, output: str) -> None:
     if output == "json":
-        click.echo(json.dumps({"state": "running", **asdict(stack)}, default=str))
+        click.echo(json.dumps(_document(data, kafka, redis), default=str))
         return
-    click.echo(f"Kafka   {stack.bootstrap_servers:34}process {stack.kafka_pid}  log {stack.kafka_log}")
-    click.echo(f"Valkey  {stack.redis_url:34}process {stack.redis_pid}  log {stack.redis_log}")
+    for server in (kafka, redis):
+        process = "" if server.pid is None else f"process {server.pid}  "
+        click.echo(f"{server.name:8}{server.state:15}{server.address or '':34}{process}log {server.log}")
+
+
+def _document(data: Path, kafka: local.ServerStatus, redis: local.ServerStatus) -> dict[str, Any]:
+    return {
+        "state": kafka.state if kafka.state == redis.state else "incomplete",
+        "bootstrap_servers": kafka.address,
+        "redis_url": redis.address,
+        "data": data,
+        "kafka_state": kafka.state,
+        "redis_state": redis.state,
+        "kafka_pid": kafka.pid,
+        "redis_pid": redis.pid,
+        "kafka_log": kafka.log,
+        "redis_log": redis.log,
+    }
 
 
 @contextmanager
@@ -98,14 +117,14 @@ def download_progress() -> Iterator[Report]:
         MofNCompleteColumn(),
         TextColumn("{task.description}"),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+    with Progress(*columns, console=console, disable=not console.is_interactive, transient=True) as bar:
         tasks: list[TaskID] = []
 
         def report(there: int, total: int, name: str) -> None:
             if not tasks:
                 tasks.append(bar.add_task(name, total=None))
             bar.update(tasks[0], completed=there, total=total or None, description=name)
-            if not console.is_terminal and (there % _PLAIN_EVERY == 0 or there == total):
+            if not console.is_interactive and (there % _PLAIN_EVERY == 0 or there == total):
                 sys.stderr.write(f"Downloading Apache Kafka: {f'{there} of {total} jars' if total else name}\n")
                 sys.stderr.flush()
 

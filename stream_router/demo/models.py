@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_router.demo.extra import require_extra
 from stream_router.errors import ModelError
 
 GOOD: Final = "logreg-minutes"
@@ -85,7 +86,11 @@ def coefficients(folder: Path | None = None) -> Coefficients:
 
 
 def train() -> Coefficients:
-    """Fit on the flights of the months before the replayed ones; takes about two seconds, most of them imports."""
+    """Fit on the flights of the months before the replayed ones; takes about two seconds, most of them imports.
+
+    Raises SettingError where the extra is not installed.
+    """
+    require_extra()
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - only the first start on a machine trains
 
     from stream_router.demo.flights import REPLAYED, load_flights  # noqa: PLC0415 - likewise

@@ -5,8 +5,10 @@ from typing import Any, NamedTuple
 
 from stream_router.core.lane import CANARY, LANES, STABLE, Lane
 from stream_router.core.rollout.status import LaneCount, RolloutStatus
+from stream_router.core.routing.applied_split import Models
 from stream_router.core.routing.split_store import Refusal
 from stream_router.demo.ledger import Ledger, Rollback
+from stream_router.demo.pace import LONGEST, SECONDS_PER_HOUR
 from stream_router.views.report import accuracy_text, e_value_text, lane_document
 
 
@@ -55,6 +57,32 @@ def document(result: Result) -> dict[str, Any]:
         "since_rollback": rollback.since,
         "seconds": round(result.seconds, 1),
     }
+
+
+def waits_to_begin(ledger: Ledger, models: Models, labels: int) -> str:
+    """What comes next before canary gets its share, once stable has so many labels."""
+    stable = ledger.lane(STABLE)
+    if stable.requests == 0:
+        return "the processes to start and the first request to be routed"
+    if ledger.answered[STABLE] == 0:
+        return "stable's model to be loaded and to answer"
+    if stable.labelled == 0:
+        longest = LONGEST / 60 * SECONDS_PER_HOUR
+        return f"the first labels: a flight's comes when it has landed, up to {longest:.1f} s later"
+    if None in (models.stable, models.canary):
+        return "both scoring jobs to load their models"
+    return f"{labels:,} labels of stable before canary gets its share"
+
+
+def waits_for_rollback(ledger: Ledger, status: RolloutStatus | None) -> str | None:
+    """What comes next before the rollback; None where the e-value tells."""
+    if not ledger.canary_epochs:
+        return "the router to obey the split"
+    if ledger.answered[CANARY] == 0:
+        return "canary's first answers"
+    if ledger.event is None and (status is None or status.trial is None or status.trial.blocks == 0):
+        return "the first block of labels that are old enough to be bet on"
+    return None
 
 
 def why_not(ledger: Ledger, status: RolloutStatus | None, refusal: Refusal | None) -> str:

@@ -13,7 +13,7 @@ from stream_router.core.routing.split import ALL_STABLE, Split
 from stream_router.demo.children import Children
 from stream_router.demo.models import BAD, GOOD
 from stream_router.demo.observer import Observer
-from stream_router.demo.report import Result, why_not
+from stream_router.demo.report import Result, waits_for_rollback, waits_to_begin, why_not
 from stream_router.errors import RollbackExpectedError
 from stream_router.settings import Settings, masked_url
 from stream_router.views.terminal import Screen, Snapshot
@@ -53,6 +53,7 @@ class Watch:
         self._children, self._screen = children, screen
         self._ledger = observer.ledger
         self._status: RolloutStatus | None = None
+        self._next: Callable[[], str | None] = self._waits_to_begin
 
     def run(self, client: str, begun: float) -> Result:
         """`client` is the command with which an operator reaches Redis, for display; `begun` when the demo began.
@@ -62,6 +63,7 @@ class Watch:
         self._until(self._is_ready, READY_SECONDS, self._why_not_ready)
         self._screen.say(f"{client} SET '{self._plan.route.key('split')}' '{self._plan.split.decode()}'")
         self._store.propose(self._plan.split)
+        self._next = lambda: waits_for_rollback(self._ledger, self._status)
         set_at = time.monotonic()
         self._until(lambda: self._ledger.rollback, self._plan.limit, self._why_no_rollback)
         watched = time.monotonic() - set_at
@@ -83,6 +85,9 @@ class Watch:
     def _is_ready(self) -> bool:
         models = self._store.models()
         return None not in (models.stable, models.canary) and self._ledger.lane(STABLE).labelled >= READY_LABELS
+
+    def _waits_to_begin(self) -> str:
+        return waits_to_begin(self._ledger, self._store.models(), READY_LABELS)
 
     def _why_not_ready(self) -> str:
         count = self._ledger.lane(STABLE)
@@ -116,6 +121,7 @@ class Watch:
             versions=self._plan.versions,
             status=self._status,
             newest_request=self._ledger.newest_request,
+            waits_for=self._next(),
         )
 
     def _split_in_force(self) -> Split:

@@ -10,13 +10,16 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from stream_router.errors import LocalStackError
+
+PRIVATE: Final = 0o700
+"""Mode of folders with data, which nobody else may read."""
 
 _POLL: Final = 0.02
 _WRITE_ID_AND_RUN: Final = 'echo $$ > "$0" && exec "$@"'
@@ -34,9 +37,9 @@ class Daemon:
     def log(self) -> Path:
         return self.folder / "log"
 
-    def spawn(self, command: Sequence[str | Path]) -> None:
-        """Start the process. Raises LocalStackError if it runs already."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+    def spawn(self, command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> None:
+        """Start the process, in `folder`; by default in our environment. Raises LocalStackError if it runs already."""
+        private_folder(self.folder)
         with (self.folder / "lock").open("w") as lock, self.log.open("ab") as log:
             if not _take(lock.fileno(), fcntl.LOCK_EX, seconds=1):
                 raise LocalStackError(f"{self.name} runs already, as process {self.pid()}")
@@ -50,6 +53,7 @@ class Daemon:
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
+                env=environment,
                 start_new_session=True,
                 pass_fds=[lock.fileno()],
             )
@@ -92,6 +96,12 @@ class Daemon:
             return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
         except FileNotFoundError:
             return ""
+
+
+def private_folder(folder: Path) -> None:
+    """Make the folder, or close one that is open to others."""
+    folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+    folder.chmod(PRIVATE)
 
 
 def _take(descriptor: int, kind: int, seconds: float = 0) -> bool:

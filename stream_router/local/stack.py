@@ -1,19 +1,18 @@
-"""A local Kafka and Valkey: started, found again and stopped, all by their data folder."""
+"""A local Kafka and Valkey: started, found again and stopped, each by itself, by their data folder."""
 
 import fcntl
-import json
-import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
 from stream_router.errors import LocalStackError
-from stream_router.local.daemon import Daemon
+from stream_router.local.daemon import PRIVATE
 from stream_router.local.jars import Progress
 from stream_router.local.kafka import Kafka
+from stream_router.local.ports import PortName, Ports, choose_ports, last_ports
 from stream_router.local.valkey import Valkey
 
 DEFAULT_DATA: Final = Path(".stream-router")
@@ -21,7 +20,22 @@ _START_SECONDS: Final = 60
 _STOP_SECONDS: Final = 20
 _TRIES: Final = 3
 _POLL: Final = 0.05
-Ports = dict[Literal["kafka", "controller", "redis"], int]
+_LOOK_SECONDS: Final = 5
+"""Patience with a server that is only looked at: a busy one is slow to answer."""
+
+Server = Kafka | Valkey
+State = Literal["running", "not answering", "stopped"]
+
+
+@dataclass(frozen=True)
+class ServerStatus:
+    """One server as it was found; `address` and `pid` are None where it is stopped."""
+
+    name: str
+    state: State
+    address: str | None
+    pid: int | None
+    log: Path
 
 
 @dataclass(frozen=True)
@@ -35,6 +49,14 @@ class Stack:
     redis_pid: int
     kafka_log: Path
     redis_log: Path
+
+    @property
+    def servers(self) -> tuple[ServerStatus, ServerStatus]:
+        """Kafka and Valkey."""
+        return (
+            ServerStatus("Kafka", "running", self.bootstrap_servers, self.kafka_pid, self.kafka_log),
+            ServerStatus("Valkey", "running", self.redis_url, self.redis_pid, self.redis_log),
+        )
 
 
 def quiet(there: int, total: int, name: str) -> None:
@@ -61,27 +83,35 @@ def start(
 ) -> Stack:
     """Start what does not run, wait until it answers; ports that are None are the last ones or free ones.
 
-    Raises LocalStackError, after stopping what it had started.
+    A server that runs is left as it is. Raises LocalStackError, after stopping what it had started.
     """
     data = data.resolve()
-    data.mkdir(parents=True, exist_ok=True)
+    data.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+    given: Ports = {}
+    if kafka_port is not None:
+        given["kafka"] = kafka_port
+    if redis_port is not None:
+        given["redis"] = redis_port
     with _alone(data):
-        if (running := _awaited(data)) is not None:
-            _refuse_other_ports(running, kafka_port, redis_port)
-            return running
-        _stop(data)  # one of the two may have been killed alone
-        try:
-            for attempt in range(_TRIES):
-                ports = _choose_ports(data, kafka_port, redis_port, fresh=attempt > 0)
-                if _start(data, ports, progress):
-                    break
-        except BaseException:
-            _stop(data)
-            raise
-        stack = find(data)
-    if stack is None:
-        raise LocalStackError(f"the local stack ended right after its start; its logs are {data}/*/log")
-    return stack
+        kafka, valkey = _servers(data)
+        ports = last_ports(data)
+        down = []
+        for server in (kafka, valkey):
+            if _is_up(server, ports):
+                _refuse_another_port(server, ports, given, data)
+            else:
+                down.append(server)
+        if down:
+            ports = _start(data, down, given, progress)
+        return Stack(
+            bootstrap_servers=kafka.address(ports["kafka"]),
+            redis_url=valkey.address(ports["redis"]),
+            data=data,
+            kafka_pid=_pid(kafka),
+            redis_pid=_pid(valkey),
+            kafka_log=kafka.daemon.log,
+            redis_log=valkey.daemon.log,
+        )
 
 
 def stop(data: Path = DEFAULT_DATA) -> list[str]:
@@ -90,129 +120,117 @@ def stop(data: Path = DEFAULT_DATA) -> list[str]:
     if not data.is_dir():
         return []
     with _alone(data):
-        return _stop(data)
+        return _stop(_servers(data))
+
+
+def status(data: Path = DEFAULT_DATA) -> tuple[ServerStatus, ServerStatus]:
+    """Kafka and Valkey, each as it is now."""
+    data = data.resolve()
+    ports = last_ports(data)
+    kafka, valkey = _servers(data)
+    return _status(kafka, ports), _status(valkey, ports)
 
 
 def find(data: Path = DEFAULT_DATA) -> Stack | None:
     """The running stack of the folder; None unless both servers run and answer."""
-    data = data.resolve()
-    kafka, valkey, ports = Kafka(data / "kafka"), Valkey(data / "redis"), _last_ports(data)
-    kafka_pid, redis_pid = kafka.daemon.pid(), valkey.daemon.pid()
-    if kafka_pid is None or redis_pid is None or ports is None:
+    kafka, redis = status(data)
+    if kafka.state != "running" or redis.state != "running":
         return None
-    if not (valkey.answers(ports["redis"]) and kafka.answers(ports["kafka"])):
+    if kafka.address is None or redis.address is None or kafka.pid is None or redis.pid is None:
         return None
-    return Stack(
-        bootstrap_servers=f"127.0.0.1:{ports['kafka']}",
-        redis_url=f"redis://127.0.0.1:{ports['redis']}/0",
-        data=data,
-        kafka_pid=kafka_pid,
-        redis_pid=redis_pid,
-        kafka_log=kafka.daemon.log,
-        redis_log=valkey.daemon.log,
-    )
+    return Stack(kafka.address, redis.address, data.resolve(), kafka.pid, redis.pid, kafka.log, redis.log)
 
 
-def _awaited(data: Path) -> Stack | None:
-    """The stack whose servers both run, as soon as it answers: a busy broker is not a dead one."""
-    daemons = (Kafka(data / "kafka").daemon, Valkey(data / "redis").daemon)
+def _servers(data: Path) -> tuple[Server, Server]:
+    return Kafka(data / "kafka"), Valkey(data / "redis")
+
+
+def _status(server: Server, ports: Ports) -> ServerStatus:
+    daemon, port = server.daemon, ports.get(server.ports[0])
+    pid = daemon.pid()
+    if pid is None and not daemon.runs():
+        return ServerStatus(daemon.name, "stopped", None, None, daemon.log)
+    answers = port is not None and server.answers(port, _LOOK_SECONDS)
+    address = None if port is None else server.address(port)
+    return ServerStatus(daemon.name, "running" if answers else "not answering", address, pid, daemon.log)
+
+
+def _is_up(server: Server, ports: Ports) -> bool:
+    """Whether a server that runs answers in time: a busy one is not a dead one."""
+    port = ports.get(server.ports[0])
     deadline = time.monotonic() + _START_SECONDS
-    while all(daemon.runs() for daemon in daemons) and time.monotonic() < deadline:
-        if (stack := find(data)) is not None:
-            return stack
-        time.sleep(_POLL)
-    return None
-
-
-def _start(data: Path, ports: Ports, progress: Progress) -> bool:
-    """Start both and wait. False if one of them found its port taken by then."""
-    kafka, valkey = Kafka(data / "kafka"), Valkey(data / "redis")
-    kafka.start(ports["kafka"], ports["controller"], progress)
-    valkey.start(ports["redis"])
-    for daemon, answers in (
-        (valkey.daemon, lambda: valkey.answers(ports["redis"])),
-        (kafka.daemon, lambda: kafka.answers(ports["kafka"])),
-    ):
-        if not _wait(daemon, answers):
-            _stop(data)
-            return False
-    return True
-
-
-def _wait(daemon: Daemon, answers: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + _START_SECONDS
-    while daemon.runs() and time.monotonic() < deadline:
-        if answers():
+    while port is not None and server.daemon.runs() and time.monotonic() < deadline:
+        if server.answers(port):
             return True
         time.sleep(_POLL)
-    if not daemon.runs() and "ddress already in use" in daemon.last_lines(50):
-        return False
-    state = "runs but does not answer" if daemon.runs() else "ended at its start"
-    raise LocalStackError(f"{daemon.name} {state}; its log is {daemon.log}, which ends:\n{daemon.last_lines()}")
+    return False
 
 
-def _stop(data: Path) -> list[str]:
-    daemons = (Kafka(data / "kafka").daemon, Valkey(data / "redis").daemon)
-    return [daemon.name for daemon in daemons if daemon.stop(_STOP_SECONDS)]
-
-
-def _last_ports(data: Path) -> Ports | None:
+def _start(data: Path, servers: Sequence[Server], given: Mapping[PortName, int], progress: Progress) -> Ports:
+    """Start these and wait; their ports and those of the others. Raises LocalStackError, none of them running."""
+    _stop(servers)  # one may run and not answer
     try:
-        ports: Ports = json.loads((data / "ports.json").read_text())
-    except (FileNotFoundError, ValueError):
-        return None
-    return ports
+        return _started(data, servers, given, progress)
+    except BaseException:
+        _stop(servers)
+        raise
 
 
-def _choose_ports(data: Path, kafka_port: int | None, redis_port: int | None, *, fresh: bool) -> Ports:
-    """Ports that are given, else those of the last time if they are free, else any; written to ports.json."""
-    last = {} if fresh else (_last_ports(data) or {})
-    given: Ports = {}
-    if kafka_port is not None:
-        given["kafka"] = kafka_port
-    if redis_port is not None:
-        given["redis"] = redis_port
-    for name, port in given.items():
-        if not _is_free(port):
-            raise LocalStackError(f"port {port} for {name} is taken: name a free one, or leave it out for any")
-    ports: Ports = {}
-    for name in ("kafka", "controller", "redis"):
-        ports[name] = given.get(name) or _free_port(last.get(name), set(given.values()) | set(ports.values()))
-    (data / "ports.json").write_text(json.dumps(ports))
-    return ports
+def _started(data: Path, servers: Sequence[Server], given: Mapping[PortName, int], progress: Progress) -> Ports:
+    """One that finds its port taken tries another."""
+    waiting = list(servers)
+    for attempt in range(_TRIES):
+        names = [name for server in waiting for name in server.ports]
+        ports = choose_ports(data, names, given, fresh=attempt > 0)
+        for server in waiting:
+            _launch(server, ports, progress)
+        waiting = [server for server in waiting if not _answers_at_last(server, ports)]
+        if not waiting:
+            return ports
+    raise _failure(waiting[0], f"found its port taken {_TRIES} times")
 
 
-def _free_port(wanted: int | None, taken: set[int]) -> int:
-    if wanted is not None and wanted not in taken and _is_free(wanted):
-        return wanted
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        if port not in taken:
-            return port
+def _launch(server: Server, ports: Ports, progress: Progress) -> None:
+    if isinstance(server, Kafka):
+        server.start(ports["kafka"], ports["controller"], progress)
+    else:
+        server.start(ports["redis"])
 
 
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
+def _answers_at_last(server: Server, ports: Ports) -> bool:
+    """Wait for a server that was just started. False if it found its port taken. Raises LocalStackError."""
+    if _is_up(server, ports):
+        return True
+    if server.daemon.runs():
+        raise _failure(server, "runs but does not answer")
+    if "ddress already in use" in server.daemon.last_lines(50):
+        return False
+    raise _failure(server, "ended at its start")
 
 
-def _refuse_other_ports(stack: Stack, kafka_port: int | None, redis_port: int | None) -> None:
-    for name, wanted, address in (
-        ("kafka", kafka_port, stack.bootstrap_servers),
-        ("redis", redis_port, stack.redis_url.removesuffix("/0")),
-    ):
-        if wanted is not None and not address.endswith(f":{wanted}"):
-            raise LocalStackError(
-                f"the local stack in {stack.data} runs already, with {name} on {address}: "
-                "stop it first with `stream-router local down`, or name another --data",
-            )
+def _pid(server: Server) -> int:
+    pid = server.daemon.pid()
+    if pid is None:
+        raise _failure(server, "ended right after its start")
+    return pid
+
+
+def _failure(server: Server, what: str) -> LocalStackError:
+    daemon = server.daemon
+    return LocalStackError(f"{daemon.name} {what}; its log is {daemon.log}, which ends:\n{daemon.last_lines()}")
+
+
+def _stop(servers: Sequence[Server]) -> list[str]:
+    return [server.daemon.name for server in servers if server.daemon.stop(_STOP_SECONDS)]
+
+
+def _refuse_another_port(server: Server, ports: Ports, given: Mapping[PortName, int], data: Path) -> None:
+    name = server.ports[0]
+    if given.get(name, ports[name]) != ports[name]:
+        raise LocalStackError(
+            f"the local stack in {data} runs already, with {name} on {server.address(ports[name])}: "
+            "stop it first with `stream-router local down`, or name another --data",
+        )
 
 
 @contextmanager

@@ -2,16 +2,20 @@
 
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
+from typing import ClassVar
 
 import redis
 
 from stream_router.errors import LocalStackError
 from stream_router.local.daemon import Daemon
 from stream_router.local.jars import missing_extra
+from stream_router.local.ports import PortName
 
 
 class Valkey:
     """The server of one data folder."""
+
+    ports: ClassVar[tuple[PortName, ...]] = ("redis",)
 
     def __init__(self, folder: Path) -> None:
         self.daemon = Daemon("Valkey", folder)
@@ -22,7 +26,6 @@ class Valkey:
         options = {
             "port": port,
             "bind": "127.0.0.1",
-            "dir": self.daemon.folder,
             "appendonly": "yes",
             "save": "",
             "set-proc-title": "no",  # a title overwrites the environment, by which processes are found again
@@ -30,13 +33,16 @@ class Valkey:
         arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
         self.daemon.spawn([server, *arguments])
 
-    def answers(self, port: int) -> bool:
-        """Whether the server has loaded its data and serves clients."""
+    def answers(self, port: int, seconds: float = 1) -> bool:
+        """Whether this server, and no other, has loaded its data and serves clients at the port."""
         try:
-            with redis.Redis(port=port, socket_timeout=1) as client:
-                return bool(client.ping())
+            with redis.Redis(port=port, socket_timeout=seconds) as client:
+                return bool(client.ping()) and client.info("server")["process_id"] == self.daemon.pid()
         except redis.RedisError:
             return False
+
+    def address(self, port: int) -> str:
+        return f"redis://127.0.0.1:{port}/0"
 
 
 def _server() -> str:

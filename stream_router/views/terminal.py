@@ -7,7 +7,6 @@ from typing import Final, Protocol, Self, TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
@@ -18,18 +17,25 @@ from stream_router.views.report import accuracy_text, e_value_text, way_to_rollb
 _PLAIN_EVERY: Final = 2.0
 """Seconds between two lines of the state."""
 
+_BAR: Final = 40
+"""Width of the bar, in characters."""
+
 _STYLES: Final[Mapping[Lane, str]] = {STABLE: "green", CANARY: "yellow"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """One moment of a route; `status` is None before the controller has shown one."""
+    """One moment of a route.
+
+    `status` is None before the controller has shown one; `waits_for`: what has to come next, where no number tells.
+    """
 
     lanes: Mapping[Lane, LaneCount]
     shares: Mapping[Lane, float]
     versions: Mapping[Lane, str]
     status: RolloutStatus | None
     newest_request: str | None
+    waits_for: str | None = None
 
 
 class Screen(Protocol):
@@ -45,10 +51,10 @@ class Screen(Protocol):
 
 
 class PlainScreen:
-    """A line for each sentence, and one for the state every two seconds."""
+    """A line for each sentence, and one for the state every two seconds in which it has changed."""
 
     def __init__(self, output: TextIO) -> None:
-        self._output, self._begun, self._next = output, time.monotonic(), 0.0
+        self._output, self._begun, self._next, self._shown = output, time.monotonic(), 0.0, ""
 
     def __enter__(self) -> Self:
         return self
@@ -64,11 +70,14 @@ class PlainScreen:
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + _PLAIN_EVERY
-        self.say(
-            "; ".join(
-                [*(_line(lane, snapshot) for lane in LANES if _lives(lane, snapshot)), e_value_text(snapshot.status)]
-            )
-        )
+        parts = [_line(lane, snapshot) for lane in LANES if snapshot.lanes[lane].requests]
+        if snapshot.waits_for is None:
+            parts.append(e_value_text(snapshot.status))
+        else:
+            parts.append(f"waiting for {snapshot.waits_for}")
+        if (line := "; ".join(parts)) != self._shown:
+            self._shown = line
+            self.say(line)
 
 
 class TerminalScreen:
@@ -99,22 +108,21 @@ class TerminalScreen:
             table.add_row(lane, snapshot.versions[lane], *cells, style=style)
         way = Table.grid(padding=(0, 2))
         newest = f"newest request {snapshot.newest_request}" if snapshot.newest_request else ""
-        way.add_row(
-            f"  {e_value_text(snapshot.status)}",
-            ProgressBar(total=1.0, completed=way_to_rollback(snapshot.status), width=40),
-            newest,
-        )
+        way.add_row(f"  {e_value_text(snapshot.status)}", _bar(way_to_rollback(snapshot.status)), newest)
+        waits = Text(f"  waiting for {snapshot.waits_for}" if snapshot.waits_for else "")
         self._live.start()
-        self._live.update(Group("", table, "", way))
+        self._live.update(Group("", table, "", way, waits))
 
 
 def screen_for(output: TextIO) -> Screen:
     console = Console(file=output)
-    return TerminalScreen(console) if console.is_terminal else PlainScreen(output)
+    return TerminalScreen(console) if console.is_interactive else PlainScreen(output)
 
 
-def _lives(lane: Lane, snapshot: Snapshot) -> bool:
-    return bool(snapshot.shares[lane] or snapshot.lanes[lane].requests)
+def _bar(share: float) -> Text:
+    """Two characters that differ also where there is no colour, and where only ASCII is shown."""
+    filled = int(share * _BAR)
+    return Text("[").append("#" * filled, style="bar.complete").append("." * (_BAR - filled)).append("]")
 
 
 def _line(lane: Lane, snapshot: Snapshot) -> str:

@@ -7,12 +7,12 @@ from support.status import STATUS, TRIAL
 
 from stream_router.core.deciding.windows import WindowedAccuracy
 from stream_router.core.rollout.rollout_event import RolloutEvent
-from stream_router.core.routing.applied_split import AppliedSplit
+from stream_router.core.routing.applied_split import AppliedSplit, Models
 from stream_router.core.routing.header import Routing
 from stream_router.core.routing.split_store import Refusal
 from stream_router.core.scoring.prediction import Prediction
 from stream_router.demo.ledger import Ledger
-from stream_router.demo.report import why_not
+from stream_router.demo.report import waits_for_rollback, waits_to_begin, why_not
 
 CANARY_SPLIT = AppliedSplit(raw=b'{"stable": 0.9, "canary": 0.1}', canary=0.1, epoch=1, rollout=1)
 ROLLED_BACK = AppliedSplit(epoch=2, rollout=1)
@@ -135,3 +135,26 @@ def test_why_names_the_first_missing_link():
     assert "e-value 3.20 of 20 against canary after 5 canary labels" in why_not(ledger, status, None)
     ledger.on_event(EVENT)
     assert "was ordered (bad), but no request" in why_not(ledger, None, None)
+
+
+def test_each_wait_before_the_canary_is_for_the_next_link():
+    ledger, versions = Ledger(), Models(stable="6", canary="7")
+    assert "first request to be routed" in waits_to_begin(ledger, versions, 1_000)
+    ledger.on_routed("stable", routing(0, 1_000))
+    assert "stable's model to be loaded" in waits_to_begin(ledger, versions, 1_000)
+    ledger.on_prediction("stable", prediction("stable"))
+    assert "the first labels" in waits_to_begin(ledger, versions, 1_000)
+    ledger.on_window(window(0, "stable", 5, 4))
+    assert "both scoring jobs" in waits_to_begin(ledger, Models(stable="6"), 1_000)
+    assert "1,000 labels of stable" in waits_to_begin(ledger, versions, 1_000)
+
+
+def test_each_wait_before_the_rollback_is_for_the_next_link():
+    ledger, no_block = Ledger(), replace(STATUS, trial=replace(TRIAL, blocks=0))
+    assert waits_for_rollback(ledger, None) == "the router to obey the split"
+    ledger.on_split(CANARY_SPLIT)
+    assert waits_for_rollback(ledger, None) == "canary's first answers"
+    ledger.on_prediction("canary", prediction("canary"))
+    for status in (None, STATUS, no_block):
+        assert "the first block" in waits_for_rollback(ledger, status)
+    assert waits_for_rollback(ledger, replace(STATUS, trial=TRIAL)) is None

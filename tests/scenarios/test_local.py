@@ -5,18 +5,24 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import uuid
 from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 
 import pytest
 import redis
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from support.waiting import wait_until
 
 from stream_router.errors import LocalStackError
 from stream_router.local import jars, stack, valkey
+from stream_router.local.daemon import Daemon
+from stream_router.local.kafka import Kafka
+from stream_router.local.valkey import Valkey
 
 pytestmark = [pytest.mark.stack, pytest.mark.long]
 of_one_folder = pytest.mark.xdist_group("local")
@@ -85,11 +91,148 @@ def test_up_survives_a_kill_and_keeps_the_data(running, data, killed):
     for name in killed:
         os.kill(getattr(running, name), signal.SIGKILL)
     wait_until(lambda: stack.find(data) is None, 10, "a killed stack is not found")
+    states = {server.name: server.state for server in stack.status(data)}
+    assert states == {"Kafka": state_after(killed, "kafka_pid"), "Valkey": state_after(killed, "redis_pid")}
 
     again = stack.start(data)
+    assert (again.kafka_pid == running.kafka_pid) is ("kafka_pid" not in killed)
+    assert (again.redis_pid == running.redis_pid) is ("redis_pid" not in killed)
+    if "kafka_pid" not in killed:
+        assert again.bootstrap_servers == running.bootstrap_servers
+    if "redis_pid" not in killed:
+        assert again.redis_url == running.redis_url
     assert topic in AdminClient({"bootstrap.servers": again.bootstrap_servers}).list_topics(timeout=10).topics
     with redis.Redis.from_url(again.redis_url) as client:
         assert client.get("kept") == topic.encode()
+
+
+def state_after(killed, name):
+    return "stopped" if name in killed else "running"
+
+
+@of_one_folder
+def test_status_tells_each_server(processes, running, data):
+    os.kill(running.redis_pid, signal.SIGKILL)
+    wait_until(lambda: not alive(running.redis_pid), 10, "Valkey to be gone")
+    status = processes.run("local", "status", "--data", str(data), "--output", "json")
+    assert status.process.returncode == 1
+    found = json.loads(status.stdout)
+    assert found["state"] == "incomplete"
+    assert (found["kafka_state"], found["kafka_pid"]) == ("running", running.kafka_pid)
+    assert (found["redis_state"], found["redis_pid"], found["redis_url"]) == ("stopped", None, None)
+    assert found["bootstrap_servers"] == running.bootstrap_servers
+    kafka, redis_line, remedy = processes.run("local", "status", "--data", str(data)).stdout.splitlines()
+    assert kafka.startswith("Kafka   running")
+    assert redis_line.startswith("Valkey  stopped")
+    assert f"stream-router local up --data {data}" in remedy
+
+
+@of_one_folder
+def test_up_prints_lines_that_a_shell_takes(processes, running, data):
+    up = processes.run("local", "up", "--data", str(data))
+    assert up.stdout.splitlines()[-2:] == [
+        f"export STREAM_ROUTER_BOOTSTRAP_SERVERS={running.bootstrap_servers}",
+        f"export STREAM_ROUTER_REDIS_URL={running.redis_url}",
+    ]
+
+
+@of_one_folder
+def test_another_port_than_that_of_a_running_server_is_refused(running, data):
+    with pytest.raises(LocalStackError, match=f"runs already, with kafka on {running.bootstrap_servers}"):
+        stack.start(data, kafka_port=1)
+    assert stack.find(data) == running
+
+
+@of_one_folder
+def test_a_busy_server_is_neither_stopped_nor_said_to_be(running, data, monkeypatch):
+    answers = Valkey.answers
+
+    def answers_once_it_goes_on(self, *arguments):
+        answered = answers(self, *arguments)
+        if not answered:
+            os.kill(running.redis_pid, signal.SIGCONT)
+        return answered
+
+    os.kill(running.redis_pid, signal.SIGSTOP)
+    try:
+        _, redis_status = stack.status(data)
+        assert (redis_status.state, redis_status.pid) == ("not answering", running.redis_pid)
+        monkeypatch.setattr(Valkey, "answers", answers_once_it_goes_on)
+        assert stack.start(data) == running
+    finally:
+        os.kill(running.redis_pid, signal.SIGCONT)
+
+
+@of_one_folder
+@pytest.mark.parametrize("server", [Kafka, Valkey])
+def test_one_late_answer_after_the_start_is_no_end(running, data, monkeypatch, server):
+    assert running
+    stack.stop(data)
+    answers, answered = server.answers, []
+
+    def answers_once(self, *arguments):
+        if not answered and answers(self, *arguments):
+            answered.append(True)
+            return True
+        return False
+
+    monkeypatch.setattr(server, "answers", answers_once)
+    started = stack.start(data)
+    monkeypatch.undo()
+    assert stack.find(data) == started
+
+
+@of_one_folder
+def test_the_server_of_another_folder_is_not_ours(running, tmp_path):
+    for server, address in ((Kafka, running.bootstrap_servers), (Valkey, running.redis_url.removesuffix("/0"))):
+        assert not server(tmp_path).answers(int(address.rpartition(":")[2]))
+
+
+def test_any_folder_will_do_and_nothing_is_written_elsewhere(processes, tmp_path):
+    folder = tmp_path / "a,b größe 日本" / "data"
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+
+    def up():
+        started = processes.run(
+            *("local", "up", "--data", str(folder), "--output", "json"), LC_ALL="C", TMPDIR=str(temporary)
+        )
+        assert started.process.returncode == 0, started.stderr
+        return json.loads(started.stdout)
+
+    try:
+        found = up()
+        admin = AdminClient({"bootstrap.servers": found["bootstrap_servers"]})
+        topic = NewTopic("compressed-by-the-broker", 1, config={"compression.type": "lz4"})
+        admin.create_topics([topic])[topic.topic].result()
+        producer = Producer({"bootstrap.servers": found["bootstrap_servers"]})
+        producer.produce(topic.topic, b"0" * 10_000)
+        assert producer.flush(30) == 0
+        unpacked = set((folder / "kafka" / "tmp").glob("liblz4-java-*"))
+        assert unpacked, "the broker unpacks its libraries in its own folder"
+        with redis.Redis.from_url(found["redis_url"]) as client:
+            assert client.config_get("dir")["dir"] == str(folder / "redis")
+        for private in (folder, folder / "kafka", folder / "kafka" / "tmp", folder / "redis"):
+            assert stat.S_IMODE(private.stat().st_mode) == 0o700
+        os.kill(found["kafka_pid"], signal.SIGKILL)
+        wait_until(lambda: not alive(found["kafka_pid"]), 10, "Kafka to be gone")
+        assert not list(Path("/tmp").glob(f"hsperfdata_*/{found['kafka_pid']}"))  # noqa: S108 - where a JVM has them
+        assert (
+            topic.topic in AdminClient({"bootstrap.servers": up()["bootstrap_servers"]}).list_topics(timeout=10).topics
+        )
+        assert not unpacked & set((folder / "kafka" / "tmp").iterdir())
+    finally:
+        stack.stop(folder)
+    assert (folder / "kafka" / "data" / "compressed-by-the-broker-0").is_dir()
+    assert list(folder.parent.iterdir()) == [folder]
+    assert not list(temporary.iterdir())
+
+
+def test_a_folder_that_others_can_read_is_closed(tmp_path):
+    folder = tmp_path / "old"
+    folder.mkdir(mode=0o755)
+    Daemon("echo", folder).spawn(["/bin/echo"])
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
 @of_one_folder
