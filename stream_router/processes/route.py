@@ -12,7 +12,7 @@ from stream_router.adapters.kafka.control_topics import ControlTopics
 from stream_router.adapters.kafka.group import Start
 from stream_router.adapters.kafka.handler import Delivery, LoopConfig
 from stream_router.adapters.kafka.loop import TransactionLoop
-from stream_router.adapters.kafka.polling import Record
+from stream_router.adapters.kafka.polling import UNREADABLE, Record, unreadable_headers
 from stream_router.adapters.kafka.transaction import Transaction
 from stream_router.adapters.metrics import CANARY_WEIGHT, ROUTED, SPLIT_EPOCH
 from stream_router.adapters.redis.store import RedisSplitStore
@@ -93,9 +93,15 @@ class Router:
         stable_topic, canary_topic = self._limits.topics
         canary = dead_letters = 0
         for index, (record, to_canary) in enumerate(zip(records, self._assign(records, applied), strict=True)):
-            value, key, headers, timestamp = record.value(), record.key(), record.headers(), record.timestamp()[1]
+            try:
+                headers = record.headers()
+            except UNREADABLE as error:
+                transaction.divert(record, index, unreadable_headers(error), None)
+                dead_letters += 1
+                continue
+            value, key, timestamp = record.value(), record.key(), record.timestamp()[1]
             if problem := self._limits.problem(value, key, headers, timestamp, self._routed_at):
-                transaction.divert(record, index, problem)
+                transaction.divert(record, index, problem, headers)
                 dead_letters += 1
                 continue
             transaction.produce(

@@ -16,7 +16,7 @@ from stream_router.adapters.kafka.clients import TIMEOUT, client_config, largest
 from stream_router.adapters.kafka.group import Start
 from stream_router.adapters.kafka.handler import LoopConfig
 from stream_router.adapters.kafka.loop import TransactionLoop
-from stream_router.adapters.kafka.polling import Record, has_records
+from stream_router.adapters.kafka.polling import UNREADABLE, Record, has_records, unreadable_headers
 from stream_router.adapters.kafka.transaction import Transaction
 from stream_router.adapters.metrics import MODEL_SECONDS, SCORED
 from stream_router.adapters.model import Model, Row, load_model
@@ -138,7 +138,12 @@ class Scorer:
 
     def _read(self, record: Record, index: int, transaction: Transaction) -> Request | None:
         """None for a dead letter: what has no id or was not routed cannot be joined with a label, ever."""
-        headers, row, problem = record.headers(), None, None
+        row, problem = None, None
+        try:
+            headers = record.headers()
+        except UNREADABLE as error:
+            transaction.divert(record, index, unreadable_headers(error), None)
+            return None
         try:
             row = self._decoder.row(record.value())
         except DecodeError as error:
@@ -148,7 +153,7 @@ class Scorer:
             routing = parse_routing(headers)
         except (DecodeError, HeaderError) as error:
             why = error if problem is None else DecodeError(f"{error}. {problem}")
-            transaction.divert(record, index, why)
+            transaction.divert(record, index, why, headers)
             return None
         requested_at = max(0, record.timestamp()[1])
         return Request(request_id, routing, record.key(), requested_at, row, problem)

@@ -7,6 +7,7 @@ import pytest
 from confluent_kafka import Producer
 from support.audit import audit, routing_of
 from support.processes import Processes
+from support.raw_headers import produce_batch
 from support.waiting import wait_until
 
 from stream_router.core.dead_letter import REASON_HEADER
@@ -111,6 +112,25 @@ def test_a_record_older_than_the_lanes_retention_is_a_dead_letter(
     assert b"retention" in added[REASON_HEADER]
     wait_until(lambda: lanes.count() == 10, 30, "the others to be routed")
     assert router.running()
+
+
+def test_a_request_whose_header_name_is_not_utf8_is_a_dead_letter_and_the_router_goes_on(
+    stack, stack_processes: Processes, route, feeder, lanes
+):
+    good, bad = (b"key", b"good", {b"h": b"1"}), (b"key", b"bad", {b"h": b"1", b"h\xff": b"2"})
+    produce_batch(stack.bootstrap_servers, route.topic("requests"), [good, bad, good, bad])
+    router = stack_processes.start("route", "--route", route.name)
+    wait_until(lambda: lanes.count() == 2, 30, "the others to be routed")
+    letters = wait_until(lambda: lanes.read("dead-letters"), 30, "the dead letters")
+    assert [(letter.key, letter.value) for letter in letters] == [(b"key", b"bad")] * 2
+    for letter in letters:
+        assert rb"name b'h\xff' is not UTF-8" in dict(letter.headers)[REASON_HEADER]
+    router.terminate()
+    assert router.wait(30) == 0
+    feeder.send(10)
+    stack_processes.start("route", "--route", route.name)
+    wait_until(lambda: lanes.count() == 12, 30, "the group to go on behind them")
+    assert len(lanes.read("dead-letters")) == 2
 
 
 def test_at_least_once_routes_every_request(stack_processes: Processes, route, feeder, redis, lanes):
