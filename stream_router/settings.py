@@ -1,9 +1,11 @@
 """All settings: from flags, STREAM_ROUTER_* variables and one TOML file, in that order."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
@@ -18,6 +20,8 @@ from stream_router.errors import SettingError
 
 PREFIX: Final = "STREAM_ROUTER_"
 DEFAULT_FILE: Final = Path("stream-router.toml")
+_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
+_HIDDEN: Final = "(hidden)"
 _SECRET: Final = ("password", "secret", "token", "key", "redis_url", "jaas")
 
 
@@ -190,7 +194,7 @@ def _refuse_unknown_variables() -> None:
 def _explain(detail: Any) -> str:
     name = ".".join(str(part) for part in detail["loc"])
     passed_through = detail["loc"][0] in ("kafka", "redis")
-    value = "(hidden)" if passed_through or is_secret(name) else repr(detail["input"])
+    value = _HIDDEN if passed_through or is_secret(name) else without_secrets(repr(detail["input"]))
     if detail["type"] == "extra_forbidden":
         models: dict[str, type[BaseModel]] = {
             "policy": PolicySettings,
@@ -207,7 +211,25 @@ def is_secret(name: str) -> bool:
     return any(word in name.lower() for word in _SECRET)
 
 
+def without_secrets(text: str) -> str:
+    """The text with each URL in it masked."""
+    return _URL.sub(lambda found: masked_url(found[0]), text)
+
+
 def masked_url(url: str) -> str:
-    """The URL without user and password, for messages."""
-    scheme, separator, rest = url.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else "(hidden)"
+    """The URL without user, password and a query with secrets, for messages.
+
+    Of a URL that cannot be taken apart for sure, such as one with a / in its password, only the scheme is left.
+    """
+    scheme, separator, _ = url.partition("://")
+    if not separator:
+        return _HIDDEN
+    try:
+        parts = urlsplit(url)
+        is_whole = parts.port is None or parts.port > 0
+    except ValueError:
+        is_whole = False
+    if not is_whole or "@" in parts.path + parts.query + parts.fragment:
+        return f"{scheme}://{_HIDDEN}"
+    query = _HIDDEN if is_secret(unquote(parts.query)) else parts.query
+    return f"{scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{'?' if query else ''}{query}"

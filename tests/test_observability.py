@@ -62,6 +62,9 @@ def test_text_logs_go_to_stderr(capsys):
     [
         {"redis_url": f"redis://me:{PASSWORD}@host:1/0"},
         {"url": f"redis://me:{PASSWORD}@host:1/0"},
+        {"url": f"redis://host:1/0?password={PASSWORD}"},
+        {"url": f"redis://:with space {PASSWORD}@host:1/0"},
+        {"error": f"Redis at redis://host:1/0?password={PASSWORD} does not answer"},
         {"password": PASSWORD},
         {"kafka": {"sasl.password": PASSWORD, "ssl": {"key.password": PASSWORD}}},
     ],

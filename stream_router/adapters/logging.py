@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 import structlog
 from structlog.types import Processor
 
-from stream_router.settings import is_secret, masked_url
+from stream_router.settings import is_secret, masked_url, without_secrets
 
 _NOT_SECRET = {"key", "keys"}
 """Fields of records and Redis, in logs no credentials."""
@@ -54,7 +54,7 @@ def _renderers(form: Literal["text", "json"]) -> list[Processor]:
 
 
 def hide_secrets(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Mask values of fields named like a secret, in mappings as well; of URLs only user and password."""
+    """Mask values of fields named like a secret, in mappings as well; of URLs, in sentences too, only their secrets."""
     del logger, method
     return {name: _shown(name, value) for name, value in event.items()}
 
@@ -63,7 +63,7 @@ def _shown(name: str, value: Any) -> Any:
     if isinstance(value, dict):
         return {inner: _shown(str(inner), content) for inner, content in value.items()}
     if isinstance(value, str) and "://" in value:
-        return masked_url(value)
+        return masked_url(value) if name.endswith("url") else without_secrets(value)
     if isinstance(value, str | bytes) and name not in _NOT_SECRET and is_secret(name):
         return "(hidden)"
     return value
