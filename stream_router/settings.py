@@ -124,7 +124,9 @@ class Settings(BaseSettings):
         SecretStr("redis://127.0.0.1:6379/0"), description="Redis or Valkey: redis:// or rediss://."
     )
     kafka: Annotated[dict[str, str], BeforeValidator(_dotted)] = Field(
-        default_factory=dict, repr=False, description="Anything that librdkafka knows, under its own names."
+        default_factory=dict,
+        repr=False,
+        description="Anything that librdkafka knows, under its own names; not what a guarantee rests on.",
     )
     redis: dict[str, Any] = Field(
         default_factory=dict, repr=False, description="Anything that redis-py's client knows, under its own names."

@@ -51,7 +51,7 @@ def run_monitor(
     """Join until `stop()`, and be the route's controller beside it whenever the group says so.
 
     `worker` names the process in its evidence; `services` stand in for the controller. Raises TopicError,
-    UnreachableError, SettingError at the start; DeadLetterLimitError, and what a service raises.
+    UnreachableError at the start; SettingError, DeadLetterLimitError, and what a service raises.
     """
 
     def controller(ending: threading.Event) -> None:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import structlog
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import TopicPartition
 
 from stream_router.adapters.avro.records import encode_prediction
 from stream_router.adapters.avro.requests import RequestDecoder
 from stream_router.adapters.clock import now_ms
-from stream_router.adapters.kafka.clients import TIMEOUT, client_config, largest_message, partition_count, stable_ends
+from stream_router.adapters.kafka.clients import TIMEOUT, consumer_for, largest_message, partition_count, stable_ends
 from stream_router.adapters.kafka.group import Start
 from stream_router.adapters.kafka.handler import LoopConfig
 from stream_router.adapters.kafka.loop import TransactionLoop
@@ -179,7 +179,7 @@ class Drained:
         self._settings, self._topic = settings, topic
         self._ends = stable_ends(settings, topic, partition_count(settings, topic))
         contract = {"group.id": group, "enable.auto.commit": False}
-        self._group = Consumer(client_config(settings, {}, contract))
+        self._group = consumer_for(settings, {}, contract)
         self._next_look = 0.0
         self.done = False
 

@@ -6,9 +6,9 @@ from contextlib import suppress
 from typing import Any, Final
 
 import structlog
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from stream_router.adapters.kafka.clients import client_config
+from stream_router.adapters.kafka.clients import consumer_for
 from stream_router.adapters.kafka.dead_letters import DeadLetters
 from stream_router.adapters.kafka.failures import Failure, cause_of, explain, failure_of
 from stream_router.adapters.kafka.group import GroupMember, begin_offsets
@@ -54,7 +54,7 @@ class TransactionLoop:
         self._chosen: dict[int, int] = {}
         self._rewinds = self._failures = 0
         self._producer = _producer(settings, config)
-        self._member = GroupMember(_consumer_config(settings, config), config.topic, self)
+        self._member = GroupMember(_consumer(settings, config), config.topic, self)
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Returns when `stop()` is true, after the open transaction was committed."""
@@ -198,7 +198,7 @@ def _producer(settings: Settings, config: LoopConfig) -> LoopProducer:
     )
 
 
-def _consumer_config(settings: Settings, config: LoopConfig) -> dict[str, Any]:
+def _consumer(settings: Settings, config: LoopConfig) -> Consumer:
     defaults: dict[str, Any] = {
         "session.timeout.ms": 10_000,
         "heartbeat.interval.ms": 1_000,
@@ -214,4 +214,4 @@ def _consumer_config(settings: Settings, config: LoopConfig) -> dict[str, Any]:
         "auto.offset.reset": "error",
         "partition.assignment.strategy": "cooperative-sticky",
     }
-    return client_config(settings, defaults, contract)
+    return consumer_for(settings, defaults, contract)

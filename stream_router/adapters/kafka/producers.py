@@ -5,7 +5,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from stream_router.adapters.kafka.clients import TIMEOUT, client_config
+from stream_router.adapters.kafka.clients import TIMEOUT, producer_for
 from stream_router.adapters.kafka.failures import cause_of
 from stream_router.errors import UnreachableError
 from stream_router.settings import Settings
@@ -51,8 +51,8 @@ class LoopProducer(Protocol):
 
 
 class _Sender:
-    def __init__(self, config: dict[str, Any]) -> None:
-        self._client = Producer(config)
+    def __init__(self, client: Producer) -> None:
+        self._client = client
 
     def send(
         self, topic: str, value: Any, key: Any, partition: int = -1, timestamp: int = 0, headers: Any = None
@@ -81,7 +81,7 @@ class TransactionalProducer(_Sender):
         tries: int = 1,
     ) -> None:
         defaults = _defaults(linger, max_message_bytes) | {"transaction.timeout.ms": 10_000}
-        super().__init__(client_config(settings, defaults, _CONTRACT | {"transactional.id": transactional_id}))
+        super().__init__(producer_for(settings, defaults, _CONTRACT | {"transactional.id": transactional_id}))
         self._id, self._tries = transactional_id, tries
 
     def take_over(self) -> None:
@@ -134,7 +134,7 @@ class AtLeastOnceProducer(_Sender):
     def __init__(self, settings: Settings, *, linger: int = 0, max_message_bytes: int = 4_000_000) -> None:
         self._delivery_error: KafkaError | None = None
         reports = {"on_delivery": self._on_delivery, "delivery.report.only.error": True}
-        super().__init__(client_config(settings, _defaults(linger, max_message_bytes), _CONTRACT | reports))
+        super().__init__(producer_for(settings, _defaults(linger, max_message_bytes), _CONTRACT | reports))
 
     def take_over(self) -> None:
         """Nothing is to be shut out."""
