@@ -143,7 +143,10 @@ class Settings(BaseSettings):
         None,
         ge=0,
         le=65535,
-        description="Port of the Prometheus metrics, 0 for any free one. Not set: none are served.",
+        description="Port of /metrics, /livez and /readyz, 0 for any free one. Not set: none are served.",
+    )
+    metrics_host: str = Field(
+        "127.0.0.1", min_length=1, description="Address that they are served on; 0.0.0.0 for all of the machine's."
     )
 
     @classmethod

@@ -7,6 +7,8 @@ import structlog
 
 from stream_router.adapters.avro.records import encode_split
 from stream_router.adapters.clock import now_ms
+from stream_router.adapters.health import ASSIGNMENT, Health
+from stream_router.adapters.http_server import serving
 from stream_router.adapters.kafka.clients import ROOM, largest_message, partition_count, topic_config
 from stream_router.adapters.kafka.control_topics import ControlTopics
 from stream_router.adapters.kafka.group import Start
@@ -24,7 +26,7 @@ from stream_router.core.routing.partitioner import WeightedPartitioner, record_k
 from stream_router.core.routing.routing_state import RoutingState
 from stream_router.errors import LaneError, TopicError
 from stream_router.processes.split_watcher import SplitWatcher
-from stream_router.settings import Settings
+from stream_router.settings import Settings, masked_url
 
 Headers = list[tuple[str, bytes | None]]
 
@@ -150,6 +152,32 @@ def route_requests(
 
     Raises TopicError where the lanes do not match the request topic, UnreachableError, FencedError, GapError.
     """
+    health = Health(
+        "the router's loop", {"split": "no split is known yet", ASSIGNMENT: "not a member of the group yet"}
+    )
+    with serving(settings, health) as address:
+        _log.info(
+            "router starts",
+            route=route.name,
+            instance=instance,
+            delivery=delivery,
+            brokers=settings.bootstrap_servers,
+            redis=masked_url(settings.redis_url.get_secret_value()),
+            metrics=address,
+        )
+        return _route(settings, route, instance, start, delivery, interval, stop, health)
+
+
+def _route(
+    settings: Settings,
+    route: Route,
+    instance: str,
+    start: Start,
+    delivery: Delivery,
+    interval: float,
+    stop: Callable[[], bool],
+    health: Health,
+) -> Routed:
     limits = _lane_limits(settings, route)
     state = RoutingState(who=f"router {instance}")
     store = RedisSplitStore(route, settings)
@@ -167,6 +195,7 @@ def route_requests(
         max_message_bytes=largest_message(settings, route.topic("dead-letters")),
     )
     watcher.start()
+    health.ready("split")
 
     def stopped() -> bool:
         if watcher.failure is not None:
@@ -174,7 +203,7 @@ def route_requests(
         return stop()
 
     try:
-        TransactionLoop(settings, config, router).run(stopped)
+        TransactionLoop(settings, config, router, health).run(stopped)
     finally:
         watcher.stop()
         store.close()

@@ -8,6 +8,7 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from conftest import Servers
+from support.health import started, wait_until_ready
 from support.kafka import KafkaRecord, kafka_records
 from support.owners import prediction
 from support.processes import Processes
@@ -33,6 +34,15 @@ def test_too_many_dead_letters_end_the_process(
     stopped = stack_processes.run("monitor", "--route", route.name, STREAM_ROUTER_DEAD_LETTERS__CONSECUTIVE="50")
     assert stopped.process.returncode == 1
     assert "51 dead letters in a row, more than 50" in stopped.stderr
+
+
+def test_a_monitor_says_what_it_starts_with_and_is_ready_with_its_partitions(
+    route: Route, stack_processes: Processes
+) -> None:
+    flags = ("--worker", "a", "--metrics-port", "0", "--log-format", "json")
+    start = started(stack_processes.start("monitor", "--route", route.name, *flags))
+    assert (start["event"], start["route"], start["worker"]) == ("monitor starts", route.name, "a")
+    assert wait_until_ready(start["metrics"]) == {"assignment": "ready"}
 
 
 def test_a_header_name_that_is_not_utf8_stops_nothing(stack: Servers, route: Route, stack_processes: Processes) -> None:

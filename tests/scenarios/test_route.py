@@ -6,6 +6,7 @@ import time
 import pytest
 from confluent_kafka import Producer
 from support.audit import audit, routing_of
+from support.health import get, started, wait_until_ready
 from support.processes import Processes
 from support.raw_headers import produce_batch
 from support.waiting import wait_until
@@ -131,6 +132,29 @@ def test_a_request_whose_header_name_is_not_utf8_is_a_dead_letter_and_the_router
     stack_processes.start("route", "--route", route.name)
     wait_until(lambda: lanes.count() == 12, 30, "the group to go on behind them")
     assert len(lanes.read("dead-letters")) == 2
+
+
+@pytest.mark.parametrize("partitions", [1])
+def test_routers_say_where_they_serve_and_are_ready_with_a_split_and_their_partitions_if_any(
+    stack, stack_processes: Processes, route
+):
+    for instance in ("one", "without a partition"):
+        flags = ("--instance", instance, "--metrics-port", "0", "--log-format", "json")
+        start = started(stack_processes.start("route", "--route", route.name, *flags))
+        assert (start["event"], start["level"]) == ("router starts", "info")
+        assert (start["route"], start["instance"], start["delivery"]) == (route.name, instance, "exactly-once")
+        assert (start["brokers"], start["redis"]) == (stack.bootstrap_servers, stack.redis_url)
+        assert wait_until_ready(start["metrics"]) == {"split": "ready", "assignment": "ready"}
+        assert get(start["metrics"].replace("/metrics", "/livez"))[0] == 200
+
+
+def test_a_password_of_redis_is_not_in_the_log(stack, stack_processes: Processes, route):
+    url = f"{stack.redis_url}?password=hunter2"
+    router = stack_processes.start("route", "--route", route.name, "--redis-url", url)
+    wait_until(lambda: "partitions assigned" in router.stderr, 30, "the router to have its partitions")
+    assert router.terminate() == 0
+    assert "?(hidden)" in router.stderr
+    assert "hunter2" not in router.stderr
 
 
 def test_at_least_once_routes_every_request(stack_processes: Processes, route, feeder, redis, lanes):

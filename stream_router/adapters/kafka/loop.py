@@ -8,6 +8,7 @@ from typing import Any, Final
 import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from stream_router.adapters.health import ASSIGNMENT, Health
 from stream_router.adapters.kafka.clients import consumer_for
 from stream_router.adapters.kafka.dead_letters import DeadLetters
 from stream_router.adapters.kafka.failures import Failure, cause_of, explain, failure_of
@@ -42,8 +43,9 @@ class TransactionLoop:
     Raises FencedError, GapError, UnreachableError, TopicError, DeadLetterLimitError.
     """
 
-    def __init__(self, settings: Settings, config: LoopConfig, handler: Handler) -> None:
+    def __init__(self, settings: Settings, config: LoopConfig, handler: Handler, health: Health | None = None) -> None:
         self._settings, self._config, self._handler = settings, config, handler
+        self._health = health or Health(config.group, {})
         limits = settings.dead_letters
         self._dead_letters = DeadLetters(
             config.dead_letters, config.stage, DeadLetterLimit(limits.ratio, limits.consecutive)
@@ -62,6 +64,7 @@ class TransactionLoop:
             self._producer.take_over()
             self._member.join()
             while not stop():
+                self._health.beat(time.monotonic())
                 self._run_once()
             self._finish_transaction()
         except KafkaException as error:
@@ -150,6 +153,7 @@ class TransactionLoop:
         begin = self._begin(partitions)
         self._assigned |= {at.partition for at in begin}
         self._member.client.incremental_assign(begin)
+        self._health.ready(ASSIGNMENT)
         _log.info("partitions assigned", topic=self._config.topic, offsets={at.partition: at.offset for at in begin})
 
     def on_revoked(self, partitions: list[TopicPartition]) -> None:
@@ -161,6 +165,7 @@ class TransactionLoop:
         """See RebalanceListener."""
         self._abandon()
         self._drop(partitions)
+        self._health.not_ready(ASSIGNMENT, "the group took the partitions away")
 
     def _drop(self, partitions: Iterable[TopicPartition]) -> None:
         self._rewinds += 1  # what comes back in the same poll begins again at the group's offset
