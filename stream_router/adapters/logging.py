@@ -13,7 +13,7 @@ from stream_router.settings import is_secret, masked_url, without_secrets
 _NOT_SECRET = {"key", "keys"}
 """Fields of records and Redis, in logs no credentials."""
 
-_HANDLER: Final = "stream-router"
+_HANDLER: Final = "stream-router "
 
 
 def configure_logging(form: Literal["text", "json"] = "text", level: str = "info") -> None:
@@ -27,7 +27,7 @@ def configure_logging(form: Literal["text", "json"] = "text", level: str = "info
         hide_secrets,
     ]
     handler = logging.StreamHandler(sys.stderr)
-    handler.set_name(_HANDLER)
+    handler.set_name(_HANDLER + form)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*common, structlog.stdlib.add_logger_name],
@@ -35,7 +35,7 @@ def configure_logging(form: Literal["text", "json"] = "text", level: str = "info
         )
     )
     root = logging.getLogger()
-    root.handlers = [handler, *(other for other in root.handlers if other.get_name() != _HANDLER)]
+    root.handlers = [handler, *(other for other in root.handlers if not str(other.get_name()).startswith(_HANDLER))]
     root.setLevel(max(threshold, logging.WARNING))
     ours = logging.getLogger("stream_router")
     ours.setLevel(threshold)
@@ -45,6 +45,11 @@ def configure_logging(form: Literal["text", "json"] = "text", level: str = "info
         logger_factory=lambda *_: ours,
         cache_logger_on_first_use=False,
     )
+
+
+def logs_json() -> bool:
+    """Whether this process was told to log JSON."""
+    return any(handler.get_name() == f"{_HANDLER}json" for handler in logging.getLogger().handlers)
 
 
 def _renderers(form: Literal["text", "json"]) -> list[Processor]:

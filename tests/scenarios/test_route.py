@@ -148,6 +148,22 @@ def test_routers_say_where_they_serve_and_are_ready_with_a_split_and_their_parti
         assert get(start["metrics"].replace("/metrics", "/livez"))[0] == 200
 
 
+def test_every_line_is_json_where_logs_are_also_the_last_error_and_what_librdkafka_says(
+    stack_processes: Processes, route
+):
+    command = ("route", "--route", route.name, "--instance", "same", "--log-format", "json", "--kafka", "log_level=7")
+    first = stack_processes.start(*command)
+    wait_until(lambda: "partitions assigned" in first.stderr, 30, "the first router to have its partitions")
+    second = stack_processes.start(*command)
+    assert first.wait(30) == 1
+    wait_until(lambda: "partitions assigned" in second.stderr, 30, "the second router to have its partitions")
+    assert second.terminate() == 0
+    entries = [json.loads(line) for line in first.stderr.splitlines() + second.stderr.splitlines()]
+    assert "librdkafka" in {entry.get("logger") for entry in entries}
+    last = [entry for entry in entries if entry["event"] == "ended by an error"]
+    assert [entry["exit_code"] for entry in last] == [1]
+
+
 def test_a_password_of_redis_is_not_in_the_log(stack, stack_processes: Processes, route):
     url = f"{stack.redis_url}?password=hunter2"
     router = stack_processes.start("route", "--route", route.name, "--redis-url", url)
