@@ -35,9 +35,9 @@ class Health:
         with self._lock:
             self._unmet[name] = None
 
-    def beat(self, now: float) -> None:
+    def beat(self) -> None:
         """The main loop has turned."""
-        self._turned_at = now
+        self._turned_at = self._clock()
 
     def unmet(self) -> dict[str, str | None]:
         """Each condition, and why it is not met; None where it is."""

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -216,7 +215,7 @@ async def _run(
         await app.start()
         _log.info("monitor started", route=route.name, worker=worker)
         while not stop() and monitor.failure is None:
-            health.beat(time.monotonic())
+            health.beat()
             if app.crashed:
                 monitor.fail(app.crash_reason)
             if watermarks.done():

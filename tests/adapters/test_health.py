@@ -43,7 +43,7 @@ def test_a_process_is_alive_while_its_loop_turns(health, clock):
     assert health.stands() is None
     clock.now += 1
     assert health.stands() == "the loop has not turned for 151 s"
-    health.beat(clock.now)
+    health.beat()
     assert health.stands() is None
 
 

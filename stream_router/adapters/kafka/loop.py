@@ -64,7 +64,7 @@ class TransactionLoop:
             self._producer.take_over()
             self._member.join()
             while not stop():
-                self._health.beat(time.monotonic())
+                self._health.beat()
                 self._run_once()
             self._finish_transaction()
         except KafkaException as error:
