@@ -1,9 +1,11 @@
 """All settings: from flags, STREAM_ROUTER_* variables and one TOML file, in that order."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
@@ -18,6 +20,8 @@ from stream_router.errors import SettingError
 
 PREFIX: Final = "STREAM_ROUTER_"
 DEFAULT_FILE: Final = Path("stream-router.toml")
+_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
+_HIDDEN: Final = "(hidden)"
 _SECRET: Final = ("password", "secret", "token", "key", "redis_url", "jaas")
 
 
@@ -120,7 +124,9 @@ class Settings(BaseSettings):
         SecretStr("redis://127.0.0.1:6379/0"), description="Redis or Valkey: redis:// or rediss://."
     )
     kafka: Annotated[dict[str, str], BeforeValidator(_dotted)] = Field(
-        default_factory=dict, repr=False, description="Anything that librdkafka knows, under its own names."
+        default_factory=dict,
+        repr=False,
+        description="Anything that librdkafka knows, under its own names; not what a guarantee rests on.",
     )
     redis: dict[str, Any] = Field(
         default_factory=dict, repr=False, description="Anything that redis-py's client knows, under its own names."
@@ -137,7 +143,10 @@ class Settings(BaseSettings):
         None,
         ge=0,
         le=65535,
-        description="Port of the Prometheus metrics, 0 for any free one. Not set: none are served.",
+        description="Port of /metrics, /livez and /readyz, 0 for any free one. Not set: none are served.",
+    )
+    metrics_host: str = Field(
+        "127.0.0.1", min_length=1, description="Address that they are served on; 0.0.0.0 for all of the machine's."
     )
 
     @classmethod
@@ -190,7 +199,7 @@ def _refuse_unknown_variables() -> None:
 def _explain(detail: Any) -> str:
     name = ".".join(str(part) for part in detail["loc"])
     passed_through = detail["loc"][0] in ("kafka", "redis")
-    value = "(hidden)" if passed_through or is_secret(name) else repr(detail["input"])
+    value = _HIDDEN if passed_through or is_secret(name) else without_secrets(repr(detail["input"]))
     if detail["type"] == "extra_forbidden":
         models: dict[str, type[BaseModel]] = {
             "policy": PolicySettings,
@@ -207,7 +216,25 @@ def is_secret(name: str) -> bool:
     return any(word in name.lower() for word in _SECRET)
 
 
+def without_secrets(text: str) -> str:
+    """The text with each URL in it masked."""
+    return _URL.sub(lambda found: masked_url(found[0]), text)
+
+
 def masked_url(url: str) -> str:
-    """The URL without user and password, for messages."""
-    scheme, separator, rest = url.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else "(hidden)"
+    """The URL without user, password and a query with secrets, for messages.
+
+    Of a URL that cannot be taken apart for sure, such as one with a / in its password, only the scheme is left.
+    """
+    scheme, separator, _ = url.partition("://")
+    if not separator:
+        return _HIDDEN
+    try:
+        parts = urlsplit(url)
+        is_whole = parts.port is None or parts.port > 0
+    except ValueError:
+        is_whole = False
+    if not is_whole or "@" in parts.path + parts.query + parts.fragment:
+        return f"{scheme}://{_HIDDEN}"
+    query = _HIDDEN if is_secret(unquote(parts.query)) else parts.query
+    return f"{scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{'?' if query else ''}{query}"

@@ -78,7 +78,8 @@ def test_metrics_are_served_where_the_healthcheck_and_the_port_look(name):
         assert service["healthcheck"] == {"disable": True}
         return
     port = service["environment"]["STREAM_ROUTER_METRICS_PORT"]
-    assert f"127.0.0.1:{port}/metrics" in service["healthcheck"]["test"][-1]
+    assert f"127.0.0.1:{port}/readyz" in service["healthcheck"]["test"][-1]
+    assert service["environment"]["STREAM_ROUTER_METRICS_HOST"] == "0.0.0.0"  # noqa: S104 - else no port leads to it
     assert [published.rpartition(":")[2] for published in service["ports"]] == [port]
     assert f"EXPOSE {port}" in DOCKERFILE
 

@@ -3,8 +3,6 @@
 import json
 import logging
 import re
-import socket
-from urllib.request import urlopen
 
 import pytest
 import structlog
@@ -12,7 +10,6 @@ from prometheus_client import REGISTRY
 
 from stream_router.adapters import metrics
 from stream_router.adapters.logging import configure_logging, hide_secrets
-from stream_router.errors import SettingError
 
 PASSWORD = "hunter2-hunter2"  # noqa: S105 - must not turn up anywhere
 UNITS = ("_total", "_seconds", "_ratio", "_timestamp_seconds", "_info", "_epoch", "_value")
@@ -62,6 +59,9 @@ def test_text_logs_go_to_stderr(capsys):
     [
         {"redis_url": f"redis://me:{PASSWORD}@host:1/0"},
         {"url": f"redis://me:{PASSWORD}@host:1/0"},
+        {"url": f"redis://host:1/0?password={PASSWORD}"},
+        {"url": f"redis://:with space {PASSWORD}@host:1/0"},
+        {"error": f"Redis at redis://host:1/0?password={PASSWORD} does not answer"},
         {"password": PASSWORD},
         {"kafka": {"sasl.password": PASSWORD, "ssl": {"key.password": PASSWORD}}},
     ],
@@ -91,18 +91,3 @@ def test_labels_are_bounded():
     for metric in vars(metrics).values():
         for label in getattr(metric, "_labelnames", ()):
             assert label in ("lane", "topic", "outcome", "reason")
-
-
-def test_metrics_are_served():
-    port = metrics.serve_metrics(0)
-    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-        assert b"stream_router_split_epoch" in answer.read()
-
-
-def test_a_taken_port_is_refused_by_name():
-    with socket.socket() as taken:
-        taken.bind(("0.0.0.0", 0))  # noqa: S104 - as the metrics are served
-        taken.listen()
-        port = taken.getsockname()[1]
-        with pytest.raises(SettingError, match=f"metrics_port is {port}"):
-            metrics.serve_metrics(port)

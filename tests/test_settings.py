@@ -3,7 +3,7 @@
 import pytest
 
 from stream_router.errors import SettingError
-from stream_router.settings import is_secret, load_settings, masked_url
+from stream_router.settings import is_secret, load_settings, masked_url, without_secrets
 
 PASSWORD = "hunter2-hunter2"  # noqa: S105 - must not turn up anywhere
 
@@ -125,6 +125,36 @@ def test_names_of_secrets_are_known(name):
     assert is_secret(name)
 
 
-def test_a_url_is_shown_without_user_and_password():
-    assert masked_url(f"redis://me:{PASSWORD}@host:1/0") == "redis://host:1/0"
-    assert masked_url(PASSWORD) == "(hidden)"
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (f"redis://me:{PASSWORD}@host:1/0", "redis://host:1/0"),
+        (f"rediss://host/0?password={PASSWORD}", "rediss://host/0?(hidden)"),
+        (f"redis://host/0?db=3&pass%77ord={PASSWORD}&x={PASSWORD}", "redis://host/0?(hidden)"),
+        (f"unix://me:{PASSWORD}@/run/redis.sock?db=1", "unix:///run/redis.sock?db=1"),
+        ("redis://[::1]:6379/0?socket_timeout=1", "redis://[::1]:6379/0?socket_timeout=1"),
+        (f"redis://:a/{PASSWORD}@host", "redis://(hidden)"),
+        (f"redis://:1?{PASSWORD}@host", "redis://(hidden)"),
+        (f"redis://:1#{PASSWORD}@host", "redis://(hidden)"),
+        (f"redis://host/0?password={PASSWORD}@{PASSWORD}", "redis://(hidden)"),
+        (f"redis://host/0?password=1#{PASSWORD}", "redis://host/0?(hidden)"),
+        (f"redis://host/{PASSWORD}@", "redis://(hidden)"),
+        (f"redis://me:{PASSWORD}\u2100@host", "redis://(hidden)"),
+        (f"redis://[{PASSWORD}", "redis://(hidden)"),
+        (PASSWORD, "(hidden)"),
+    ],
+)
+def test_a_url_is_shown_without_its_secrets(url, shown):
+    assert masked_url(url) == shown
+
+
+def test_urls_in_a_sentence_are_shown_without_their_secrets():
+    sentence = f"redis at redis://host/0?password={PASSWORD} and at redis://me:{PASSWORD}@host:1/0: does not answer"
+    assert without_secrets(sentence) == "redis at redis://host/0?(hidden) and at redis://host:1/0: does not answer"
+
+
+def test_a_url_under_a_misspelt_name_is_refused_without_its_secrets(write):
+    for text in (f'redis_ulr = "redis://me:{PASSWORD}@host"', f'topics = {{ uri = "redis://h?password={PASSWORD}" }}'):
+        with pytest.raises(SettingError, match="there is none of that name") as refused:
+            load_settings(write(text))
+        assert PASSWORD not in str(refused.value)

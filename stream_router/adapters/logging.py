@@ -8,12 +8,12 @@ from typing import Any, Final, Literal
 import structlog
 from structlog.types import Processor
 
-from stream_router.settings import is_secret, masked_url
+from stream_router.settings import is_secret, masked_url, without_secrets
 
 _NOT_SECRET = {"key", "keys"}
 """Fields of records and Redis, in logs no credentials."""
 
-_HANDLER: Final = "stream-router"
+_HANDLER: Final = "stream-router "
 
 
 def configure_logging(form: Literal["text", "json"] = "text", level: str = "info") -> None:
@@ -27,7 +27,7 @@ def configure_logging(form: Literal["text", "json"] = "text", level: str = "info
         hide_secrets,
     ]
     handler = logging.StreamHandler(sys.stderr)
-    handler.set_name(_HANDLER)
+    handler.set_name(_HANDLER + form)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*common, structlog.stdlib.add_logger_name],
@@ -35,7 +35,7 @@ def configure_logging(form: Literal["text", "json"] = "text", level: str = "info
         )
     )
     root = logging.getLogger()
-    root.handlers = [handler, *(other for other in root.handlers if other.get_name() != _HANDLER)]
+    root.handlers = [handler, *(other for other in root.handlers if not str(other.get_name()).startswith(_HANDLER))]
     root.setLevel(max(threshold, logging.WARNING))
     ours = logging.getLogger("stream_router")
     ours.setLevel(threshold)
@@ -47,6 +47,11 @@ def configure_logging(form: Literal["text", "json"] = "text", level: str = "info
     )
 
 
+def logs_json() -> bool:
+    """Whether this process was told to log JSON."""
+    return any(handler.get_name() == f"{_HANDLER}json" for handler in logging.getLogger().handlers)
+
+
 def _renderers(form: Literal["text", "json"]) -> list[Processor]:
     if form == "json":
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
@@ -54,7 +59,7 @@ def _renderers(form: Literal["text", "json"]) -> list[Processor]:
 
 
 def hide_secrets(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Mask values of fields named like a secret, in mappings as well; of URLs only user and password."""
+    """Mask values of fields named like a secret, in mappings as well; of URLs, in sentences too, only their secrets."""
     del logger, method
     return {name: _shown(name, value) for name, value in event.items()}
 
@@ -63,7 +68,7 @@ def _shown(name: str, value: Any) -> Any:
     if isinstance(value, dict):
         return {inner: _shown(str(inner), content) for inner, content in value.items()}
     if isinstance(value, str) and "://" in value:
-        return masked_url(value)
+        return masked_url(value) if name.endswith("url") else without_secrets(value)
     if isinstance(value, str | bytes) and name not in _NOT_SECRET and is_secret(name):
         return "(hidden)"
     return value

@@ -5,9 +5,7 @@ Labels are bounded: lanes, topics of the route, outcomes and reasons from fixed 
 
 from typing import Final
 
-from prometheus_client import Counter, Gauge, Histogram, start_http_server
-
-from stream_router.errors import SettingError
+from prometheus_client import Counter, Gauge, Histogram
 
 _SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
@@ -41,12 +39,3 @@ EVIDENCE_FLUSH_SECONDS: Final = Histogram(
 )
 E_VALUE: Final = Gauge("stream_router_e_value", "The e-value against canary: 1 at the start, 1 / alpha at a rollback.")
 ROLLBACKS: Final = Counter("stream_router_rollbacks_total", "Rollbacks decided, and written to Kafka.")
-
-
-def serve_metrics(port: int) -> int:
-    """Serve /metrics in a thread, on the port that is returned (0 takes a free one). Raises SettingError."""
-    try:
-        server, _ = start_http_server(port)
-    except OSError as error:
-        raise SettingError(f"metrics_port is {port}: {error.strerror}; name a free port, or 0 for any") from None
-    return server.server_port

@@ -15,7 +15,16 @@ from stream_router.settings import Settings, load_settings
 type_file = click.Path(path_type=Path, dir_okay=False)
 Function = Callable[..., Any]
 
-_SETTINGS = ("bootstrap_servers", "redis_url", "kafka", "redis", "log_format", "log_level", "metrics_port")
+_SETTINGS = (
+    "bootstrap_servers",
+    "redis_url",
+    "kafka",
+    "redis",
+    "log_format",
+    "log_level",
+    "metrics_port",
+    "metrics_host",
+)
 
 
 def example(*lines: str) -> str:
@@ -46,7 +55,7 @@ class KeyValue(click.ParamType):
 
 
 def settings_options(function: Function) -> Function:
-    """Give the command an argument `settings`; turn its arguments `route` into a Route and serve its metrics.
+    """Give the command an argument `settings`; turn its argument `route` into a Route.
 
     Put it above route_option and metrics_option. Raises SettingError.
     """
@@ -61,9 +70,8 @@ def settings_options(function: Function) -> Function:
     @wraps(function)
     def command(*args: Any, config: Path | None, **options: Any) -> Any:
         flags = {name: options.pop(name) for name in _SETTINGS if name in options}
-        serves_metrics = "metrics_port" in flags
         settings = load_settings(config, flags | {name: dict(flags[name]) for name in ("kafka", "redis")})
-        start_up(settings, serves_metrics=serves_metrics)
+        start_up(settings)
         if isinstance(options.get("route"), str):
             options["route"] = route_of(options["route"], settings)
         return function(*args, settings=settings, **options)
@@ -83,10 +91,10 @@ def route_option(function: Function) -> Function:
 
 
 def metrics_option(function: Function) -> Function:
-    """Serve the metrics for as long as the command runs."""
-    return click.option("--metrics-port", type=click.IntRange(0, 65535), help="Serve Prometheus metrics here.  [off]")(
-        function,
-    )
+    """Say where the command serves metrics and health."""
+    host = click.option("--metrics-host", metavar="HOST", help="Address of the metrics' port.  [127.0.0.1]")
+    port = click.option("--metrics-port", type=click.IntRange(0, 65535), help="Serve /metrics, /livez, /readyz.  [off]")
+    return port(host(function))
 
 
 def output_option(function: Function) -> Function:

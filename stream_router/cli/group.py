@@ -51,14 +51,15 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(self._summaries.items()))
 
     def main(self, *args: Any, **extra: Any) -> Any:
-        """Run and exit: an error of ours is one line on stderr, and one more where a restart mends it."""
+        """Run and exit: an error of ours is one line on stderr, and one more where a restart mends it.
+
+        Where logs are JSON it is a log line.
+        """
         extra["standalone_mode"] = False
         try:
             result = super().main(*args, **extra)
         except StreamRouterError as error:
-            click.echo(f"stream-router: {error}", err=True)
-            if error.restart_mends:
-                click.echo("stream-router: once that is over, the same command goes on where this one ended", err=True)
+            _say(error)
             sys.exit(error.exit_code)
         except click.ClickException as error:
             error.show()
@@ -66,6 +67,25 @@ class LazyGroup(click.Group):
         except (click.Abort, KeyboardInterrupt):
             sys.exit(INTERRUPTED)
         sys.exit(result if isinstance(result, int) else 0)
+
+
+def _say(error: StreamRouterError) -> None:
+    import structlog  # noqa: PLC0415 - costs start-up time
+
+    from stream_router.adapters.logging import logs_json  # noqa: PLC0415 - likewise
+
+    if logs_json():
+        structlog.get_logger().error(
+            "ended by an error",
+            error=str(error),
+            kind=type(error).__name__,
+            exit_code=error.exit_code,
+            restart_mends=error.restart_mends,
+        )
+        return
+    click.echo(f"stream-router: {error}", err=True)
+    if error.restart_mends:
+        click.echo("stream-router: once that is over, the same command goes on where this one ended", err=True)
 
 
 @click.command

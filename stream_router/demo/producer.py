@@ -7,10 +7,10 @@ from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, Message
 
 from stream_router.adapters.avro.codec import Codec
-from stream_router.adapters.kafka.clients import client_config
+from stream_router.adapters.kafka.clients import producer_for
 from stream_router.adapters.kafka.failures import explain
 from stream_router.core.route import Route
 from stream_router.demo.flights import REPLAYED, load_flights, requests_of
@@ -64,7 +64,7 @@ class FlightProducer:
     def __init__(self, settings: Settings, route: Route) -> None:
         self._settings, self._route = settings, route
         contract = {"partitioner": "murmur2_random", "enable.idempotence": True}
-        self._producer = Producer(client_config(settings, {"linger.ms": 5}, contract))
+        self._producer = producer_for(settings, {"linger.ms": 5}, contract)
         self._request, self._label = Codec.of("flight_request"), Codec.of("ground_truth")
         self._error: KafkaError | None = None
         self.sent = Sent()

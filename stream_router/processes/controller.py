@@ -31,7 +31,7 @@ from stream_router.core.rollout.status import RolloutStatus, StatusStore
 from stream_router.core.route import Route
 from stream_router.core.routing.applied_split import AppliedSplit
 from stream_router.core.routing.split_store import call_until_read
-from stream_router.errors import DeadLetterLimitError, DecodeError, StreamRouterError, UnreachableError
+from stream_router.errors import DeadLetterLimitError, DecodeError, SettingError, StreamRouterError, UnreachableError
 from stream_router.settings import Settings
 
 _PAUSE: Final = 0.1
@@ -49,8 +49,8 @@ _log = structlog.get_logger()
 def control(settings: Settings, route: Route, who: str, stop: threading.Event) -> None:
     """Be the route's controller whenever its group says so, until `stop` is set.
 
-    Raises TopicError where a topic is missing, DeadLetterLimitError. What else fails ends one term of office, and the
-    next begins anew from what Kafka holds.
+    Raises TopicError where a topic is missing, DeadLetterLimitError, SettingError. What else fails ends one term of
+    office, and the next begins anew from what Kafka holds.
     """
     partitions = partition_count(settings, route.topic("predictions"))
     store, limits = RedisSplitStore(route, settings), settings.dead_letters
@@ -71,7 +71,7 @@ def control(settings: Settings, route: Route, who: str, stop: threading.Event) -
             )
             try:
                 term.serve(stop.is_set)
-            except DeadLetterLimitError:
+            except (DeadLetterLimitError, SettingError):
                 raise
             except StreamRouterError as error:
                 _log.warning("the controller begins anew", error=str(error))

@@ -15,6 +15,8 @@ from faust.types import TP
 from stream_router.adapters.clock import now_ms
 from stream_router.adapters.faust.chunks import ChunkApp
 from stream_router.adapters.faust.credentials import faust_credentials
+from stream_router.adapters.health import ASSIGNMENT, Health
+from stream_router.adapters.http_server import serving
 from stream_router.adapters.kafka.clients import partition_count
 from stream_router.adapters.kafka.dead_letters import DeadLetters
 from stream_router.adapters.kafka.evidence_log import EvidenceLog
@@ -23,13 +25,16 @@ from stream_router.core.route import Route
 from stream_router.errors import StreamRouterError, TopicError
 from stream_router.processes.controller import control
 from stream_router.processes.owner import Owner, Shared, Side
-from stream_router.settings import Settings
+from stream_router.settings import Settings, masked_url
 
 Service = Callable[[threading.Event], None]
 """Runs in a thread beside the app until the event is set; what it raises stops the process."""
 
 _WATERMARK_EVERY: Final = 1.0
 """Seconds between watermarks."""
+
+_ANSWER_TIMEOUT: Final = 3.0
+"""Seconds after which Kafka does not answer."""
 
 _POLL: Final = 0.1
 """Seconds between looks at whether to stop."""
@@ -51,16 +56,29 @@ def run_monitor(
     """Join until `stop()`, and be the route's controller beside it whenever the group says so.
 
     `worker` names the process in its evidence; `services` stand in for the controller. Raises TopicError,
-    UnreachableError, SettingError at the start; DeadLetterLimitError, and what a service raises.
+    UnreachableError at the start; SettingError, DeadLetterLimitError, and what a service raises.
     """
 
     def controller(ending: threading.Event) -> None:
         control(settings, route, worker, ending)
 
-    _check_topics(settings, route)
-    _quiet_libraries()
-    with tempfile.TemporaryDirectory(prefix="stream-router-monitor-") as folder:
-        asyncio.run(_run(settings, route, worker, [controller] if services is None else services, stop, folder))
+    health = Health("the monitor's event loop", {ASSIGNMENT: "not a member of the group yet"})
+    with (
+        serving(settings, health) as address,
+        tempfile.TemporaryDirectory(prefix="stream-router-monitor-") as folder,
+    ):
+        _log.info(
+            "monitor starts",
+            route=route.name,
+            worker=worker,
+            brokers=settings.bootstrap_servers,
+            redis=masked_url(settings.redis_url.get_secret_value()),
+            metrics=address,
+        )
+        _check_topics(settings, route)
+        _quiet_libraries()
+        beside = [controller] if services is None else services
+        asyncio.run(_run(settings, route, worker, beside, stop, folder, health))
 
 
 def build_app(settings: Settings, route: Route, folder: str) -> ChunkApp:
@@ -88,9 +106,9 @@ def build_app(settings: Settings, route: Route, folder: str) -> ChunkApp:
 class Monitor:
     """Gives each assigned partition an owner, brings it its chunks, and asks for the ends once a second."""
 
-    def __init__(self, settings: Settings, route: Route, worker: str, app: ChunkApp) -> None:
+    def __init__(self, settings: Settings, route: Route, worker: str, app: ChunkApp, health: Health) -> None:
         limits = settings.dead_letters
-        self._app, self._route = app, route
+        self._app, self._route, self._health = app, route, health
         self._log = EvidenceLog(settings, route)
         self._shared = Shared(
             app=app,
@@ -137,6 +155,7 @@ class Monitor:
         for partition in labels - set(self._owners):
             self._owners[partition] = Owner(self._shared, partition)
             self.start(self._owners[partition].run())
+        self._health.ready(ASSIGNMENT)
         _log.info("partitions assigned", partitions=sorted(labels))
 
     async def on_resume(self) -> None:
@@ -163,12 +182,21 @@ class Monitor:
             if not owners or self._app.rebalancing:
                 continue
             try:
-                ends = await self._app.stable_ends(set().union(*(owner.inputs for owner in owners)))
+                ends = await self._ends(set().union(*(owner.inputs for owner in owners)))
             except KafkaError as error:
                 _log.warning("no watermark", error=str(error))
+                self._health.kafka(str(error))
                 continue
+            self._health.kafka(None)
             for owner in owners:
                 owner.offer_watermark(clock, ends)
+
+    async def _ends(self, inputs: set[TP]) -> dict[TP, int]:
+        asking = asyncio.ensure_future(self._app.stable_ends(inputs))
+        answered, _ = await asyncio.wait({asking}, timeout=_ANSWER_TIMEOUT)
+        if not answered:
+            self._health.kafka(f"the ends of the inputs are not told for more than {_ANSWER_TIMEOUT:g} s")
+        return await asking
 
     async def close(self) -> None:
         """Let each owner end its flush, then stop."""
@@ -189,15 +217,17 @@ async def _run(
     services: Sequence[Service],
     stop: Callable[[], bool],
     folder: str,
+    health: Health,
 ) -> None:
     app = build_app(settings, route, folder)
-    monitor = Monitor(settings, route, worker, app)
+    monitor = Monitor(settings, route, worker, app, health)
     with _running(services, monitor, asyncio.get_running_loop()):
         app.finalize()
         watermarks = asyncio.ensure_future(monitor.offer_watermarks())
         await app.start()
         _log.info("monitor started", route=route.name, worker=worker)
         while not stop() and monitor.failure is None:
+            health.beat()
             if app.crashed:
                 monitor.fail(app.crash_reason)
             if watermarks.done():

@@ -7,12 +7,14 @@ import structlog
 
 from stream_router.adapters.avro.records import encode_split
 from stream_router.adapters.clock import now_ms
+from stream_router.adapters.health import ASSIGNMENT, Health
+from stream_router.adapters.http_server import serving
 from stream_router.adapters.kafka.clients import ROOM, largest_message, partition_count, topic_config
 from stream_router.adapters.kafka.control_topics import ControlTopics
 from stream_router.adapters.kafka.group import Start
 from stream_router.adapters.kafka.handler import Delivery, LoopConfig
 from stream_router.adapters.kafka.loop import TransactionLoop
-from stream_router.adapters.kafka.polling import Record
+from stream_router.adapters.kafka.polling import UNREADABLE, Record, unreadable_headers
 from stream_router.adapters.kafka.transaction import Transaction
 from stream_router.adapters.metrics import CANARY_WEIGHT, ROUTED, SPLIT_EPOCH
 from stream_router.adapters.redis.store import RedisSplitStore
@@ -24,7 +26,7 @@ from stream_router.core.routing.partitioner import WeightedPartitioner, record_k
 from stream_router.core.routing.routing_state import RoutingState
 from stream_router.errors import LaneError, TopicError
 from stream_router.processes.split_watcher import SplitWatcher
-from stream_router.settings import Settings
+from stream_router.settings import Settings, masked_url
 
 Headers = list[tuple[str, bytes | None]]
 
@@ -102,9 +104,15 @@ class Router:
         stable_topic, canary_topic = self._limits.topics
         canary = dead_letters = 0
         for index, (record, to_canary) in enumerate(zip(records, self._assign(records, applied), strict=True)):
-            value, key, headers, timestamp = record.value(), record.key(), record.headers(), record.timestamp()[1]
+            try:
+                headers = record.headers()
+            except UNREADABLE as error:
+                transaction.divert(record, index, unreadable_headers(error), None)
+                dead_letters += 1
+                continue
+            value, key, timestamp = record.value(), record.key(), record.timestamp()[1]
             if problem := self._limits.problem(value, key, headers, timestamp, self._routed_at):
-                transaction.divert(record, index, problem)
+                transaction.divert(record, index, problem, headers)
                 dead_letters += 1
                 continue
             transaction.produce(
@@ -153,6 +161,32 @@ def route_requests(
 
     Raises TopicError where the lanes do not match the request topic, UnreachableError, FencedError, GapError.
     """
+    health = Health(
+        "the router's loop", {"split": "no split is known yet", ASSIGNMENT: "not a member of the group yet"}
+    )
+    with serving(settings, health) as address:
+        _log.info(
+            "router starts",
+            route=route.name,
+            instance=instance,
+            delivery=delivery,
+            brokers=settings.bootstrap_servers,
+            redis=masked_url(settings.redis_url.get_secret_value()),
+            metrics=address,
+        )
+        return _route(settings, route, instance, start, delivery, interval, stop, health)
+
+
+def _route(
+    settings: Settings,
+    route: Route,
+    instance: str,
+    start: Start,
+    delivery: Delivery,
+    interval: float,
+    stop: Callable[[], bool],
+    health: Health,
+) -> Routed:
     limits = _lane_limits(settings, route)
     state = RoutingState(who=f"router {instance}")
     store = RedisSplitStore(route, settings)
@@ -172,11 +206,15 @@ def route_requests(
 
     def stopped() -> bool:
         watcher.check()
+        if watcher.ready:
+            health.ready("split")
+        else:
+            health.not_ready("split", "the thread that follows the split hangs")
         return stop()
 
     try:
         watcher.start()
-        TransactionLoop(settings, config, router).run(stopped)
+        TransactionLoop(settings, config, router, health).run(stopped)
     finally:
         watcher.stop()
         store.close()

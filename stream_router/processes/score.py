@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import structlog
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import TopicPartition
 
 from stream_router.adapters.avro.records import encode_prediction
 from stream_router.adapters.avro.requests import RequestDecoder
 from stream_router.adapters.clock import now_ms
-from stream_router.adapters.kafka.clients import TIMEOUT, client_config, largest_message, partition_count, stable_ends
+from stream_router.adapters.health import ASSIGNMENT, Health
+from stream_router.adapters.http_server import serving
+from stream_router.adapters.kafka.clients import TIMEOUT, consumer_for, largest_message, partition_count, stable_ends
 from stream_router.adapters.kafka.group import Start
 from stream_router.adapters.kafka.handler import LoopConfig
 from stream_router.adapters.kafka.loop import TransactionLoop
-from stream_router.adapters.kafka.polling import Record, has_records
+from stream_router.adapters.kafka.polling import UNREADABLE, Record, has_records, unreadable_headers
 from stream_router.adapters.kafka.transaction import Transaction
 from stream_router.adapters.metrics import MODEL_SECONDS, SCORED
 from stream_router.adapters.model import Model, Row, load_model
@@ -27,7 +29,7 @@ from stream_router.core.routing.header import Routing, parse_routing
 from stream_router.core.scoring.model_output import ModelOutput, outputs_of, raised
 from stream_router.core.scoring.prediction import Prediction
 from stream_router.errors import DecodeError, HeaderError
-from stream_router.settings import Settings
+from stream_router.settings import Settings, masked_url
 
 _LOOK_EVERY: Final = 0.5
 """Seconds between looks whether a batch job is done."""
@@ -138,7 +140,12 @@ class Scorer:
 
     def _read(self, record: Record, index: int, transaction: Transaction) -> Request | None:
         """None for a dead letter: what has no id or was not routed cannot be joined with a label, ever."""
-        headers, row, problem = record.headers(), None, None
+        row, problem = None, None
+        try:
+            headers = record.headers()
+        except UNREADABLE as error:
+            transaction.divert(record, index, unreadable_headers(error), None)
+            return None
         try:
             row = self._decoder.row(record.value())
         except DecodeError as error:
@@ -148,7 +155,7 @@ class Scorer:
             routing = parse_routing(headers)
         except (DecodeError, HeaderError) as error:
             why = error if problem is None else DecodeError(f"{error}. {problem}")
-            transaction.divert(record, index, why)
+            transaction.divert(record, index, why, headers)
             return None
         requested_at = max(0, record.timestamp()[1])
         return Request(request_id, routing, record.key(), requested_at, row, problem)
@@ -174,7 +181,7 @@ class Drained:
         self._settings, self._topic = settings, topic
         self._ends = stable_ends(settings, topic, partition_count(settings, topic))
         contract = {"group.id": group, "enable.auto.commit": False}
-        self._group = Consumer(client_config(settings, {}, contract))
+        self._group = consumer_for(settings, {}, contract)
         self._next_look = 0.0
         self.done = False
 
@@ -200,6 +207,26 @@ def score(settings: Settings, route: Route, job: ScoringJob, stop: Callable[[], 
     Raises ModelError where the model cannot be loaded or the lane has another version, UnreachableError, FencedError,
     TopicError, GapError.
     """
+    health = Health("the scoring job's loop", {ASSIGNMENT: "not a member of the group yet"})
+    with serving(settings, health) as address:
+        _log.info(
+            "scoring starts",
+            route=route.name,
+            lane=job.lane,
+            model=job.model,
+            model_version=job.model_version,
+            instance=job.instance,
+            until_end=job.until_end,
+            brokers=settings.bootstrap_servers,
+            redis=masked_url(settings.redis_url.get_secret_value()),
+            metrics=address,
+        )
+        return _score(settings, route, job, stop, health)
+
+
+def _score(
+    settings: Settings, route: Route, job: ScoringJob, stop: Callable[[], bool], health: Health
+) -> tuple[Scored, bool]:
     decoder = RequestDecoder(job.request_schema, job.id_field)
     model = load_model(job.model, job.model_version)
     store = RedisSplitStore(route, settings)
@@ -207,7 +234,7 @@ def score(settings: Settings, route: Route, job: ScoringJob, stop: Callable[[], 
     store.close()
     scorer, config = Scorer(route, job.lane, model, decoder), scoring_config(settings, route, job)
     drained = Drained(settings, config.topic, config.group) if job.until_end else None
-    loop = TransactionLoop(settings, config, scorer)
+    loop = TransactionLoop(settings, config, scorer, health)
     loop.run(lambda: stop() or (drained is not None and drained(time.monotonic())))
     _log.info("scoring ended", lane=config.topic, **vars(scorer.done))
     return scorer.done, drained is None or drained.done

@@ -123,6 +123,28 @@ def test_a_setting_that_the_client_refuses_is_named(url: str, options: dict[str,
         RedisSplitStore(Route("flights"), _settings(url, **options))
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:hunter2/hunter2@host",
+        "redis://host/0?password=hunter2&no_such_option=1",
+        "redis://:hunter2\u2100@host",
+        "http://host/0?password=hunter2",
+    ],
+)
+def test_a_password_is_not_in_a_refusal(url: str) -> None:
+    with pytest.raises(SettingError, match="redis_url") as refused:
+        RedisSplitStore(Route("flights"), _settings(url))
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_password_is_not_said_where_the_server_is_away() -> None:
+    store = RedisSplitStore(Route("flights"), _settings("redis://127.0.0.1:1/0?password=hunter2"))
+    with pytest.raises(UnreachableError, match=r"redis://127\.0\.0\.1:1/0\?\(hidden\)") as away:
+        store.applied()
+    assert "hunter2" not in str(away.value)
+
+
 def test_a_forgotten_script_is_loaded_again(valkey_url: str, new_route: Callable[[], Route]) -> None:
     bench = ValkeyBench(new_route(), valkey_url)
     with_split(bench)

@@ -7,8 +7,8 @@ from support.kafka_script import assigned, event, event_of, fails, first, passes
 from support.loops import GROUP, SOURCE, Copy, loop_config, run_loop, run_until_copied, source_faults
 from support.scripted_kafka import ScriptedKafka, kafka_error
 
+from stream_router.adapters.health import Health
 from stream_router.adapters.kafka.loop import TransactionLoop
-from stream_router.adapters.kafka.outages import Outages
 from stream_router.errors import FencedError
 from stream_router.settings import Settings
 
@@ -28,9 +28,15 @@ def filled(monkeypatch):
 
 
 def told():
-    """What a loop's listener hears at the begin and at the end of an outage."""
+    """What a loop says of Kafka at the begin and at the end of an outage."""
     heard = []
-    TransactionLoop(Settings(), loop_config(), Copy(), Outages(heard.append)).run(lambda: len(heard) > 1)
+
+    class Listener(Health):
+        def kafka(self, away):
+            heard.append(away)
+
+    loop = TransactionLoop(Settings(), loop_config(), Copy(), Listener("copying", {}))
+    loop.run(lambda: len(heard) > 1)
     return heard
 
 

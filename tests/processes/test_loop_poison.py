@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import KafkaError, Message, TopicPartition
 from support.kafka_script import assigned, fails, first
 from support.loops import DEAD, GROUP, OUT, SOURCE, run_handler, run_loop, source_faults, where_from
 from support.models import load
@@ -154,11 +154,53 @@ def test_a_request_that_no_lane_can_hold_is_a_dead_letter_and_the_others_are_rou
     assert kafka.values(DEAD) == [b"x" * 500]
 
 
+class UnreadableName(Message):
+    """As the client gives a record with a header whose name is not UTF-8: asked again it would end the process."""
+
+    asked = 0
+
+    def headers(self):
+        self.asked += 1
+        assert self.asked == 1, "the client would end the process"
+        cause = UnicodeDecodeError("utf-8", b"h\xff", 1, 2, "invalid start byte")
+        if self.offset() % 2:
+            raise cause
+        raise SystemError("returned a result with an exception set") from cause
+
+
+def fill_unreadable(kafka, *values):
+    log = kafka.logs[SOURCE, 0]
+    for number in values:
+        log.append(UnreadableName(SOURCE, 0, len(log), key=b"k", value=number, timestamp=(1, 1_000)))
+
+
+def test_a_request_with_an_unreadable_header_name_is_a_dead_letter_and_the_others_are_routed(kafka):
+    kafka.fill(SOURCE, b"a", key=b"k", headers=[("h", b"1")])
+    fill_unreadable(kafka, b"b", b"c")
+    kafka.fill(SOURCE, b"d", key=b"k")
+    done = run_handler(kafka, router()).done
+    assert (done.routed, done.dead_letters) == (2, 2)
+    assert [record.value() for record in routed(kafka)] == [b"a", b"d"]
+    assert [(letter.value(), letter.key()) for letter in kafka.records(DEAD)] == [(b"b", b"k"), (b"c", b"k")]
+    for letter in kafka.records(DEAD):
+        assert letter.headers()[0] == ("__connect.errors.topic", SOURCE.encode())
+        assert rb"name b'h\xff' is not UTF-8" in dict(letter.headers())[REASON_HEADER]
+
+
 ROUTED_HEADER = [(HEADER, b"epoch=3;split=0123456789ab;rollout=2;t=1000")]
 
 
 def request(number: int) -> bytes:
     return json.dumps({"request_id": f"r{number}", "x": number}).encode()
+
+
+def test_a_scorer_diverts_what_has_an_unreadable_header_name(kafka):
+    kafka.fill(SOURCE, request(0), headers=ROUTED_HEADER)
+    fill_unreadable(kafka, request(1), request(2))
+    scorer = Scorer(ROUTE, "stable", Model("even", load("even"), None), RequestDecoder(None))
+    done = run_handler(kafka, scorer).done
+    assert (done.predictions, done.dead_letters) == (1, 2)
+    assert kafka.values(DEAD) == [request(1), request(2)]
 
 
 def test_a_scorer_diverts_what_can_never_be_joined_and_predicts_the_rest_once(kafka):

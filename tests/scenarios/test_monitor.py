@@ -1,13 +1,22 @@
 """The monitor on a real broker: exact whatever is killed."""
 
 import threading
+import time
+from dataclasses import replace
 
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from conftest import Servers
+from support.health import started, wait_until_ready
+from support.kafka import KafkaRecord, kafka_records
+from support.owners import prediction
 from support.processes import Processes
+from support.raw_headers import produce_batch
+from support.waiting import wait_until
 
+from stream_router.adapters.avro.labels import encode_label
+from stream_router.adapters.avro.records import decode_evidence, decode_prediction, encode_prediction
 from stream_router.core.route import Route
 from stream_router.processes.monitor import run_monitor
 from stream_router.settings import Settings
@@ -25,6 +34,43 @@ def test_too_many_dead_letters_end_the_process(
     stopped = stack_processes.run("monitor", "--route", route.name, STREAM_ROUTER_DEAD_LETTERS__CONSECUTIVE="50")
     assert stopped.process.returncode == 1
     assert "51 dead letters in a row, more than 50" in stopped.stderr
+
+
+def test_a_monitor_says_what_it_starts_with_and_is_ready_with_its_partitions(
+    route: Route, stack_processes: Processes
+) -> None:
+    flags = ("--worker", "a", "--metrics-port", "0", "--log-format", "json")
+    start = started(stack_processes.start("monitor", "--route", route.name, *flags))
+    assert (start["event"], start["route"], start["worker"]) == ("monitor starts", route.name, "a")
+    assert wait_until_ready(start["metrics"]) == {"assignment": "ready"}
+
+
+def test_a_header_name_that_is_not_utf8_stops_nothing(stack: Servers, route: Route, stack_processes: Processes) -> None:
+    odd, now = {b"h\xff": b"1"}, time.time_ns() // 1_000_000
+    times = {"routed_at": now, "requested_at": now, "scored_at": now}
+    predictions = [encode_prediction(replace(decode_prediction(prediction(n)), **times)) for n in range(4)]
+    for topic, values in (
+        ("predictions", predictions),
+        ("ground-truth", [encode_label(f"r{number}", True) for number in range(4)]),
+    ):
+        produce_batch(
+            stack.bootstrap_servers,
+            route.topic(topic),
+            [(b"k", values[0], {}), (b"k", values[1], odd), (b"k", b"nonsense", odd), (b"k", values[2], odd)],
+        )
+        produce_batch(stack.bootstrap_servers, route.topic(topic), [(b"k", values[3], {})])
+    monitor = stack_processes.start("monitor", "--route", route.name)
+
+    def read(topic: str) -> list[KafkaRecord]:
+        return kafka_records(stack.bootstrap_servers, route.topic(topic))
+
+    def joined() -> int:
+        return sum(len(decode_evidence(record.value).outcomes) for record in read("evidence"))
+
+    wait_until(lambda: joined() == 4, 30, "all to be joined")
+    letters = wait_until(lambda: read("dead-letters"), 30, "the dead letters")
+    assert [letter.headers[0] for letter in letters] == [(r"h\xff", b"1")] * 2
+    assert monitor.terminate() == 0
 
 
 def test_a_service_that_fails_ends_the_process_with_its_error(settings: Settings, route: Route) -> None:

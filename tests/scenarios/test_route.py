@@ -6,7 +6,9 @@ import time
 import pytest
 from confluent_kafka import Producer
 from support.audit import audit, routing_of
+from support.health import get, started, wait_until_ready
 from support.processes import Processes
+from support.raw_headers import produce_batch
 from support.waiting import wait_until
 
 from stream_router.core.dead_letter import REASON_HEADER
@@ -111,6 +113,64 @@ def test_a_record_older_than_the_lanes_retention_is_a_dead_letter(
     assert b"retention" in added[REASON_HEADER]
     wait_until(lambda: lanes.count() == 10, 30, "the others to be routed")
     assert router.running()
+
+
+def test_a_request_whose_header_name_is_not_utf8_is_a_dead_letter_and_the_router_goes_on(
+    stack, stack_processes: Processes, route, feeder, lanes
+):
+    good, bad = (b"key", b"good", {b"h": b"1"}), (b"key", b"bad", {b"h": b"1", b"h\xff": b"2"})
+    produce_batch(stack.bootstrap_servers, route.topic("requests"), [good, bad, good, bad])
+    router = stack_processes.start("route", "--route", route.name)
+    wait_until(lambda: lanes.count() == 2, 30, "the others to be routed")
+    letters = wait_until(lambda: lanes.read("dead-letters"), 30, "the dead letters")
+    assert [(letter.key, letter.value) for letter in letters] == [(b"key", b"bad")] * 2
+    for letter in letters:
+        assert rb"name b'h\xff' is not UTF-8" in dict(letter.headers)[REASON_HEADER]
+    router.terminate()
+    assert router.wait(30) == 0
+    feeder.send(10)
+    stack_processes.start("route", "--route", route.name)
+    wait_until(lambda: lanes.count() == 12, 30, "the group to go on behind them")
+    assert len(lanes.read("dead-letters")) == 2
+
+
+@pytest.mark.parametrize("partitions", [1])
+def test_routers_say_where_they_serve_and_are_ready_with_a_split_and_their_partitions_if_any(
+    stack, stack_processes: Processes, route
+):
+    for instance in ("one", "without a partition"):
+        flags = ("--instance", instance, "--metrics-port", "0", "--log-format", "json")
+        start = started(stack_processes.start("route", "--route", route.name, *flags))
+        assert (start["event"], start["level"]) == ("router starts", "info")
+        assert (start["route"], start["instance"], start["delivery"]) == (route.name, instance, "exactly-once")
+        assert (start["brokers"], start["redis"]) == (stack.bootstrap_servers, stack.redis_url)
+        assert wait_until_ready(start["metrics"]) == {"split": "ready", "assignment": "ready"}
+        assert get(start["metrics"].replace("/metrics", "/livez"))[0] == 200
+
+
+def test_every_line_is_json_where_logs_are_also_the_last_error_and_what_librdkafka_says(
+    stack_processes: Processes, route
+):
+    command = ("route", "--route", route.name, "--instance", "same", "--log-format", "json", "--kafka", "log_level=7")
+    first = stack_processes.start(*command)
+    wait_until(lambda: "partitions assigned" in first.stderr, 30, "the first router to have its partitions")
+    second = stack_processes.start(*command)
+    assert first.wait(30) == 1
+    wait_until(lambda: "partitions assigned" in second.stderr, 30, "the second router to have its partitions")
+    assert second.terminate() == 0
+    entries = [json.loads(line) for line in first.stderr.splitlines() + second.stderr.splitlines()]
+    assert "librdkafka" in {entry.get("logger") for entry in entries}
+    last = [entry for entry in entries if entry["event"] == "ended by an error"]
+    assert [entry["exit_code"] for entry in last] == [1]
+
+
+def test_a_password_of_redis_is_not_in_the_log(stack, stack_processes: Processes, route):
+    url = f"{stack.redis_url}?password=hunter2"
+    router = stack_processes.start("route", "--route", route.name, "--redis-url", url)
+    wait_until(lambda: "partitions assigned" in router.stderr, 30, "the router to have its partitions")
+    assert router.terminate() == 0
+    assert "?(hidden)" in router.stderr
+    assert "hunter2" not in router.stderr
 
 
 def test_at_least_once_routes_every_request(stack_processes: Processes, route, feeder, redis, lanes):

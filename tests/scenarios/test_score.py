@@ -4,7 +4,9 @@ import json
 
 import pytest
 from redis import Redis
+from support.health import started, wait_until_ready
 from support.kafka import kafka_records
+from support.raw_headers import produce_batch
 from support.scoring import HEADERS, ROUTING
 from support.waiting import wait_until
 
@@ -106,6 +108,26 @@ def test_what_cannot_be_scored_is_a_prediction_with_error_and_what_has_no_id_a_d
     added = dict(letter.headers)
     assert added["__connect.errors.topic"] == lane.route.lane_topic("canary").encode()
     assert b"has no id" in added[REASON_HEADER]
+
+
+def test_a_header_name_that_is_not_utf8_makes_a_dead_letter_and_the_job_goes_on(lane):
+    routed = {name.encode(): content for name, content in HEADERS}
+    good, bad = b'{"request_id": "good", "x": 2}', b'{"request_id": "bad", "x": 2}'
+    records = [(b"k", good, routed), (b"k", bad, routed | {b"h\xff": b"1"})]
+    produce_batch(lane.bootstrap, lane.route.lane_topic("canary"), records)
+    done = json.loads(lane.drain("even").stdout)
+    assert (done["predictions"], done["dead_letters"]) == (1, 1)
+    (letter,) = lane.dead_letters()
+    assert (letter.key, letter.value) == (b"k", bad)
+    assert b"is not UTF-8" in dict(letter.headers)[REASON_HEADER]
+    assert json.loads(lane.drain("even").stdout)["predictions"] == 0
+
+
+def test_a_job_says_what_it_starts_with_and_is_ready_with_its_partitions(lane):
+    start = started(lane.start("even", "--metrics-port", "0", "--log-format", "json"))
+    assert (start["event"], start["route"]) == ("scoring starts", lane.route.name)
+    assert (start["lane"], start["model"], start["model_version"]) == ("canary", "support.models:load", "even")
+    assert wait_until_ready(start["metrics"]) == {"assignment": "ready"}
 
 
 def test_the_first_job_registers_its_version_and_another_version_does_not_start(lane, stack):

@@ -31,7 +31,7 @@ class Copy:
         for index, record in enumerate(records):
             value = record.value()
             if value is None or value.startswith(b"poison"):
-                transaction.divert(record, index, DecodeError("nothing to copy"))
+                transaction.divert(record, index, DecodeError("nothing to copy"), record.headers())
             else:
                 transaction.produce(OUT, value, record.key(), record.partition(), 0, record.headers())
         transaction.on_commit(lambda: self._count(len(records)))

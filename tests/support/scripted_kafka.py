@@ -40,9 +40,8 @@ class ScriptedKafka:
         self._script: dict[str, deque[Step]] = defaultdict(deque)
         self.drained = False
         self.one_at_a_time = threading.RLock()
-        for place in ("group.Consumer", "clients.Consumer"):
-            monkeypatch.setattr(f"{_EDGE}.{place}", partial(ScriptedConsumer, self))
-        monkeypatch.setattr(f"{_EDGE}.producers.Producer", partial(ScriptedProducer, self))
+        monkeypatch.setattr(f"{_EDGE}.clients.Consumer", partial(ScriptedConsumer, self))
+        monkeypatch.setattr(f"{_EDGE}.clients.Producer", partial(ScriptedProducer, self))
         monkeypatch.setattr(f"{_EDGE}.loop._PAUSE", 0.0)
 
     def script(self, call: str, *steps: Step) -> None:

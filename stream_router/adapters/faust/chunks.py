@@ -17,6 +17,8 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
+from stream_router.adapters.faust import records
+
 _GATHER: Final = 0.03
 """Seconds to let records gather before a fetch: fewer, larger chunks."""
 
@@ -53,6 +55,7 @@ class ChunkApp(faust.App):  # type: ignore[misc]  # Faust has no types for us
     _seeks = itertools.count(1)
 
     def _new_transport(self) -> Any:
+        records.install()
         return _Transport(self.conf.broker_consumer, self)
 
     def chunks(self, topic: str) -> Any:

@@ -1,9 +1,10 @@
 """Kafka clients: their settings, and what is asked of the brokers about topics."""
 
-from collections.abc import Mapping
-from typing import Any, Final
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, TypeVar
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs do not export all that it documents
     AdminClient,
     ConfigResource,
@@ -13,7 +14,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs d
 
 from stream_router.adapters.kafka.failures import cause_of, explaining
 from stream_router.errors import SettingError, TopicError
-from stream_router.settings import Settings
+from stream_router.settings import Settings, is_secret
+
+Client = TypeVar("Client", Consumer, Producer, AdminClient)
 
 TIMEOUT: Final = 10.0
 """Seconds that a request to the brokers may take."""
@@ -22,8 +25,34 @@ ROOM: Final = 1_024
 """Bytes of a batch of one record that are not the record's own, with some to spare for headers that we add."""
 
 
+RESERVED: Final[Mapping[str, tuple[str | None, str]]] = {
+    "bootstrap.servers": (None, "the brokers are the setting bootstrap_servers"),
+    "metadata.broker.list": (None, "the brokers are the setting bootstrap_servers"),
+    "group.id": (None, "groups are named by the route"),
+    "group.instance.id": (None, "a process is named by --instance"),
+    "group.protocol": ("classic", "the groups have session timeouts and assignors of their own"),
+    "partition.assignment.strategy": (None, "each group has the one that its processes are made for"),
+    "transactional.id": (None, "it is made of the route and --instance, so that Kafka shuts out a predecessor"),
+    "enable.idempotence": ("true", "nothing may be written twice"),
+    "partitioner": ("murmur2_random", "every client has to find the same partition for a key"),
+    "isolation.level": ("read_committed", "what was aborted must not count"),
+    "enable.auto.commit": ("false", "offsets are committed with what was made of their records"),
+    "auto.offset.reset": ("error", "a gap has to be seen, and --from says where a group begins"),
+    "logger": (None, "log lines have the settings log_format and log_level"),
+}
+"""Settings of librdkafka that a guarantee rests on: the only value that they may be given, if any, and why."""
+
+
 def client_config(settings: Settings, defaults: Mapping[str, Any], contract: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of librdkafka: our defaults, then what the user passes through, then what a guarantee rests on."""
+    """Settings of librdkafka: our defaults, then what the user passes through, then what a guarantee rests on.
+
+    Raises SettingError where the user passes one of RESERVED.
+    """
+    for name in settings.kafka.keys() & RESERVED.keys():
+        value, (allowed, why) = settings.kafka[name], RESERVED[name]
+        if allowed is None or value.lower() != allowed:
+            only = "" if allowed is None else f" or set it to {allowed!r}"
+            raise SettingError(f"kafka setting {name} is {value!r}, but {why}: take it out{only}")
     return {
         "bootstrap.servers": settings.bootstrap_servers,
         "client.id": "stream-router",
@@ -37,6 +66,20 @@ def client_config(settings: Settings, defaults: Mapping[str, Any], contract: Map
     }
 
 
+def consumer_for(settings: Settings, defaults: Mapping[str, Any], contract: Mapping[str, Any]) -> Consumer:
+    """Raises SettingError for client settings that librdkafka refuses; so do all that make clients."""
+    return _client(Consumer, settings, client_config(settings, defaults, contract))
+
+
+def producer_for(settings: Settings, defaults: Mapping[str, Any], contract: Mapping[str, Any]) -> Producer:
+    return _client(Producer, settings, client_config(settings, defaults, contract))
+
+
+def admin(settings: Settings) -> AdminClient:
+    """Keep it in a variable: its requests end with it."""
+    return _client(AdminClient, settings, client_config(settings, {}, {}))
+
+
 def reader(settings: Settings, group: str = "stream-router.reader") -> Consumer:
     """A consumer of committed records that joins no group and commits nothing."""
     contract = {
@@ -47,16 +90,31 @@ def reader(settings: Settings, group: str = "stream-router.reader") -> Consumer:
         "auto.offset.reset": "error",
     }
     # A fetch that waits for records holds back what is asked on the same connection: the ends of the topic.
-    return Consumer(client_config(settings, {"fetch.queue.backoff.ms": 10, "fetch.wait.max.ms": 20}, contract))
+    return consumer_for(settings, {"fetch.queue.backoff.ms": 10, "fetch.wait.max.ms": 20}, contract)
 
 
-def admin(settings: Settings) -> AdminClient:
-    """Keep it in a variable: its requests end with it. Raises SettingError for a client setting that is none."""
+def _client(kind: Callable[[dict[str, Any]], Client], settings: Settings, config: dict[str, Any]) -> Client:
     try:
-        return AdminClient(client_config(settings, {}, {}))
-    except KafkaException as error:
-        names = ", ".join(settings.kafka)
-        raise SettingError(f"one of the kafka settings ({names}) is refused: {cause_of(error).str()}") from None
+        return kind(config)
+    except (KafkaException, TypeError, ValueError) as error:
+        said = cause_of(error).str().strip() if isinstance(error, KafkaException) else str(error)
+        raise SettingError(_refusal(said, settings, config)) from None
+
+
+def _refusal(said: str, settings: Settings, config: Mapping[str, Any]) -> str:
+    """Names the user's settings that librdkafka speaks of, where it does, and the values of ours that it names."""
+
+    def shown(names: Iterable[str]) -> str:
+        return ", ".join(f"{name}={'(hidden)' if is_secret(name) else config[name]}" for name in names)
+
+    named = set(re.findall(r"[a-z]+(?:[._][a-z]+)+", said))
+    theirs = [name for name in settings.kafka if name in named]
+    ours = [name for name in config if name in named and name not in settings.kafka]
+    if not settings.kafka:
+        return f"Kafka's client refuses its settings: {said}"
+    which = f"kafka setting {shown(theirs)}" if theirs else f"one of the kafka settings ({', '.join(settings.kafka)})"
+    beside = f" (with {shown(ours)})" if theirs and ours else ""
+    return f"{which} is refused: {said}{beside}; change it or take it out"
 
 
 def partition_count(settings: Settings, topic: str) -> int:

@@ -1,7 +1,7 @@
 """A member of a consumer group, and where it begins to read."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -33,11 +33,11 @@ class RebalanceListener(Protocol):
 class GroupMember:
     """`client` is the consumer itself. Its methods raise KafkaException."""
 
-    def __init__(self, config: dict[str, Any], topic: str, listener: RebalanceListener) -> None:
+    def __init__(self, client: Consumer, topic: str, listener: RebalanceListener) -> None:
         self._topic, self._listener = topic, listener
         self._closing = self._abandoned = False
         self._callback_error: KafkaException | StreamRouterError | None = None
-        self.client = Consumer(config)
+        self.client = client
         self.joined = False
 
     def join(self) -> None:
@@ -52,9 +52,11 @@ class GroupMember:
 
     def poll(self, count: int, timeout: float) -> Polled:
         """See polling.poll. Raises what the listener raised, too: the client would lose it."""
-        polled = poll(self.client, count, timeout)
-        if self._callback_error is not None:
-            raise self._callback_error
+        try:
+            polled = poll(self.client, count, timeout)
+        finally:
+            if self._callback_error is not None:  # also before what follows from it, such as a start without offsets
+                raise self._callback_error
         return polled
 
     def close(self, timeout: float = TIMEOUT) -> None:

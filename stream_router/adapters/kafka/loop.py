@@ -6,9 +6,10 @@ from contextlib import suppress
 from typing import Any, Final
 
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
-from stream_router.adapters.kafka.clients import TIMEOUT, client_config
+from stream_router.adapters.health import ASSIGNMENT, Health
+from stream_router.adapters.kafka.clients import TIMEOUT, consumer_for
 from stream_router.adapters.kafka.dead_letters import DeadLetters
 from stream_router.adapters.kafka.failures import Failure, cause_of, explain, failure_of
 from stream_router.adapters.kafka.group import GroupMember, begin_offsets
@@ -61,15 +62,14 @@ class TransactionLoop:
     StreamRouterError where transactions fail again and again.
     """
 
-    def __init__(
-        self, settings: Settings, config: LoopConfig, handler: Handler, outages: Outages | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, config: LoopConfig, handler: Handler, health: Health | None = None) -> None:
         self._settings, self._config, self._handler = settings, config, handler
+        self._health = health or Health(config.group, {})
         limits = settings.dead_letters
         self._dead_letters = DeadLetters(
             config.dead_letters, config.stage, DeadLetterLimit(limits.ratio, limits.consecutive)
         )
-        self._outages = outages or Outages()
+        self._outages = Outages(self._health.kafka)
         self._transaction: Transaction | None = None
         self._assigned: set[int] = set()
         self._unsaved: dict[int, int] = {}
@@ -83,6 +83,7 @@ class TransactionLoop:
         """Returns when `stop()` is true, after the open transaction was committed."""
         try:
             while not stop():
+                self._health.beat()
                 self._run_once()
             self._finish_transaction(_LAST_COMMIT)
         except KafkaException as error:
@@ -233,9 +234,7 @@ class TransactionLoop:
         self._joined = True
 
     def _new_member(self) -> GroupMember:
-        return GroupMember(
-            _consumer_config(self._settings, self._config, self._outages.on_error), self._config.topic, self
-        )
+        return GroupMember(_consumer(self._settings, self._config, self._outages.on_error), self._config.topic, self)
 
     def _new_producer(self) -> LoopProducer:
         return _producer(self._settings, self._config, self._outages.on_error)
@@ -271,6 +270,7 @@ class TransactionLoop:
             begin = [TopicPartition(at.topic, at.partition, OFFSET_BEGINNING) for at in partitions]
         self._assigned |= {at.partition for at in begin}
         self._member.client.incremental_assign(begin)
+        self._health.ready(ASSIGNMENT)
         _log.info("partitions assigned", topic=self._config.topic, offsets={at.partition: at.offset for at in begin})
 
     def on_revoked(self, partitions: list[TopicPartition]) -> None:
@@ -284,6 +284,7 @@ class TransactionLoop:
         if transaction is not None:
             self._abort(transaction)
         self._drop(partitions)
+        self._health.not_ready(ASSIGNMENT, "the group took the partitions away")
 
     def _drop(self, partitions: Iterable[TopicPartition]) -> None:
         # What comes back in the same poll begins again at the group's offset.
@@ -324,7 +325,7 @@ def _producer(settings: Settings, config: LoopConfig, on_error: OnError) -> Loop
     )
 
 
-def _consumer_config(settings: Settings, config: LoopConfig, on_error: OnError) -> dict[str, Any]:
+def _consumer(settings: Settings, config: LoopConfig, on_error: OnError) -> Consumer:
     defaults: dict[str, Any] = {
         "session.timeout.ms": 10_000,
         "heartbeat.interval.ms": 1_000,
@@ -341,4 +342,4 @@ def _consumer_config(settings: Settings, config: LoopConfig, on_error: OnError) 
         "partition.assignment.strategy": "cooperative-sticky",
         "error_cb": on_error,
     }
-    return client_config(settings, defaults, contract)
+    return consumer_for(settings, defaults, contract)

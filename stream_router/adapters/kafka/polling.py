@@ -10,7 +10,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from stream_router.adapters.kafka.clients import TIMEOUT, reader
 from stream_router.adapters.kafka.failures import Failure, explaining, failure_of
-from stream_router.errors import UnreachableError
+from stream_router.errors import DecodeError, UnreachableError
 from stream_router.settings import Settings
 
 _COUNT: Final = 2_000
@@ -18,6 +18,9 @@ _COUNT: Final = 2_000
 
 _WAIT: Final = 0.05
 """Seconds of it."""
+
+UNREADABLE: Final = (UnicodeDecodeError, SystemError)
+"""What `Record.headers` raises where a header's name is not UTF-8. Asked once more the client gives it half made."""
 
 _log = structlog.get_logger()
 
@@ -33,6 +36,16 @@ class Record(Protocol):
     def headers(self) -> list[tuple[str, bytes | None]] | None: ...
     def timestamp(self) -> tuple[int, int]: ...
     def error(self) -> KafkaError | None: ...
+
+
+def unreadable_headers(error: BaseException) -> DecodeError:
+    """Why the record is a dead letter whose headers raised one of UNREADABLE."""
+    cause = error if isinstance(error, UnicodeDecodeError) else error.__cause__
+    name = f" {cause.object[:80]!r}" if isinstance(cause, UnicodeDecodeError) else ""
+    return DecodeError(
+        f"a header's name{name} is not UTF-8, so the client can read none of its headers, and none is kept: name "
+        "headers in UTF-8"
+    )
 
 
 @dataclass(frozen=True, slots=True)

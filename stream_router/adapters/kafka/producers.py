@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from stream_router.adapters.detached import detached, within
-from stream_router.adapters.kafka.clients import TIMEOUT, client_config
+from stream_router.adapters.kafka.clients import TIMEOUT, producer_for
 from stream_router.adapters.kafka.failures import cause_of
 from stream_router.errors import UnreachableError
 from stream_router.settings import Settings
@@ -62,8 +62,8 @@ class LoopProducer(Protocol):
 
 
 class _Sender:
-    def __init__(self, config: dict[str, Any]) -> None:
-        self._client = Producer(config)
+    def __init__(self, client: Producer) -> None:
+        self._client = client
 
     def retire(self) -> None:
         """See LoopProducer."""
@@ -105,7 +105,7 @@ class TransactionalProducer(_Sender):
     ) -> None:
         defaults = _defaults(linger, max_message_bytes) | {"transaction.timeout.ms": 10_000}
         contract = _CONTRACT | {"transactional.id": transactional_id} | _told(on_error)
-        super().__init__(client_config(settings, defaults, contract))
+        super().__init__(producer_for(settings, defaults, contract))
         self._id = transactional_id
 
     @classmethod
@@ -186,7 +186,7 @@ class AtLeastOnceProducer(_Sender):
     ) -> None:
         self._delivery_error: KafkaError | None = None
         reports = {"on_delivery": self._on_delivery, "delivery.report.only.error": True} | _told(on_error)
-        super().__init__(client_config(settings, _defaults(linger, max_message_bytes), _CONTRACT | reports))
+        super().__init__(producer_for(settings, _defaults(linger, max_message_bytes), _CONTRACT | reports))
 
     def take_over(self, timeout: float) -> None:
         """Nothing is to be shut out."""

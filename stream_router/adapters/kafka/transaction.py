@@ -6,7 +6,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from stream_router.adapters.kafka.dead_letters import DeadLetters, Unreadable
 from stream_router.adapters.kafka.polling import Record
-from stream_router.adapters.kafka.producers import LoopProducer
+from stream_router.adapters.kafka.producers import Headers, LoopProducer
 
 
 class Transaction:
@@ -28,12 +28,15 @@ class Transaction:
         self._counted = 0
         producer.begin()
 
-    def divert(self, record: Record, index: int, error: Exception) -> None:
-        """Write a dead letter; `index` is the record's place in its batch. Raises DeadLetterLimitError."""
+    def divert(self, record: Record, index: int, error: Exception, headers: Headers | None) -> None:
+        """Write a dead letter; `index` is the record's place in its batch, `headers` those of it that could be read.
+
+        Raises DeadLetterLimitError.
+        """
         self.dead_letters.on_records(index - self._counted)
         self._counted = index + 1
         unreadable = Unreadable(
-            record.topic(), record.partition(), record.offset(), record.key(), record.value(), record.headers() or ()
+            record.topic(), record.partition(), record.offset(), record.key(), record.value(), headers or ()
         )
         letter = self.dead_letters.letter(unreadable, error)
         self.produce(*letter.outgoing)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 import redis
 import structlog
@@ -53,6 +54,13 @@ class RedisSplitStore:
         url = settings.redis_url.get_secret_value()
         self._shown_url = masked_url(url)
         defaults = {"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT, "retry": Retry(NoBackoff(), 0)}
+        try:
+            _ = urlsplit(url).port
+        except ValueError:  # its words may quote the password
+            raise SettingError(
+                f"setting redis_url {self._shown_url!r} is no URL: write redis://USER:PASSWORD@HOST:PORT/DB, and in "
+                "the password / as %2F, ? as %3F, # as %23 and @ as %40",
+            ) from None
         try:
             options = {name: _parsed(name, value) for name, value in settings.redis.items()}
             self._client: Any = redis.Redis.from_url(url, **defaults | options | {"decode_responses": False})
