@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 from redis import Redis
+from support.health import is_ready
 from support.lanes import Lanes
 from support.own_stack import own_stack
 from support.processes import Processes
@@ -28,7 +29,7 @@ def test_all_go_on_after_the_broker_came_back_and_each_request_is_predicted_once
         route = Route("restarts")
         flags = {"bootstrap_servers": stack.bootstrap_servers, "redis_url": stack.redis_url}
         topics.apply(load_settings(flags=flags), route, 4)
-        processes = Processes(tmp_path, stack.environment)
+        processes = Processes(tmp_path, stack.environment | {"STREAM_ROUTER_METRICS_PORT": "0"})
         loop, lanes = Loop(stack, route, processes, redis), Lanes(stack.bootstrap_servers, route)
         try:
             loop.start("0.9", "0.9")
@@ -37,8 +38,12 @@ def test_all_go_on_after_the_broker_came_back_and_each_request_is_predicted_once
                 wait_until(progress(lanes, loop), 60, "all to work")
                 for _ in range(2):
                     stack.end_broker(number)
+                    wait_until(
+                        lambda: not any(is_ready(command) for command in processes.started), 30, "none to be ready"
+                    )
                     stack.start_broker()
                     wait_until(progress(lanes, loop), BACK, "all to work on")
+                    wait_until(lambda: all(is_ready(command) for command in processes.started), BACK, "all to be ready")
             wait_until(lambda: len(lanes.read("predictions")) >= loop.feeder.sent, 60, "all requests to be predicted")
             codes = processes.terminate_all(5)
         finally:

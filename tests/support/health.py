@@ -1,6 +1,7 @@
 """What a process says of itself over HTTP."""
 
 import json
+import re
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -32,3 +33,9 @@ def wait_until_ready(address: str) -> dict[str, Any]:
     wait_until(lambda: get(url)[0] == 200, 30, f"{url} to say that it is ready")
     conditions: dict[str, Any] = json.loads(get(url)[1])["conditions"]
     return conditions
+
+
+def is_ready(command: Command) -> bool:
+    """Of one whose log names where its metrics are served."""
+    found = re.search(r"http://\S+/metrics", command.stderr)
+    return found is not None and get(found[0].replace("/metrics", "/readyz"))[0] == 200

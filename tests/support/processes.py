@@ -86,6 +86,10 @@ class Processes:
         command.wait(seconds)
         return command
 
+    @property
+    def started(self) -> list[Command]:
+        return list(self._commands)
+
     def terminate_all(self, seconds: float) -> dict[tuple[str, ...], int]:
         """SIGTERM to all that still run, one after the other; each one's exit code by its arguments."""
         return {c.arguments: c.terminate(seconds) if c.running() else c.process.returncode for c in self._commands}
