@@ -28,7 +28,7 @@ SEEDS = range(400)
 """Histories in which every planted fault must show up at least once."""
 
 
-class LawMachine(RuleBasedStateMachine):
+class SplitStoreMachine(RuleBasedStateMachine):
     """Chooses the acts of a World; `new_bench` is set for each kind of server."""
 
     new_bench: Callable[[], Bench]
@@ -116,7 +116,7 @@ class LawMachine(RuleBasedStateMachine):
 
 
 def _explore(new_bench: Callable[[], Bench], examples: int, steps: int) -> None:
-    machine = type("Machine", (LawMachine,), {"new_bench": staticmethod(new_bench)})
+    machine = type("Machine", (SplitStoreMachine,), {"new_bench": staticmethod(new_bench)})
     run_state_machine_as_test(
         machine,
         settings=settings(

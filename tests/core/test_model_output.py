@@ -1,4 +1,4 @@
-"""Whatever a model returns or raises becomes an answer that can be written."""
+"""Whatever a model returns or raises becomes an output that can be written."""
 
 import numpy as np
 import pytest
@@ -16,23 +16,23 @@ ANYTHING = st.recursive(
 )
 
 
-def write(answer: ModelOutput) -> Prediction:
+def write(output: ModelOutput) -> Prediction:
     prediction = Prediction(
         request_id="r", key=None, lane="stable", rollout=0, epoch=0, digest="", routed_at=1, requested_at=1,
         scored_at=1,
         model_version="1", model_digest=None, batch_id="", batch_index=0, batch_size=1, model_seconds=0.0,
-        value=answer.value, error=answer.error,
+        value=output.value, error=output.error,
     )  # fmt: skip
     return decode_prediction(encode_prediction(prediction))
 
 
 @given(ANYTHING, st.integers(1, 3))
-def test_every_row_gets_exactly_one_answer_that_can_be_written(returned, count):
-    answers = outputs_of(returned, count)
-    assert len(answers) == count
-    for answer in answers:
-        assert (answer.value is None) != (answer.error is None)
-        write(answer)
+def test_every_row_gets_exactly_one_output_that_can_be_written(returned, count):
+    outputs = outputs_of(returned, count)
+    assert len(outputs) == count
+    for output in outputs:
+        assert (output.value is None) != (output.error is None)
+        write(output)
 
 
 @given(st.text(st.characters()))

@@ -127,7 +127,7 @@ def test_clocks_of_those_who_wrote_change_nothing():
 
 @settings(max_examples=15, deadline=None)
 @given(seeds)
-def test_the_order_in_which_labels_arrive_before_a_cohort_is_ripe_changes_no_bet(seed):
+def test_the_order_in_which_labels_arrive_before_a_window_is_ripe_changes_no_bet(seed):
     rng = np.random.default_rng(seed)
     arrived = [
         outcome(
@@ -279,7 +279,7 @@ def test_a_late_outcome_enters_at_once_and_only_by_its_own_partitions_watermarks
     assert (fold.summary(1).in_open_blocks, fold.summary(1).unripe) == (2, 0)
 
 
-def test_ticks_from_before_a_rollout_ripen_nothing_of_it():
+def test_watermarks_from_before_a_rollout_ripen_nothing_of_it():
     """A successor that replays from the rollout's first record does not know them."""
     records = [flush(0, watermark=40 * SECOND), started(), in_force(), flush(0, outcome())]
     fold, _ = folded(records)
@@ -306,6 +306,6 @@ def test_a_window_stays_until_every_partition_is_past_it():
     assert not list(fold.windows)
 
 
-def test_the_clock_is_the_newest_tick_and_never_falls():
+def test_the_clock_is_the_newest_watermark_and_never_falls():
     fold, _ = folded([flush(0, watermark=5 * SECOND), flush(1, watermark=3 * SECOND), flush(0, watermark=2 * SECOND)])
     assert fold.clock == 5 * SECOND

@@ -180,7 +180,7 @@ def test_starting_alone_changes_nothing_once_a_split_is_in_force() -> None:
 
 
 @given(st.lists(splits))
-def test_knowledge_is_the_highest_of_each_kind(records: list[AppliedSplit]) -> None:
+def test_the_view_is_the_highest_of_each_kind(records: list[AppliedSplit]) -> None:
     view = ControlView()
     for record in records:
         view.on_split(record)

@@ -16,17 +16,17 @@ def later():
 
 @pytest.mark.parametrize(("version", "accuracy"), [(GOOD, 0.899), (BAD, 0.760)])
 def test_accuracy_on_later_months(later, version, accuracy):
-    answers = load(version)(requests_of(later))
-    assert (later["late"] == answers).mean() == pytest.approx(accuracy, abs=0.005)
+    outputs = load(version)(requests_of(later))
+    assert (later["late"] == outputs).mean() == pytest.approx(accuracy, abs=0.005)
 
 
 @pytest.mark.parametrize("version", [GOOD, BAD])
 def test_a_batch_is_answered_as_row_by_row(later, version):
     model, rows = load(version), requests_of(later.sample(500, random_state=0))
-    assert model(rows) == [answer for row in rows for answer in model([row])]
+    assert model(rows) == [output for row in rows for output in model([row])]
 
 
-def test_an_empty_batch_has_no_answers():
+def test_an_empty_batch_has_no_outputs():
     assert load(GOOD)([]) == []
 
 

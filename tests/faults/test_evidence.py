@@ -47,8 +47,8 @@ def inputs_read(settings: Settings, route: Route, partitions: int) -> bool:
     try:
         for topic in (route.topic("predictions"), route.topic("ground-truth")):
             ends = stable_ends(settings, topic, partitions)
-            places = client.committed([TopicPartition(topic, partition) for partition in range(partitions)], 10)
-            if any(place.offset < ends[place.partition] for place in places):
+            committed = client.committed([TopicPartition(topic, partition) for partition in range(partitions)], 10)
+            if any(found.offset < ends[found.partition] for found in committed):
                 return False
     finally:
         client.close()

@@ -215,8 +215,8 @@ def test_a_scorer_diverts_what_can_never_be_joined_and_predicts_the_rest_once(ka
     scorer = Scorer(ROUTE, "stable", Model("even", load("even"), None), RequestDecoder(None))
     done = run_handler(kafka, scorer).done
     predictions = [decode_prediction(prediction) for prediction in kafka.values(ROUTE.topic("predictions"))]
-    answers = {prediction.request_id: prediction.value for prediction in predictions}
-    assert answers == {"r0": True, "r1": False, "r4": True, "by header": None}
+    values = {prediction.request_id: prediction.value for prediction in predictions}
+    assert values == {"r0": True, "r1": False, "r4": True, "by header": None}
     assert predictions[-1].error.startswith("DecodeError: the request has no value")
     assert [where_from(letter)[1] for letter in kafka.records(DEAD)] == [2, 3, 4, 5, 6, 7, 8]
     assert (done.predictions, done.errors, done.dead_letters) == (4, 1, 7)

@@ -9,7 +9,7 @@ Rows = list[dict[str, Any]]
 
 
 def load(version: str) -> Callable[[Rows], list[Any]]:
-    """even: whether x is even. poor: the same, but raises on x ending in 7. short: an answer too few. slow: takes time.
+    """even: whether x is even. poor: the same, but raises on x ending in 7. short: an output too few. slow: takes time.
 
     A number, such as 0.9: whether x is even, right for that share of the rows.
     """
@@ -19,8 +19,8 @@ def load(version: str) -> Callable[[Rows], list[Any]]:
             raise ValueError("cannot digest a 7")
         time.sleep(0.1 if version == "slow" else 0)
         accuracy = float(version) if version[0].isdigit() else 1.0
-        answers = [(row["x"] % 2 == 0) == (random.Random(row["x"]).random() < accuracy) for row in rows]
-        return answers[:-1] if version == "short" else answers
+        outputs = [(row["x"] % 2 == 0) == (random.Random(row["x"]).random() < accuracy) for row in rows]
+        return outputs[:-1] if version == "short" else outputs
 
     predict.digest = f"digest of {version}"  # type: ignore[attr-defined]  # a function can carry it
     return predict

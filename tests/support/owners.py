@@ -33,7 +33,7 @@ TOPICS: Final[dict[Side, str]] = {
     "predictions": ROUTE.topic("predictions"),
     "ground_truth": ROUTE.topic("ground-truth"),
 }
-_PATIENCE: Final = 60.0
+_LONGEST_WAIT: Final = 60.0
 
 
 class Fetched(NamedTuple):
@@ -137,7 +137,7 @@ class World:
 
     async def until(self, predicate: Callable[[], object], what: str) -> None:
         """Other tasks go on until it is so; the clock decides only that a test has failed."""
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _LONGEST_WAIT
         while not predicate():
             assert time.monotonic() < deadline, f"never happened: {what}"
             for task in self.tasks:
@@ -166,7 +166,7 @@ class World:
     async def end(self) -> None:
         self.owner.drop()
         for task in self.tasks:
-            await asyncio.wait_for(task, _PATIENCE)
+            await asyncio.wait_for(task, _LONGEST_WAIT)
 
     @property
     def evidence(self) -> list[Evidence]:

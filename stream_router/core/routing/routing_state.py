@@ -27,7 +27,7 @@ class RoutingState:
     _written: AppliedSplit = INITIAL_SPLIT
 
     def on_split(self, applied: AppliedSplit) -> None:
-        """A record of R.splits. It is view only: a router routes by what the script answers."""
+        """A record of R.splits. It only enters the view: a router routes by what the script answers."""
         self.view.on_split(applied)
 
     def on_rollback(self, rollout: int, reason: str, now: int) -> None:

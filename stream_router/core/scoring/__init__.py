@@ -1,1 +1,1 @@
-"""From a model's answer to a prediction."""
+"""From a model's output to a prediction."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 Value = bool | int | float | str
-"""What a model answers and what a label says."""
+"""A model's output, and what a label says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,6 @@ class Prediction:
     error: str | None
 
 
-def agrees(answer: Value | None, truth: Value) -> bool:
-    """Whether the answer is right: equal as Python compares values, so True agrees with 1; no answer never agrees."""
-    return answer is not None and answer == truth
+def agrees(value: Value | None, truth: Value) -> bool:
+    """Whether a prediction is right: equal as Python compares values, so True agrees with 1; an error never agrees."""
+    return value is not None and value == truth
