@@ -1,5 +1,6 @@
 """The pages: their generated parts are up to date, the paths and links in them exist, their examples run."""
 
+import ast
 import importlib.util
 import re
 import tomllib
@@ -100,11 +101,17 @@ def test_a_path_that_is_not_there_would_be_found(tmp_path: Path) -> None:
     assert list(_paths_in(page)) == ["core/gone.py", "gone.lua", "core/"]
 
 
-def test_the_way_of_one_request_never_goes_back() -> None:
-    text = (ROOT / "docs" / "concepts.md").read_text()
-    steps = re.findall(r"^(\d+)\. `([^`]+)`", text.partition("## The way of one request")[2], re.MULTILINE)
+def test_the_way_of_one_request_meets_each_file_once() -> None:
+    steps = re.findall(r"^(\d+)\. `([^`]+)`", _way_of_one_request(), re.MULTILINE)
     assert [int(number) for number, _ in steps] == list(range(1, len(steps) + 1))
     assert len({file for _, file in steps}) == len(steps)
+
+
+def test_every_file_that_a_request_can_pass_is_a_step_or_named_as_none() -> None:
+    """All that the processes of a request import."""
+    processes = {ROOT / "stream_router" / "processes" / f"{name}.py" for name in ("route", "score", "monitor")}
+    named = set(_INLINE.findall(_way_of_one_request()))
+    assert sorted({*names([*_imported_by(processes)])} - named) == []
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md", ROOT / "benchmarks" / "README.md"], ids=page_id)
@@ -179,6 +186,29 @@ def test_the_toml_example_is_read(tmp_path: Path) -> None:
     file.write_text(text)
     settings = load_settings(file)
     assert settings.policy.label_horizon == tomllib.loads(text)["policy"]["label_horizon"]
+
+
+def _way_of_one_request() -> str:
+    text = (ROOT / "docs" / "concepts.md").read_text()
+    return text.partition("## The way of one request")[2].partition("\n## ")[0]
+
+
+def _imported_by(files: set[Path]) -> set[Path]:
+    """The files, and all of ours that they import, and that these import."""
+    found: set[Path] = set()
+    while files:
+        found |= files
+        modules = {module for file in files for module in _imports(ast.parse(file.read_text()))}
+        paths = {ROOT / f"{module.replace('.', '/')}.py" for module in modules if module.startswith("stream_router")}
+        files = {path for path in paths if path.exists()} - found
+    return found
+
+
+def _imports(tree: ast.AST) -> Iterator[str]:
+    """Dotted names that may be modules: of `from a import b` both a and a.b."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield from (node.module, *(f"{node.module}.{name.name}" for name in node.names))
 
 
 def _blocks(page: Path, language: str) -> list[str]:
