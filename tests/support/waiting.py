@@ -1,12 +1,13 @@
 """Polling instead of sleeping."""
 
+import os
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 Value = TypeVar("Value")
-BUSY = 3
-"""What takes a test this many times as long as when it has the machine for itself is no failure."""
+BUSY = 3 if "PYTEST_XDIST_WORKER" in os.environ else 1
+"""Times as long as with the machine for itself that something may take: more only where tests run side by side."""
 
 
 def wait_until(predicate: Callable[[], Value], seconds: float, what: str, poll: float = 0.05) -> Value:
