@@ -3,22 +3,23 @@
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import structlog
-from confluent_kafka import TopicPartition
 
 from stream_router.adapters.avro.records import encode_prediction
 from stream_router.adapters.avro.requests import RequestDecoder
 from stream_router.adapters.clock import now_ms
 from stream_router.adapters.health import ASSIGNMENT, Health
 from stream_router.adapters.http_server import serving
-from stream_router.adapters.kafka.clients import TIMEOUT, consumer_for, largest_message, partition_count, stable_ends
+from stream_router.adapters.kafka.clients import largest_message, partition_count, stable_ends
+from stream_router.adapters.kafka.drained import Drained
 from stream_router.adapters.kafka.group import Start
 from stream_router.adapters.kafka.handler import LoopConfig
 from stream_router.adapters.kafka.loop import TransactionLoop
-from stream_router.adapters.kafka.polling import UNREADABLE, Record, has_records, unreadable_headers
+from stream_router.adapters.kafka.polling import UNREADABLE, Record, unreadable_headers
 from stream_router.adapters.kafka.transaction import Transaction
 from stream_router.adapters.metrics import MODEL_SECONDS, SCORED
 from stream_router.adapters.model import Model, Row, load_model
@@ -30,9 +31,6 @@ from stream_router.core.scoring.model_output import ModelOutput, outputs_of, rai
 from stream_router.core.scoring.prediction import Prediction
 from stream_router.errors import DecodeError, HeaderError
 from stream_router.settings import Settings, masked_url
-
-_LOOK_EVERY: Final = 0.5
-"""Seconds between looks whether a batch job is done."""
 
 _log = structlog.get_logger()
 
@@ -174,33 +172,6 @@ class Scorer:
         return outputs, time.perf_counter() - begun
 
 
-class Drained:
-    """Whether the group has read its lane up to the ends that were there when the job began."""
-
-    def __init__(self, settings: Settings, topic: str, group: str) -> None:
-        self._settings, self._topic = settings, topic
-        self._ends = stable_ends(settings, topic, partition_count(settings, topic))
-        contract = {"group.id": group, "enable.auto.commit": False}
-        self._group = consumer_for(settings, {}, contract)
-        self._next_look = 0.0
-        self.done = False
-
-    def __call__(self, now: float) -> bool:
-        if now < self._next_look:
-            return False
-        self._next_look = now + _LOOK_EVERY
-        wanted = [TopicPartition(self._topic, partition) for partition in self._ends]
-        committed = {found.partition: found.offset for found in self._group.committed(wanted, TIMEOUT)}
-        if any(offset < 0 for offset in committed.values()):
-            return False  # a partition that no member of the group has begun
-        spans = {partition: (committed[partition], end) for partition, end in self._ends.items()}
-        if has_records(self._settings, self._topic, spans):
-            return False
-        self._group.close()
-        self.done = True
-        return True
-
-
 def score(settings: Settings, route: Route, job: ScoringJob, stop: Callable[[], bool]) -> tuple[Scored, bool]:
     """Run the job until `stop()`, or until its lane is drained. Returns what it did, and whether it came to its end.
 
@@ -233,11 +204,18 @@ def _score(
     store.register_model(job.lane, job.model_version)
     store.close()
     scorer, config = Scorer(route, job.lane, model, decoder), scoring_config(settings, route, job)
-    drained = Drained(settings, config.topic, config.group) if job.until_end else None
-    loop = TransactionLoop(settings, config, scorer, health)
-    loop.run(lambda: stop() or (drained is not None and drained(time.monotonic())))
+    with ExitStack() as clean_up:
+        drained = clean_up.enter_context(closing(_drained(settings, config))) if job.until_end else None
+        loop = TransactionLoop(settings, config, scorer, health)
+        loop.run(lambda: stop() or (drained is not None and drained(time.monotonic())))
     _log.info("scoring ended", lane=config.topic, **vars(scorer.done))
     return scorer.done, drained is None or drained.done
+
+
+def _drained(settings: Settings, config: LoopConfig) -> Drained:
+    """Of the lane's ends as they are now."""
+    ends = stable_ends(settings, config.topic, partition_count(settings, config.topic))
+    return Drained(settings, config.topic, config.group, ends)
 
 
 def scoring_config(settings: Settings, route: Route, job: ScoringJob) -> LoopConfig:
