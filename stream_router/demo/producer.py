@@ -10,10 +10,12 @@ import pandas as pd
 from confluent_kafka import KafkaError, Message
 
 from stream_router.adapters.avro.codec import Codec
+from stream_router.adapters.avro.labels import encode_label
 from stream_router.adapters.kafka.clients import producer_for
 from stream_router.adapters.kafka.failures import explain
 from stream_router.core.route import Route
 from stream_router.demo.flights import REPLAYED, load_flights, requests_of
+from stream_router.errors import UnreachableError
 from stream_router.settings import Settings
 
 _CHUNK: Final = 2_000
@@ -65,7 +67,7 @@ class FlightProducer:
         self._settings, self._route = settings, route
         contract = {"partitioner": "murmur2_random", "enable.idempotence": True}
         self._producer = producer_for(settings, {"linger.ms": 5}, contract)
-        self._request, self._label = Codec.of("flight_request"), Codec.of("ground_truth")
+        self._request = Codec.of("flight_request")
         self._error: KafkaError | None = None
         self.sent = Sent()
 
@@ -75,7 +77,7 @@ class FlightProducer:
             self._produce(self._route.topic("requests"), content["tailnum"], self._request.encode(content))
             self.sent.requests += 1
         else:
-            self._produce(self._route.topic("ground-truth"), content["request_id"], self._label.encode(content))
+            self._produce(self._route.topic("ground-truth"), content["request_id"], encode_label(**content))
             self.sent.labels += 1
 
     def serve(self) -> None:
@@ -84,9 +86,15 @@ class FlightProducer:
         if self._error is not None:
             raise explain(self._error, self._settings, f"sending flights to route {self._route.name}")
 
-    def close(self) -> None:
-        self._producer.flush(10)
+    def close(self, patience: float = 10) -> None:
+        """Waits at most so many seconds for what is not delivered yet."""
+        undelivered = self._producer.flush(patience)
         self.serve()
+        if undelivered:
+            raise UnreachableError(
+                f"Kafka at {self._settings.bootstrap_servers} did not take {undelivered} records of flights within "
+                f"{patience} s"
+            )
 
     def _produce(self, topic: str, key: str, value: bytes) -> None:
         while True:

@@ -2,8 +2,13 @@
 
 import itertools
 
+import pytest
+
+from stream_router.core.route import Route
 from stream_router.demo.flights import load_flights, requests_of
-from stream_router.demo.producer import events
+from stream_router.demo.producer import Event, FlightProducer, events
+from stream_router.errors import UnreachableError
+from stream_router.settings import Settings
 
 
 def test_events_are_in_order_of_time():
@@ -25,3 +30,10 @@ def test_each_flight_departs_once_and_lands_once_if_it_does():
 def test_the_first_request_does_not_wait_for_the_last_record():
     (first,) = itertools.islice(events(load_flights([4])), 1)
     assert (first.minute, first.kind) == (0, "request")
+
+
+def test_what_is_not_delivered_at_the_end_is_an_error():
+    producer = FlightProducer(Settings(bootstrap_servers="127.0.0.1:1"), Route("flights"))
+    producer.send(Event(0, "label", {"request_id": "r", "value": True}))
+    with pytest.raises(UnreachableError, match="did not take 1 records"):
+        producer.close(patience=0.1)
