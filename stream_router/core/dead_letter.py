@@ -35,10 +35,6 @@ class DeadLetterLimit:
     dead: int = 0
     in_a_row: int = 0
 
-    def on_record(self) -> None:
-        self.records += 1
-        self.in_a_row = 0
-
     def on_records(self, count: int) -> None:
         if count:
             self.records += count

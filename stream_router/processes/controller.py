@@ -18,11 +18,10 @@ from stream_router.adapters.kafka.clients import partition_count
 from stream_router.adapters.kafka.control_topics import ControlTopics
 from stream_router.adapters.kafka.controller_log import ControllerLog
 from stream_router.adapters.kafka.dead_letters import DeadLetter, DeadLetters, Unreadable
-from stream_router.adapters.kafka.polling import Record
+from stream_router.adapters.kafka.polling import Record, readable_headers
 from stream_router.adapters.kafka.producers import Outgoing
 from stream_router.adapters.metrics import E_VALUE, ROLLBACKS
 from stream_router.adapters.redis.store import RedisSplitStore
-from stream_router.core.dead_letter import DeadLetterLimit
 from stream_router.core.deciding.fold import EvidenceFold
 from stream_router.core.evidence import EpochInForce, Evidence
 from stream_router.core.policy import Policy
@@ -53,10 +52,8 @@ def control(settings: Settings, route: Route, who: str, stop: threading.Event) -
     office, and the next begins anew from what Kafka holds.
     """
     partitions = partition_count(settings, route.topic("predictions"))
-    store, limits = RedisSplitStore(route, settings), settings.dead_letters
-    dead_letters = DeadLetters(
-        route.topic("dead-letters"), "monitor", DeadLetterLimit(limits.ratio, limits.consecutive)
-    )
+    store = RedisSplitStore(route, settings)
+    dead_letters = DeadLetters.of(settings, route.topic("dead-letters"), "monitor")
     try:
         while not stop.is_set():
             term = ControllerTerm(
@@ -165,7 +162,7 @@ class ControllerTerm:
                 controller.on_evidence(offset, decode_evidence(value))
             except DecodeError as error:
                 if offset >= controller.position:
-                    unreadable = Unreadable(record.topic(), record.partition(), offset, record.key(), value)
+                    unreadable = Unreadable.of(record, readable_headers(record))
                     self._unreadable.append(self._dead_letters.letter(unreadable, error))
                 controller.next_offset = offset + 1
             else:

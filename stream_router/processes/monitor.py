@@ -20,7 +20,6 @@ from stream_router.adapters.http_server import serving
 from stream_router.adapters.kafka.clients import partition_count
 from stream_router.adapters.kafka.dead_letters import DeadLetters
 from stream_router.adapters.kafka.evidence_log import EvidenceLog
-from stream_router.core.dead_letter import DeadLetterLimit
 from stream_router.core.route import Route
 from stream_router.errors import StreamRouterError, TopicError
 from stream_router.processes.controller import control
@@ -107,7 +106,6 @@ class Monitor:
     """Gives each assigned partition an owner, brings it its chunks, and asks for the ends once a second."""
 
     def __init__(self, settings: Settings, route: Route, worker: str, app: ChunkApp, health: Health) -> None:
-        limits = settings.dead_letters
         self._app, self._route, self._health = app, route, health
         self._log = EvidenceLog(settings, route)
         self._shared = Shared(
@@ -115,11 +113,7 @@ class Monitor:
             log=self._log,
             policy=settings.policy.to_policy(),
             worker=worker,
-            dead_letters=DeadLetters(
-                route.topic("dead-letters"),
-                "VALUE_CONVERTER",
-                DeadLetterLimit(limits.ratio, limits.consecutive),
-            ),
+            dead_letters=DeadLetters.of(settings, route.topic("dead-letters"), "VALUE_CONVERTER"),
         )
         self._owners: dict[int, Owner] = {}
         self._tasks: set[asyncio.Task[None]] = set()

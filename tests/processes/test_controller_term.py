@@ -248,6 +248,13 @@ def test_an_unreadable_record_is_one_dead_letter_also_for_the_next_terms(world, 
     assert len(world.rollbacks) == 1
 
 
+def test_a_dead_letter_keeps_key_and_headers_of_its_record(world):
+    world.kafka.fill(EVIDENCE, b"nonsense", key=b"k", headers=[("by", b"somebody")])
+    world.serve()
+    (letter,) = world.kafka.records(ROUTE.topic("dead-letters"))
+    assert (letter.key(), letter.value(), letter.headers()[0]) == (b"k", b"nonsense", ("by", b"somebody"))
+
+
 def test_past_the_quota_of_dead_letters_control_ends(world):
     world.happens(*[b"nonsense"] * 1_001)
     with pytest.raises(DeadLetterLimitError):

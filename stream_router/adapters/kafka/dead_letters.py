@@ -5,9 +5,11 @@ from typing import NamedTuple
 
 import structlog
 
+from stream_router.adapters.kafka.polling import Record
 from stream_router.adapters.kafka.producers import Headers, Outgoing
 from stream_router.adapters.metrics import DEAD_LETTERS
 from stream_router.core.dead_letter import DeadLetterLimit, dead_letter_headers
+from stream_router.settings import Settings
 
 _log = structlog.get_logger()
 
@@ -21,6 +23,18 @@ class Unreadable(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
+
+    @classmethod
+    def of(cls, record: Record, headers: Headers | None) -> "Unreadable":
+        """`headers` are those of the record that could be read."""
+        return cls(
+            topic=record.topic(),
+            partition=record.partition(),
+            offset=record.offset(),
+            key=record.key(),
+            value=record.value(),
+            headers=headers or (),
+        )
 
 
 class DeadLetter(NamedTuple):
@@ -40,6 +54,12 @@ class DeadLetters:
 
     def __init__(self, topic: str, stage: str, limit: DeadLetterLimit) -> None:
         self._topic, self._stage, self._limit = topic, stage, limit
+
+    @classmethod
+    def of(cls, settings: Settings, topic: str, stage: str) -> "DeadLetters":
+        """Within the limits of the settings."""
+        limits = settings.dead_letters
+        return cls(topic, stage, DeadLetterLimit(limits.ratio, limits.consecutive))
 
     def copy(self) -> "DeadLetters":
         """With counts of its own."""

@@ -25,7 +25,6 @@ from stream_router.adapters.kafka.producers import (
 )
 from stream_router.adapters.kafka.transaction import Transaction
 from stream_router.adapters.metrics import TRANSACTION_SECONDS
-from stream_router.core.dead_letter import DeadLetterLimit
 from stream_router.errors import FencedError, GapError, StreamRouterError, UnreachableError
 from stream_router.settings import Settings
 
@@ -65,10 +64,7 @@ class TransactionLoop:
     def __init__(self, settings: Settings, config: LoopConfig, handler: Handler, health: Health | None = None) -> None:
         self._settings, self._config, self._handler = settings, config, handler
         self._health = health or Health(config.group, {})
-        limits = settings.dead_letters
-        self._dead_letters = DeadLetters(
-            config.dead_letters, config.stage, DeadLetterLimit(limits.ratio, limits.consecutive)
-        )
+        self._dead_letters = DeadLetters.of(settings, config.dead_letters, config.stage)
         self._outages = Outages(self._health.kafka)
         self._transaction: Transaction | None = None
         self._assigned: set[int] = set()

@@ -48,6 +48,14 @@ def unreadable_headers(error: BaseException) -> DecodeError:
     )
 
 
+def readable_headers(record: Record) -> list[tuple[str, bytes | None]] | None:
+    """None also where a header's name is not UTF-8."""
+    try:
+        return record.headers()
+    except UNREADABLE:
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class Polled:
     """`ends`: partitions read to their ends, and the offsets of these, which lie past transaction markers."""

@@ -35,10 +35,7 @@ class Transaction:
         """
         self.dead_letters.on_records(index - self._counted)
         self._counted = index + 1
-        unreadable = Unreadable(
-            record.topic(), record.partition(), record.offset(), record.key(), record.value(), headers or ()
-        )
-        letter = self.dead_letters.letter(unreadable, error)
+        letter = self.dead_letters.letter(Unreadable.of(record, headers), error)
         self.produce(*letter.outgoing)
         self.on_commit(letter.on_committed)
 
