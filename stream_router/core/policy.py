@@ -36,9 +36,19 @@ class Policy:
         return self.label_horizon if self.block_time is None else self.block_time
 
     @cached_property
+    def matures_after(self) -> int:
+        """The time from a window's start after which no label counts for it."""
+        return self.window + self.label_horizon
+
+    @cached_property
     def reach(self) -> int:
         """The longest time between a routing and anything that still counts for the request."""
-        return self.window + self.label_horizon + self.prediction_deadline
+        return self.matures_after + self.prediction_deadline
+
+    @property
+    def kept_for(self) -> int:
+        """The time for which a request's row is kept from its routing on: then nothing can change it any more."""
+        return self.reach + self.prediction_deadline + CLOCK_SKEW_MS
 
     def window_start(self, routed_at: int) -> int:
         return routed_at - routed_at % self.window

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from stream_router.core.deciding.windows import WindowKey, Windows
 from stream_router.core.evidence import Count
 from stream_router.core.histogram import bucket_of, lower_bound
-from stream_router.core.joining.join import CLOCK_SKEW_MS
-from stream_router.core.policy import Policy
+from stream_router.core.policy import CLOCK_SKEW_MS, Policy
 
 POLICY = Policy(window=100, label_horizon=1_000, prediction_deadline=50)
 OF = {"rollout": 1, "lane": "canary", "model_version": "v1"}

@@ -95,8 +95,7 @@ class Blocks:
         return self._open[epoch].total >= full_size(self._epochs.canary_share(epoch))
 
     def _is_old(self, epoch: Epoch, now: int) -> bool:
-        policy = self._policy
-        if now - self._open[epoch].opened_at >= policy.block_age:
+        if now - self._open[epoch].opened_at >= self._policy.block_age:
             return True
-        mature = self._last_window[epoch] + policy.window + policy.label_horizon <= now
+        mature = self._last_window[epoch] + self._policy.matures_after <= now
         return mature and self._epochs.ended(epoch)

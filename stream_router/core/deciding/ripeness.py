@@ -32,7 +32,7 @@ class Ripeness:
             self._young.setdefault(window, Counter())[bucket_of(delay)] += 1
         if evidence.watermark is None or now is None:
             return
-        mature_until = now - self._policy.window - self._policy.label_horizon
+        mature_until = now - self._policy.matures_after
         for window in [window for window in self._young if window <= mature_until]:
             self._mature.update(self._young.pop(window))
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from stream_router.core.evidence import Count, Tally
 from stream_router.core.histogram import quantile
-from stream_router.core.policy import CLOCK_SKEW_MS, Policy
+from stream_router.core.policy import Policy
 
 
 class WindowKey(NamedTuple):
@@ -69,10 +69,7 @@ class Windows:
 
     def forget(self, watermark: int) -> None:
         """Forget what cannot change once every partition's evidence is complete until `watermark`."""
-        policy = self._policy
-        until = policy.window_start(
-            watermark - CLOCK_SKEW_MS - policy.prediction_deadline - policy.reach - policy.window
-        )
+        until = self._policy.window_start(watermark - self._policy.kept_for - self._policy.window)
         if self._forgotten_until is not None and until <= self._forgotten_until:
             return
         self._forgotten_until = until

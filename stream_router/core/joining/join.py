@@ -24,7 +24,7 @@ from stream_router.core.joining.expiry import Expiry
 from stream_router.core.joining.join_output import CountKey, JoinOutput, counts_of
 from stream_router.core.joining.label import Label
 from stream_router.core.lane import STABLE
-from stream_router.core.policy import CLOCK_SKEW_MS, Policy
+from stream_router.core.policy import Policy
 from stream_router.core.scoring.prediction import Prediction, Value, agrees
 
 Kind = Literal["joined", "duplicate", "revised", "orphan", "expired"]
@@ -100,7 +100,7 @@ class Join:
 
     def on_watermark(self, clock: int) -> None:
         """Forget what can change nothing any more, all inputs up to `clock` (ms since the epoch) having been read."""
-        before = clock - self._policy.reach - self._policy.prediction_deadline - CLOCK_SKEW_MS
+        before = clock - self._policy.kept_for
         for request_id in self._row_expiry.expire(before):
             self._rows.pop(request_id, None)
         for request_id in self._early_expiry.expire(before):
@@ -153,7 +153,7 @@ class Join:
 
     def _on_label(self, row: _Row, label: Label) -> None:
         new = row.new or self._is_new(label.offset, self._base.ground_truth)
-        before, last = row.label, row.count_key.window + self._policy.window + self._policy.label_horizon
+        before, last = row.label, row.count_key.window + self._policy.matures_after
         if not row.oldest_label <= label.time <= last:
             self.kinds["expired"] += new
             return
