@@ -1,7 +1,6 @@
 """The monitor: a Faust app that joins predictions with ground truth and writes R.evidence."""
 
 import asyncio
-import logging
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -75,7 +74,6 @@ def run_monitor(
             metrics=address,
         )
         _check_topics(settings, route)
-        _quiet_libraries()
         beside = [controller] if services is None else services
         asyncio.run(_run(settings, route, worker, beside, stop, folder, health))
 
@@ -270,8 +268,3 @@ def _check_topics(settings: Settings, route: Route) -> None:
     if (found := partition_count(settings, route.topic("evidence"))) != 1:
         raise TopicError(f"topic {route.topic('evidence')} has {found} partitions: its order needs 1")
     partition_count(settings, route.topic("dead-letters"))
-
-
-def _quiet_libraries() -> None:
-    for name in ("faust", "mode", "aiokafka"):
-        logging.getLogger(name).setLevel(logging.WARNING)
