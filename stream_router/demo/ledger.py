@@ -57,8 +57,7 @@ class Ledger:
         self.newest_request = prediction.request_id
 
     def on_window(self, window: WindowedAccuracy) -> None:
-        """The newest record of a key counts."""
-        self.windows[WindowKey(window.window_start, window.rollout, window.lane, window.model_version)] = window
+        self.windows[window.key] = window
 
     def on_event(self, event: RolloutEvent) -> None:
         if event.kind == ROLLBACK and self.event is None:

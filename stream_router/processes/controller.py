@@ -171,7 +171,7 @@ class ControllerTerm:
     def _records(self, writes: Writes) -> Iterator[Outgoing]:
         """Each of these topics has one partition, so that their records have one order."""
         for window in writes.windows:
-            key = f"{window.window_start}/{window.rollout}/{window.lane}/{window.model_version}".encode()
+            key = "/".join(map(str, window.key)).encode()
             yield Outgoing(self._route.topic("windowed-accuracy"), encode_windowed_accuracy(window), key, 0)
         for control_record in writes.controls:
             if isinstance(control_record, EpochInForce):

@@ -15,6 +15,7 @@ from stream_router.adapters.kafka.group import Start
 from stream_router.adapters.kafka.handler import Delivery, LoopConfig
 from stream_router.adapters.kafka.loop import TransactionLoop
 from stream_router.adapters.kafka.polling import UNREADABLE, Record, unreadable_headers
+from stream_router.adapters.kafka.producers import Headers
 from stream_router.adapters.kafka.transaction import Transaction
 from stream_router.adapters.metrics import CANARY_WEIGHT, ROUTED, SPLIT_EPOCH
 from stream_router.adapters.redis.store import RedisSplitStore
@@ -27,8 +28,6 @@ from stream_router.core.routing.routing_state import RoutingState
 from stream_router.errors import LaneError, TopicError
 from stream_router.processes.split_watcher import SplitWatcher
 from stream_router.settings import Settings, masked_url
-
-Headers = list[tuple[str, bytes | None]]
 
 _log = structlog.get_logger()
 

@@ -37,6 +37,11 @@ class WindowedAccuracy:
     latency_p50: int | None
     latency_p99: int | None
 
+    @property
+    def key(self) -> WindowKey:
+        """Window, rollout, lane and model version; of the records of one key the newest counts."""
+        return WindowKey(self.window_start, self.rollout, self.lane, self.model_version)
+
 
 class Windows:
     """Counts of every window that can still change.

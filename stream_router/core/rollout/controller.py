@@ -63,8 +63,7 @@ class Controller:
         if offset < self.position:
             return
         for window in outputs.windows:
-            key = WindowKey(window.window_start, window.rollout, window.lane, window.model_version)
-            self._windows[key] = window
+            self._windows[window.key] = window
         self._verdicts += outputs.verdicts
 
     def due_writes(self, now: int) -> Writes:
