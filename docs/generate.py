@@ -1,4 +1,4 @@
-"""Write docs/reference.md, and the table of settings in README.md, from the code.
+"""Write docs/reference.md, and the tables of Redis keys and of settings in README.md, from the code.
 
 python docs/generate.py           writes both
 python docs/generate.py --check   writes nothing; exit code 1 and one line for each file that is out of date
@@ -39,8 +39,9 @@ from stream_router.errors import StreamRouterError
 from stream_router.settings import PREFIX, Settings
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-BEGIN: Final = "<!-- settings: written by docs/generate.py -->"
-END: Final = "<!-- end of settings -->"
+BEGIN: Final = "<!-- {}: written by docs/generate.py -->"
+END: Final = "<!-- end of {} -->"
+"""Around each generated table of README.md."""
 
 DOCUMENTED_BY: Final[dict[str, tuple[type, ...]]] = {"FakeSplitStore": (SplitStore, StatusStore)}
 """Protocols that hold the docstrings of a class's methods."""
@@ -88,17 +89,17 @@ def redis_keys() -> dict[str, Key]:
     """Every key of a route. Raises ValueError where core/route.py knows others."""
     status = _blank(RolloutStatus, trial=_blank(TrialStatus))
     keys = {
-        "split": Key("string", "people, the script", "The proposal: the share of each lane, as JSON."),
+        "split": Key("string", "people, the script", "The operator's proposal: the share of each lane, as JSON."),
         "applied": Key(
             "hash",
             "the script",
-            "The split in force; routers route by nothing else.",
+            "The split in force: epoch, rollout, versions, who and why. Routers route by nothing else.",
             (*applied_to_fields(INITIAL_SPLIT), UNKNOWN_IN_MODELS.decode()),
         ),
         "rejected": Key(
             "hash",
             "the script",
-            "The last document that was refused, and why, as of now; it stays until the next one.",
+            "The last proposal that was refused, and why, as of now; it stays until the next one.",
             (*_names(Refusal), "digest"),
         ),
         "latch": Key(
@@ -117,10 +118,16 @@ def redis_keys() -> dict[str, Key]:
         "rollout": Key(
             "hash",
             "the controller",
-            "How the rollout in force stands; a copy for display.",
+            "How the rollout in force stands, for display: its phase, the e-value (`evidence`) against its threshold, "
+            "labels per lane, the verdict in one sentence.",
             tuple(status_to_fields(status)),
         ),
-        "history": Key("stream", "the script", "What happened, newest last; about 1,000 entries.", HISTORY_FIELDS),
+        "history": Key(
+            "stream",
+            "the script",
+            "What happened, newest last, about 1,000 entries: `XREVRANGE … + - COUNT 5`.",
+            HISTORY_FIELDS,
+        ),
     }
     if set(keys) != set(get_args(RedisKey)):
         raise ValueError(f"docs/generate.py knows {sorted(keys)}, core/route.py {sorted(get_args(RedisKey))}")
@@ -185,12 +192,18 @@ def reference() -> str:
 
 
 def readme(text: str) -> str:
-    """README.md with its table of settings renewed. Raises ValueError where the two comments are missing."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    """README.md with its tables renewed. Raises ValueError where the comments around one are missing."""
+    return _renewed(_renewed(text, "Redis keys", _short_redis_keys()), "settings", _short_settings())
+
+
+def _renewed(text: str, name: str, table: str) -> str:
+    before, begin, rest = text.partition(BEGIN.format(name))
+    _, end, after = rest.partition(END.format(name))
     if not (begin and end):
-        raise ValueError(f"README.md has no lines {BEGIN!r} and {END!r} between which the settings stand")
-    return f"{before}{BEGIN}\n\n{_short_settings()}\n\n{END}{after}"
+        raise ValueError(
+            f"README.md has no lines {BEGIN.format(name)!r} and {END.format(name)!r} between which its {name} stand"
+        )
+    return f"{before}{begin}\n\n{table}\n\n{end}{after}"
 
 
 def documents() -> dict[Path, str]:
@@ -345,6 +358,11 @@ def _source_of(found: Any) -> Source:
     return Source(next(node for node in definitions if node.name == found.__name__), text.splitlines())
 
 
+def _short_redis_keys() -> str:
+    head = (f"key `{Route('flights').key('split').removesuffix('split')}…`", "what it tells")
+    return _table(head, [(f"`{name}`", key.meaning) for name, key in redis_keys().items()])
+
+
 def _short_settings() -> str:
     rows = []
     for name, field in Settings.model_fields.items():
@@ -435,7 +453,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(description="Write docs/reference.md and README.md's table of settings.")
+    parser = argparse.ArgumentParser(description="Write docs/reference.md and README.md's tables.")
     parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 where a file is out of date")
     checks = parser.parse_args(arguments).check
     stale = outdated()

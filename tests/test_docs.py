@@ -73,8 +73,10 @@ def test_a_key_that_the_reference_does_not_know_is_found(generate: ModuleType, m
 
 
 def test_a_readme_without_the_marks_is_refused(generate: ModuleType) -> None:
-    with pytest.raises(ValueError, match="end of settings"):
-        generate.readme("# A readme\n")
+    text = (ROOT / "README.md").read_text()
+    for name in ("Redis keys", "settings"):
+        with pytest.raises(ValueError, match=f"end of {name}"):
+            generate.readme(text.replace(f"<!-- end of {name} -->", ""))
 
 
 def test_the_defaults_of_the_policy_are_those_of_the_settings() -> None:
