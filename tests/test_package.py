@@ -1,5 +1,7 @@
 """The wheel works outside a checkout."""
 
+import ast
+import importlib
 import shutil
 import subprocess
 import sys
@@ -7,6 +9,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+import stream_router
 
 CHECKOUT = Path(__file__).parents[1]
 _WHERE = "from stream_router.adapters.resources import resource_folder as f; print(f('schemas'), f('topics'))"
@@ -50,6 +54,22 @@ def test_the_installed_package_reads_its_own(installed, tmp_path):
 def test_the_wheel_carries_code_that_is_not_python(installed):
     here = {file.name for file in (CHECKOUT / "stream_router").rglob("*.lua")}
     assert {file.name for file in installed.rglob("*.lua")} == here
+
+
+def test_what_is_public_is_named_alike_to_tools_to_readers_and_to_the_import():
+    tree = ast.parse(Path(stream_router.__file__).read_text())
+    imported = {
+        name.name: node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("stream_router.")
+        for name in node.names
+    }
+    modules = stream_router._MODULES  # noqa: SLF001 - the import's own list
+    lazy = {name: f"stream_router.{module}" for module, names in modules.items() for name in names}
+    assert imported == lazy
+    assert sorted([*lazy, "__version__"]) == stream_router.__all__
+    for name, module in lazy.items():
+        assert getattr(stream_router, name) is getattr(importlib.import_module(module), name)
 
 
 def test_the_wheel_is_typed(installed):

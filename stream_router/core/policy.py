@@ -10,16 +10,7 @@ CLOCK_SKEW_MS: Final = 60_000
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """All times in milliseconds.
-
-    window: length of a window on routed_at. label_horizon: how long after its window's end a label still counts.
-    prediction_deadline: time for a prediction, from its routing. block_time: age at which a block closes
-    without being full; None means label_horizon. alpha: bound of the probability of ever rolling back a healthy canary.
-    entity_period: at most one outcome per entity in this time; None means the whole rollout. max_labels: canary
-    labels over which the test spreads its bets. tolerated_odds_ratio: canary's error odds, as a multiple
-    of stable's, that are still healthy. assign_by: what the lane and the entity of a request are drawn from, its key
-    or the request itself.
-    """
+    """The settings of the same names, which say what each is, with all times in milliseconds."""
 
     window: int = 60_000
     label_horizon: int = 86_400_000

@@ -1,8 +1,4 @@
-"""The keys of one route in memory, with the rules of apply_split.lua in Python.
-
-It passes the same contract suite as the real one. `keys` may be written as an operator writes them; `away` makes
-every call fail as if Redis could not be reached.
-"""
+"""The fake of the Redis contract; it passes the same contract suite as the real one."""
 
 from dataclasses import replace
 
@@ -18,7 +14,10 @@ from stream_router.testing.rules import Call, Keys, proposal_of
 
 
 class FakeSplitStore:
-    """The keys of a route in memory. `keys` may be written as operators write them; `away` makes every call fail."""
+    """The keys of one route in memory, with the rules of apply_split.lua in Python.
+
+    `keys` may be written as operators write them; `away` makes every call fail as if Redis could not be reached.
+    """
 
     def __init__(self, route: Route) -> None:
         self.route = route
