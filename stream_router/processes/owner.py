@@ -148,7 +148,7 @@ class Owner:
     def on_chunk(self, side: Side, chunk: Chunk) -> None:
         """Join a chunk. Raises DeadLetterLimitError."""
         tenure = self._tenure
-        if tenure is None or chunk.seek != tenure.seek:  # was on its way when we sought
+        if tenure is None or not self.reads or chunk.seek != tenure.seek:  # was on its way when we sought
             return
         if chunk.start != getattr(tenure.positions, side):  # one before it was lost on its way
             _log.info("a chunk was lost on its way, reading it again", partition=self._partition)

@@ -236,6 +236,18 @@ async def test_a_dropped_owner_still_says_what_it_had_read_and_ends(world):
 
 
 @driven
+async def test_what_arrives_once_it_is_dropped_is_passed_over(world):
+    world.send(2)
+    await world.taken()
+    world.bring("predictions")
+    world.bring("ground_truth", 1)
+    world.owner.drop()
+    world.bring("ground_truth")
+    await world.until(world.tasks[-1].done, "the end of the owner")
+    assert world.committed == (2, 1)
+
+
+@driven
 async def test_a_partition_dropped_while_its_rows_are_rebuilt_says_nothing(world):
     world.send(2)
     await world.read_all()
