@@ -30,7 +30,7 @@ from stream_router.core.rollout.status import RolloutStatus, StatusStore
 from stream_router.core.route import Route
 from stream_router.core.routing.applied_split import AppliedSplit
 from stream_router.core.routing.split_store import call_until_read
-from stream_router.errors import DeadLetterLimitError, DecodeError, SettingError, StreamRouterError, UnreachableError
+from stream_router.errors import DecodeError, GapError, StreamRouterError, UnreachableError
 from stream_router.settings import Settings
 
 _PAUSE: Final = 0.1
@@ -48,8 +48,8 @@ _log = structlog.get_logger()
 def control(settings: Settings, route: Route, who: str, stop: threading.Event) -> None:
     """Be the route's controller whenever its group says so, until `stop` is set.
 
-    Raises TopicError where a topic is missing, DeadLetterLimitError, SettingError. What else fails ends one term of
-    office, and the next begins anew from what Kafka holds.
+    What fails ends one term of office, and the next begins anew from what Kafka holds. Raises what that cannot mend:
+    TopicError where a topic is missing, DeadLetterLimitError, SettingError.
     """
     partitions = partition_count(settings, route.topic("predictions"))
     store = RedisSplitStore(route, settings)
@@ -68,15 +68,22 @@ def control(settings: Settings, route: Route, who: str, stop: threading.Event) -
             )
             try:
                 term.serve(stop.is_set)
-            except (DeadLetterLimitError, SettingError):
-                raise
             except StreamRouterError as error:
+                if not _a_new_term_mends(error):
+                    raise
                 _log.warning("the controller begins anew", error=str(error))
                 stop.wait(_AFTER_ERROR)
             finally:
                 term.close()
     finally:
         store.close()
+
+
+def _a_new_term_mends(error: StreamRouterError) -> bool:
+    """What a restart mends; a gap, past which the next term holds the rollout in force; and what has no class of its
+    own, such as the refusal of a commit by a group that has gone on without us.
+    """
+    return error.restart_mends or type(error) in (GapError, StreamRouterError)
 
 
 class ControllerTerm:

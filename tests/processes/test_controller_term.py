@@ -11,7 +11,7 @@ from support.terms import EVIDENCE, RECORDS, ROUTE, SPLIT, VERDICT_AT, World
 
 from stream_router.adapters.avro.records import encode_split
 from stream_router.core.rollout.rollout_event import ROLLBACK
-from stream_router.errors import DeadLetterLimitError, FencedError, StreamRouterError, UnreachableError
+from stream_router.errors import DeadLetterLimitError, FencedError, TopicError, UnreachableError
 
 # ruff: noqa: SLF001 - librdkafka's own codes are spelt so
 
@@ -304,6 +304,14 @@ def test_the_status_is_shown_where_it_changed_and_nothing_depends_on_redis(world
     assert world.position > position
 
 
-def test_a_missing_topic_says_what_is_missing(world):
-    with pytest.raises(StreamRouterError, match="stream-router topics apply"):
-        world.serve(event(KafkaError.UNKNOWN_TOPIC_OR_PART))
+def test_a_topic_that_goes_missing_ends_control_and_says_which(world):
+    with pytest.raises(TopicError, match="stream-router topics apply"):
+        world.control(first(assigned(0)), event(KafkaError.UNKNOWN_TOPIC_OR_PART))
+
+
+@pytest.mark.parametrize("code", [KafkaError._FENCED, KafkaError._AUTO_OFFSET_RESET, KafkaError.ILLEGAL_GENERATION])
+def test_what_a_new_term_mends_does_not_end_control(world, undisturbed, code):
+    world.happens(*RECORDS)
+    world.control(first(assigned(0)), event(code), first(assigned(0)))
+    assert len(world.rollbacks) == 1
+    assert world.windows == undisturbed
