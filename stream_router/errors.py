@@ -14,6 +14,7 @@ StreamRouterError               exit code 1
 ├── LocalStackError             1   the local Kafka or Valkey does not start or stop
 ├── RollbackExpectedError       1   the demo ended without the rollback it exists to show
 └── UnreachableError          * 6   a server does not answer
+    └── KeyContentError         1   a Redis key of the route holds what we did not write
 """
 
 from typing import ClassVar
@@ -81,3 +82,8 @@ class RollbackExpectedError(StreamRouterError):
 class UnreachableError(StreamRouterError):
     exit_code = 6
     restart_mends = True
+
+
+class KeyContentError(UnreachableError):
+    exit_code = 1
+    restart_mends = False

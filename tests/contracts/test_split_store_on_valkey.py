@@ -18,7 +18,7 @@ from support.valkey import valkey_server
 from stream_router.adapters.redis.store import KEYS, RedisSplitStore
 from stream_router.core.route import RedisKey, Route
 from stream_router.core.routing.control_view import ControlView
-from stream_router.errors import SettingError, UnreachableError
+from stream_router.errors import KeyContentError, SettingError, UnreachableError
 from stream_router.settings import Settings
 
 
@@ -105,15 +105,17 @@ def test_an_error_reply_is_unreachable_and_changes_nothing(
         bench.store.close()
 
 
-def test_a_split_that_the_script_did_not_write_is_unreachable(
+def test_a_split_that_the_script_did_not_write_needs_a_person_who_is_told_the_command(
     valkey_url: str,
     new_route: Callable[[], Route],
 ) -> None:
     bench = ValkeyBench(new_route(), valkey_url)
     with_split(bench)
     bench.client.hset(bench.route.key("applied"), "canary", "7")
-    with pytest.raises(UnreachableError, match="applied holds what we did not write"):
+    with pytest.raises(KeyContentError, match=r"redis-cli DEL '.*:applied'") as raised:
         applied_of(bench)
+    assert (raised.value.exit_code, raised.value.restart_mends) == (1, False)
+    assert isinstance(raised.value, UnreachableError), "a router goes on as if Redis were away"
     bench.store.close()
 
 

@@ -30,7 +30,7 @@ from stream_router.core.routing.control_view import ControlView
 from stream_router.core.routing.proposal import Proposal, Step
 from stream_router.core.routing.split import ALL_STABLE_RAW, digest_of
 from stream_router.core.routing.split_store import Latch, ReadAgain, Refusal, StepRefused, version_conflict
-from stream_router.errors import ModelError, SettingError, UnreachableError
+from stream_router.errors import KeyContentError, ModelError, SettingError, UnreachableError
 from stream_router.settings import Settings, masked_url
 
 T = TypeVar("T")
@@ -205,9 +205,9 @@ class RedisSplitStore:
         try:
             return read(fields)
         except (ValueError, LookupError) as error:
-            raise UnreachableError(
-                f"key {self._key(key)} holds what we did not write ({type(error).__name__}: {error}): DEL it, and it "
-                "is written anew",
+            raise KeyContentError(
+                f"key {self._key(key)} holds what we did not write ({type(error).__name__}: {error}). It is written "
+                f"anew after: redis-cli DEL '{self._key(key)}'",
             ) from error
 
     @contextmanager
