@@ -103,6 +103,18 @@ def test_a_path_that_is_not_there_would_be_found(tmp_path: Path) -> None:
     assert list(_paths_in(page)) == ["core/gone.py", "gone.lua", "core/"]
 
 
+def test_the_architecture_names_every_room() -> None:
+    """Folders, and the modules that stand beside folders."""
+    package, tests = ROOT / "stream_router", ROOT / "tests"
+    rooms = [ROOT / name for name in ("benchmarks", "docs", "schemas", "topics")]
+    for house in (package, package / "core", package / "adapters", tests):
+        rooms += [room for room in house.iterdir() if room.is_dir() and not room.name.startswith("__")]
+    for house in (package, package / "core"):
+        rooms += [file for file in house.glob("*.py") if not file.name.startswith("__")]
+    named = {name.rstrip("/") for name in _paths_in(ROOT / "ARCHITECTURE.md")}
+    assert [name for name in sorted(names(rooms)) if not named.intersection(_ends(name))] == []
+
+
 def test_the_way_of_one_request_meets_each_file_once() -> None:
     steps = re.findall(r"^(\d+)\. `([^`]+)`", _way_of_one_request(), re.MULTILINE)
     assert [int(number) for number, _ in steps] == list(range(1, len(steps) + 1))
