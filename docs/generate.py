@@ -29,12 +29,10 @@ from stream_router import errors, testing
 from stream_router.adapters.redis.fields import UNKNOWN_IN_MODELS, applied_to_fields, status_to_fields
 from stream_router.cli import main as command_line
 from stream_router.cli.group import INTERRUPTED
-from stream_router.core.lane import Lane
 from stream_router.core.rollout.status import RolloutStatus, StatusStore, TrialStatus
 from stream_router.core.route import RedisKey, Route
 from stream_router.core.routing.applied_split import INITIAL_SPLIT, Models
 from stream_router.core.routing.split_store import Latch, Refusal, SplitStore
-from stream_router.core.scoring.prediction import Value
 from stream_router.errors import StreamRouterError
 from stream_router.settings import PREFIX, Settings
 
@@ -179,8 +177,7 @@ def reference() -> str:
         *_api_part(
             stream_router,
             "Public API",
-            "`from stream_router import …`. What is not named here is private, but the command line is not.\n"
-            f"`Lane` stands for {' or '.join(f'`{lane!r}`' for lane in get_args(Lane))}, `Value` for `{Value}`.",
+            "`from stream_router import …`. What is not named here is private, but the command line is not.",
         ),
         *_api_part(
             testing,
@@ -302,13 +299,19 @@ def _api_part(module: ModuleType, title: str, intro: str) -> Iterator[str]:
             yield _code(_signature(source.node, source.lines))
             yield from _paragraphs(source.node)
         else:
-            yield f"A {type(found).__name__}."
+            yield f"{_values_of(found)}."
+
+
+def _values_of(found: Any) -> str:
+    """What a name stands for that is no class and no function: one of some values, one of some types, or itself."""
+    values = [repr(value) if get_origin(found) is Literal else value.__name__ for value in get_args(found)]
+    return " or ".join(f"`{value}`" for value in values or [repr(found)])
 
 
 def _class_part(found: type) -> Iterator[str]:
     node, lines = _source_of(found)
     bases = f"({', '.join(map(ast.unparse, node.bases))})" if node.bases else ""
-    members = "\n".join(_members(node, lines))
+    members = "\n".join(_members(node, lines)) or "..."
     yield _code(f"class {node.name}{bases}:\n{textwrap.indent(members, '    ')}")
     yield from _paragraphs(node)
     documented = [f"- `{name}`: {text}" for name, text in _documented(node)]

@@ -2,15 +2,20 @@
 
 import ast
 import importlib
+import inspect
 import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
 import stream_router
+from stream_router import testing
+from stream_router.core.routing.split_store import SplitStore
+from stream_router.testing.rules import Keys
 
 CHECKOUT = Path(__file__).parents[1]
 _WHERE = "from stream_router.adapters.resources import resource_folder as f; print(f('schemas'), f('topics'))"
@@ -70,6 +75,15 @@ def test_what_is_public_is_named_alike_to_tools_to_readers_and_to_the_import():
     assert sorted([*lazy, "__version__"]) == stream_router.__all__
     for name, module in lazy.items():
         assert getattr(stream_router, name) is getattr(importlib.import_module(module), name)
+
+
+def test_what_the_fake_takes_and_returns_is_public():
+    methods = [method for name, method in vars(testing.FakeSplitStore).items() if not name.startswith("_")]
+    annotated = [hint for method in methods for hint in get_type_hints(method).values()]
+    annotated += [*get_type_hints(testing.call_until_read).values(), *get_type_hints(Keys).values()]
+    public = {getattr(module, name) for module in (stream_router, testing) for name in module.__all__}
+    ours = {part for hint in annotated for part in (hint, *get_args(hint)) if "stream_router" in str(part)}
+    assert {part for part in ours if inspect.isclass(part)} <= public | {SplitStore}  # a protocol
 
 
 def test_the_wheel_is_typed(installed):

@@ -10,22 +10,31 @@ from stream_router.core.deciding.verdict import Status
 from stream_router.core.joining.label import Label
 from stream_router.core.rollout.status import RolloutStatus, TrialStatus
 from stream_router.core.route import Route
-from stream_router.core.routing.applied_split import AppliedSplit
+from stream_router.core.routing.applied_split import AppliedSplit, Models, Versions
 from stream_router.core.routing.control_view import ControlView
-from stream_router.core.routing.split_store import Latch, Refusal, call_until_read
+from stream_router.core.routing.proposal import Proposal, Step
+from stream_router.core.routing.split_store import Latch, ReadAgain, Refusal, StepRefused, call_until_read
+from stream_router.testing.rules import Keys
 from stream_router.testing.split_store import FakeSplitStore
 
 __all__ = [
     "AppliedSplit",
     "ControlView",
     "FakeSplitStore",
+    "Keys",
     "Label",
     "Latch",
+    "Models",
+    "Proposal",
+    "ReadAgain",
     "Refusal",
     "RolloutStatus",
     "Route",
     "Status",
+    "Step",
+    "StepRefused",
     "TrialStatus",
+    "Versions",
     "call_until_read",
     "decode_label",
     "encode_prediction",
