@@ -4,6 +4,7 @@ import threading
 
 import pytest
 from confluent_kafka import KafkaError
+from structlog.testing import capture_logs
 from support.hang import Hang
 from support.kafka_script import fails
 from support.owners import NOW, POLICY, ROUTE, TOPICS, World, driven
@@ -284,6 +285,42 @@ async def test_a_flush_on_its_way_while_a_successor_takes_over_is_shut_out(world
     released.set()
     await world.until(world.tasks[0].done, "the end of the former owner")
     assert world.faults() == []
+
+
+@pytest.mark.parametrize(
+    ("log_start", "joined", "said"),
+    [
+        (1, 4, {"records that earlier ones may still join were deleted": 0}),
+        (
+            3,
+            3,
+            {
+                "records were deleted before they were joined": 2,
+                "records that earlier ones may still join were deleted": 0,
+            },
+        ),
+    ],
+)
+@driven
+async def test_a_successor_begins_behind_a_gap_and_says_what_is_missing(world, log_start, joined, said):
+    world.send(2)
+    await world.read_all()
+    world.owner.drop()
+    world.send(2)
+    for topic in TOPICS.values():
+        world.kafka.starts[topic, 0] = log_start
+    world.new_owner()
+    with capture_logs() as logs:
+        world.start()
+        await world.read_all()
+    assert world.app.seeks == [dict.fromkeys(world.owner.inputs, log_start)]
+    counts = [count for record in world.evidence for count in record.counts]
+    assert (sum(count.predicted for count in counts), sum(count.labelled for count in counts)) == (joined, joined)
+    assert world.committed == (4, 4)
+    errors = [entry for entry in logs if entry["log_level"] == "error"]
+    assert {entry["event"]: entry["first_missing"] for entry in errors} == said
+    assert {entry["log_start"] for entry in errors} == {log_start}
+    assert {entry["topic"] for entry in errors} == set(TOPICS.values())
 
 
 @driven
