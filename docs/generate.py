@@ -311,8 +311,8 @@ def _values_of(found: Any) -> str:
 def _class_part(found: type) -> Iterator[str]:
     node, lines = _source_of(found)
     bases = f"({', '.join(map(ast.unparse, node.bases))})" if node.bases else ""
-    members = "\n".join(_members(node, lines)) or "..."
-    yield _code(f"class {node.name}{bases}:\n{textwrap.indent(members, '    ')}")
+    members = "\n".join(_members(node, lines))
+    yield _code(f"class {node.name}{bases}:" + (f"\n{textwrap.indent(members, '    ')}" if members else " ..."))
     yield from _paragraphs(node)
     documented = [f"- `{name}`: {text}" for name, text in _documented(node)]
     if documented:

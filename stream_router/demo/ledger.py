@@ -8,10 +8,10 @@ from typing import NamedTuple
 from stream_router.core.deciding.windows import WindowedAccuracy, WindowKey
 from stream_router.core.lane import CANARY, LANES, STABLE, Lane
 from stream_router.core.rollout.rollout_event import ROLLBACK, RolloutEvent
-from stream_router.core.rollout.status import LaneCount
 from stream_router.core.routing.applied_split import AppliedSplit
 from stream_router.core.routing.header import Routing
 from stream_router.core.scoring.prediction import Prediction
+from stream_router.views.lane_count import LaneCount
 
 
 class Rollback(NamedTuple):

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from stream_router.core.lane import CANARY, LANES, STABLE, Lane
-from stream_router.core.rollout.status import LaneCount, RolloutStatus
+from stream_router.core.rollout.status import RolloutStatus
 from stream_router.core.routing.applied_split import Models
 from stream_router.core.routing.split_store import Refusal
 from stream_router.demo.ledger import Ledger, Rollback
 from stream_router.demo.pace import LONGEST, SECONDS_PER_HOUR
+from stream_router.views.lane_count import LaneCount
 from stream_router.views.report import accuracy_text, e_value_text, lane_document
 
 

@@ -3,7 +3,8 @@
 import math
 from typing import Any
 
-from stream_router.core.rollout.status import LaneCount, RolloutStatus
+from stream_router.core.rollout.status import RolloutStatus
+from stream_router.views.lane_count import LaneCount
 
 
 def accuracy_text(count: LaneCount) -> str:

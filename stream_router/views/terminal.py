@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from stream_router.core.lane import CANARY, LANES, STABLE, Lane
-from stream_router.core.rollout.status import LaneCount, RolloutStatus
+from stream_router.core.rollout.status import RolloutStatus
+from stream_router.views.lane_count import LaneCount
 from stream_router.views.report import accuracy_text, e_value_text, way_to_rollback
 
 _PLAIN_EVERY: Final = 2.0

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from support.status import STATUS, TRIAL
 
-from stream_router.core.rollout.status import LaneCount
+from stream_router.views.lane_count import LaneCount
 from stream_router.views.terminal import PlainScreen, Snapshot, TerminalScreen, screen_for
 
 NOTHING_YET = Snapshot(

@@ -76,7 +76,9 @@ class Trial:
         """At the end of a record: bets on the blocks that close, up to the one that decides."""
         closed = []
         for block in self._blocks.close(max(self._watermarks.values()) if at_watermark else None):
-            self._test.update(block.stable_labels, block.canary_labels, block.stable_bad, block.canary_bad)
+            self._test.update(
+                n_a=block.stable_labels, n_b=block.canary_labels, e_a=block.stable_bad, e_b=block.canary_bad
+            )
             self._totals.add(block)
             closed.append(BlockClosed(block, self._test.e_value))
             if self.unhealthy:

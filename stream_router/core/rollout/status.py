@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from stream_router.core.deciding.fold import Summary
-from stream_router.core.deciding.interval import Interval, wilson
 from stream_router.core.deciding.verdict import Status
 from stream_router.core.policy import Policy
 from stream_router.core.rollout.phases import Phase, phase_of
@@ -44,24 +43,6 @@ class RolloutStatus:
     label_horizon: int
     alpha: float
     trial: TrialStatus | None = None
-
-
-@dataclass(frozen=True)
-class LaneCount:
-    """Of one lane: requests routed, predictions with a label, right ones among them."""
-
-    requests: int = 0
-    labelled: int = 0
-    correct: int = 0
-
-    @property
-    def accuracy(self) -> float | None:
-        return self.correct / self.labelled if self.labelled else None
-
-    @property
-    def interval(self) -> Interval:
-        """95 % interval of the accuracy."""
-        return wilson(self.correct, self.labelled)
 
 
 class StatusStore(SplitStore, Protocol):
