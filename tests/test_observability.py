@@ -3,6 +3,8 @@
 import json
 import logging
 import re
+import subprocess
+import sys
 
 import pytest
 import structlog
@@ -16,9 +18,10 @@ UNITS = ("_total", "_seconds", "_ratio", "_timestamp_seconds", "_info", "_epoch"
 
 
 @pytest.fixture(autouse=True)
-def _structlog_as_before():
+def _logging_as_before():
     yield
     structlog.reset_defaults()
+    logging.captureWarnings(False)
 
 
 def ours():
@@ -44,6 +47,21 @@ def test_what_libraries_log_has_the_same_form(capsys):
     assert (lost["event"], lost["level"], lost["logger"]) == ("lost a connection", "warning", "some.library")
     assert lost["timestamp"].endswith("Z")
     assert "ValueError: boom" in failed["exception"]
+
+
+def test_warnings_of_python_have_the_same_form():
+    """In a process of its own, since pytest has taken the warnings of this one."""
+    code = (
+        "from stream_router.adapters.logging import configure_logging\n"
+        "configure_logging('json')\n"
+        "import warnings\n"
+        "warnings.warn('old way')\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    (line,) = run.stderr.splitlines()
+    entry = json.loads(line)
+    assert (entry["level"], entry["logger"]) == ("warning", "py.warnings")
+    assert "UserWarning: old way" in entry["event"]
 
 
 def test_text_logs_go_to_stderr(capsys):

@@ -17,7 +17,7 @@ _HANDLER: Final = "stream-router "
 
 
 def configure_logging(form: Literal["text", "json"] = "text", level: str = "info") -> None:
-    """Set up logging for this process; libraries are heard from warnings on, in the same form as we are."""
+    """Set up logging for this process; libraries, and Python, are heard from warnings on, in the same form."""
     threshold = logging.getLevelNamesMapping()[level.upper()]
     common: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -37,6 +37,7 @@ def configure_logging(form: Literal["text", "json"] = "text", level: str = "info
     root = logging.getLogger()
     root.handlers = [handler, *(other for other in root.handlers if not str(other.get_name()).startswith(_HANDLER))]
     root.setLevel(max(threshold, logging.WARNING))
+    logging.captureWarnings(True)
     ours = logging.getLogger("stream_router")
     ours.setLevel(threshold)
     structlog.configure(
