@@ -103,7 +103,8 @@ def redis_keys() -> dict[str, Key]:
         "latch": Key(
             "hash",
             "the script",
-            "The rollout that was rolled back last; `state`: holds, released or over (a later rollout is in force).",
+            "The rollout that was rolled back last; `state`: holds, released or over (a later rollout is in force);"
+            " `command` ends it.",
             _names(Latch),
         ),
         "release": Key("string", "people", "Number of the rollout whose latch is to end; the script deletes others."),
