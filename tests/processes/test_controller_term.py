@@ -4,7 +4,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, Message
 from structlog.testing import capture_logs
 from support.kafka_script import assigned, brings_nothing, event, fails, first, lost, meanwhile, passes, revoked
 from support.terms import EVIDENCE, RECORDS, ROUTE, SPLIT, VERDICT_AT, World
@@ -253,6 +253,21 @@ def test_a_dead_letter_keeps_key_and_headers_of_its_record(world):
     world.serve()
     (letter,) = world.kafka.records(ROUTE.topic("dead-letters"))
     assert (letter.key(), letter.value(), letter.headers()[0]) == (b"k", b"nonsense", ("by", b"somebody"))
+
+
+def test_a_record_with_a_header_name_that_is_not_utf8_is_a_dead_letter_without_its_headers(world):
+    log = world.kafka.logs[EVIDENCE, 0]
+    log.append(UnreadableName(EVIDENCE, 0, len(log), value=b"nonsense", timestamp=(1, 1_000)))
+    world.serve()
+    (letter,) = world.kafka.records(ROUTE.topic("dead-letters"))
+    assert (letter.value(), letter.headers()[0]) == (b"nonsense", ("__connect.errors.topic", EVIDENCE.encode()))
+
+
+class UnreadableName(Message):
+    """As the client gives a record with a header whose name is not UTF-8."""
+
+    def headers(self):
+        raise UnicodeDecodeError("utf-8", b"h\xff", 1, 2, "invalid start byte")
 
 
 def test_past_the_quota_of_dead_letters_control_ends(world):
