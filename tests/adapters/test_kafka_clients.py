@@ -40,7 +40,7 @@ CLIENTS = {
         ({"no.such.thing": "1"}, ["no.such.thing=1", "No such configuration property", "take it out"]),
         ({"queue.buffering.max.ms": "abc"}, ["queue.buffering.max.ms=abc", "Invalid value"]),
         ({"client.id": "me", "linger.ms": "abc"}, ["(client.id, linger.ms)", "queue.buffering.max.ms"]),
-        ({"error_cb": "x"}, ["error_cb=x", "callable"]),
+        ({"stats_cb": "x"}, ["stats_cb=x", "callable"]),
         (
             {"security.protocol": "sasl_plaintext", "sasl.mechanism": "PLAIN", "sasl.password": "hunter2"},
             ["sasl.password=(hidden)", "sasl.username and sasl.password must be set"],

@@ -38,6 +38,7 @@ RESERVED: Final[Mapping[str, tuple[str | None, str]]] = {
     "isolation.level": ("read_committed", "what was aborted must not count"),
     "enable.auto.commit": ("false", "offsets are committed with what was made of their records"),
     "auto.offset.reset": ("error", "a gap has to be seen, and --from says where a group begins"),
+    "error_cb": (None, "the processes hear of outages by it"),
     "logger": (None, "log lines have the settings log_format and log_level"),
 }
 """Settings of librdkafka that a guarantee rests on: the only value that they may be given, if any, and why."""
