@@ -1,8 +1,12 @@
 """The router: reads requests, assigns each to a lane, writes it there untouched but for one header."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import compress, islice, repeat
+from typing import TypeVar, cast
 
+import numpy as np
+import numpy.typing as npt
 import structlog
 
 from stream_router.adapters.avro.records import encode_split
@@ -15,20 +19,21 @@ from stream_router.adapters.kafka.group import Start
 from stream_router.adapters.kafka.handler import Delivery, LoopConfig
 from stream_router.adapters.kafka.loop import TransactionLoop
 from stream_router.adapters.kafka.polling import UNREADABLE, Record, unreadable_headers
-from stream_router.adapters.kafka.producers import Headers
 from stream_router.adapters.kafka.transaction import Transaction
 from stream_router.adapters.metrics import CANARY_WEIGHT, ROUTED, SPLIT_EPOCH
 from stream_router.adapters.redis.store import RedisSplitStore
 from stream_router.core.lane import CANARY, LANES, STABLE
 from stream_router.core.route import Route
 from stream_router.core.routing.applied_split import AppliedSplit
-from stream_router.core.routing.header import HEADER, Routing
+from stream_router.core.routing.header import HEADER, Headers, Routing
+from stream_router.core.routing.lane_limits import LaneLimits
 from stream_router.core.routing.partitioner import WeightedPartitioner, record_key
 from stream_router.core.routing.routing_state import RoutingState
-from stream_router.errors import LaneError, TopicError
+from stream_router.errors import TopicError
 from stream_router.processes.split_watcher import SplitWatcher
 from stream_router.settings import Settings, masked_url
 
+T = TypeVar("T")
 _log = structlog.get_logger()
 
 
@@ -46,28 +51,6 @@ class Routed:
         self.routed += stable + canary
         self.canary += canary
         self.dead_letters += dead_letters
-
-
-@dataclass(frozen=True)
-class LaneLimits:
-    """What the lanes' topics (stable, canary) can hold: `retention` in milliseconds, None for ever."""
-
-    topics: tuple[str, str]
-    retention: int | None
-    max_bytes: int
-
-    def problem(
-        self, value: bytes | None, key: bytes | None, headers: Headers | None, timestamp: int, now: int
-    ) -> LaneError | None:
-        """Why the lane cannot hold the record; `timestamp` and `now` in milliseconds since the epoch."""
-        if self.retention is not None and 0 <= timestamp < now - self.retention:
-            return LaneError(f"its time {timestamp} is older than the lane's retention.ms {self.retention} allows")
-        size = len(value or b"") + len(key or b"")
-        if headers:
-            size += sum(len(name) + len(content or b"") + 8 for name, content in headers)
-        if size > self.max_bytes:
-            return LaneError(f"it has {size} bytes, and the lane's topics hold {self.max_bytes}")
-        return None
 
 
 class Router:
@@ -100,31 +83,37 @@ class Router:
         self._routed_at = max(self._routed_at, now_ms())
         routing = (HEADER, Routing(applied.epoch, applied.digest, applied.rollout, self._routed_at).encode())
         only = [routing]
-        stable_topic, canary_topic = self._limits.topics
-        canary = dead_letters = 0
-        for index, (record, to_canary) in enumerate(zip(records, self._assign(records, applied), strict=True)):
-            try:
-                headers = record.headers()
-            except UNREADABLE as error:
-                transaction.divert(record, index, unreadable_headers(error), None)
-                dead_letters += 1
-                continue
-            value, key, timestamp = record.value(), record.key(), record.timestamp()[1]
-            if problem := self._limits.problem(value, key, headers, timestamp, self._routed_at):
-                transaction.divert(record, index, problem, headers)
-                dead_letters += 1
-                continue
-            transaction.produce(
-                canary_topic if to_canary else stable_topic,
-                value,
-                key,
-                record.partition(),
-                max(0, timestamp),
-                [*headers, routing] if headers else only,
-            )
-            canary += to_canary
-        stable = len(records) - dead_letters - canary
+        headers, problems = _read_headers(records)
+        values, keys = [record.value() for record in records], [record.key() for record in records]
+        timestamps = [record.timestamp()[1] for record in records]
+        now = self._routed_at
+        if self._limits.may_refuse(values, keys, headers, timestamps, now):
+            fields = zip(values, keys, headers, timestamps, strict=True)
+            found = ((index, self._limits.problem(*field, now)) for index, field in enumerate(fields))
+            problems = {index: problem for index, problem in found if problem} | problems
+        if problems:
+            for index, problem in sorted(problems.items()):
+                transaction.divert(records[index], index, problem, headers[index])
+            left = [index not in problems for index in range(len(records))]
+            records, values, keys = _kept(records, left), _kept(values, left), _kept(keys, left)
+            headers, timestamps = _kept(headers, left), _kept(timestamps, left)
+        to_canary = self._to_canary(records, keys, applied)
+        canary = int(to_canary.sum())
+        transaction.produce_all(
+            self._topics(to_canary, canary),
+            values,
+            keys,
+            [record.partition() for record in records],
+            timestamps if min(timestamps, default=0) >= 0 else [max(0, timestamp) for timestamp in timestamps],
+            [[*own, routing] if own else only for own in headers] if any(headers) else repeat(only),
+        )
+        stable, dead_letters = len(records) - canary, len(problems)
         transaction.on_commit(lambda: self.done.add(stable=stable, canary=canary, dead_letters=dead_letters))
+
+    def _topics(self, to_canary: npt.NDArray[np.bool_], canary: int) -> Iterable[str]:
+        if canary == 0:
+            return repeat(self._limits.topics[0])
+        return map(self._limits.topics.__getitem__, to_canary.tolist())
 
     def _announce(self, applied: AppliedSplit, transaction: Transaction) -> None:
         """The first transaction under a split writes it whole to R.splits."""
@@ -135,15 +124,34 @@ class Router:
         transaction.produce(self._route.topic("splits"), encode_split(applied), key, 0)
         transaction.on_commit(lambda: self._state.on_written(applied))
 
-    def _assign(self, records: Sequence[Record], applied: AppliedSplit) -> list[bool]:
-        keys = [
-            record_key(None if self._by_request else record.key(), record.topic(), record.partition(), record.offset())
-            for record in records
-        ]
-        lanes: list[bool] = (
-            WeightedPartitioner(self._route.name, applied.rollout).is_canary(keys, applied.split).tolist()
-        )
-        return lanes
+    def _to_canary(
+        self, records: Sequence[Record], keys: Sequence[bytes | None], applied: AppliedSplit
+    ) -> npt.NDArray[np.bool_]:
+        if self._by_request or None in keys:
+            keys = [
+                record_key(None if self._by_request else key, record.topic(), record.partition(), record.offset())
+                for record, key in zip(records, keys, strict=True)
+            ]
+        partitioner = WeightedPartitioner(self._route.name, applied.rollout)
+        return partitioner.is_canary(cast("Sequence[bytes]", keys), applied.split)
+
+
+def _kept(column: Sequence[T], selectors: Sequence[bool]) -> list[T]:
+    return list(compress(column, selectors))
+
+
+def _read_headers(records: Sequence[Record]) -> tuple[list[Headers | None], dict[int, Exception]]:
+    """The headers of each record, and by its place in the batch why one cannot be read: it is not asked twice."""
+    headers: list[Headers | None] = []
+    unreadable: dict[int, Exception] = {}
+    while len(headers) < len(records):
+        try:
+            for record in islice(records, len(headers), None):
+                headers.append(record.headers())  # noqa: PERF401 - what was read before an error stays read
+        except UNREADABLE as error:
+            unreadable[len(headers)] = unreadable_headers(error)
+            headers.append(None)
+    return headers, unreadable
 
 
 def route_requests(

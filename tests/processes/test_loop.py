@@ -14,11 +14,13 @@ from support.kafka_script import (
     passes,
     revoked,
 )
-from support.loops import GROUP, SOURCE, run_loop, source_faults
+from support.loops import GROUP, SOURCE, Copy, loop_config, run_loop, source_faults
 from support.scripted_kafka import ScriptedKafka
 
 from stream_router.adapters.kafka import loop as loop_module
+from stream_router.adapters.kafka.loop import TransactionLoop
 from stream_router.errors import StreamRouterError
+from stream_router.settings import Settings
 
 # ruff: noqa: SLF001 - librdkafka's own codes are spelt so
 
@@ -53,9 +55,17 @@ def test_a_transaction_stays_open_for_the_interval_over_several_batches(filled, 
     assert source_faults(filled) == []
 
 
+def test_a_transaction_is_one_batch_where_the_loop_keeps_up(filled):
+    filled.script("consume", first(assigned(0, 1)))
+    run_loop(filled, max_batch=7, interval=3_600)
+    assert filled.calls.count("commit_transaction") == 1
+    assert source_faults(filled) == []
+
+
 def test_what_is_open_when_the_loop_is_told_to_stop_is_committed(filled):
     filled.script("consume", first(assigned(0, 1)))
-    run_loop(filled, interval=3_600)
+    loop = TransactionLoop(Settings(), loop_config(max_batch=6, interval=3_600), Copy())
+    loop.run(lambda: filled.calls.count("produce") == 6)
     assert source_faults(filled) == []
 
 
@@ -112,7 +122,7 @@ def test_a_partition_that_comes_back_is_read_on_from_the_groups_offset(filled):
 
 def test_partitions_that_were_lost_undo_the_transaction(filled):
     filled.script("consume", first(assigned(0, 1)), first(lost(0, 1)))
-    handler = run_loop(filled, interval=3_600)
+    handler = run_loop(filled, max_batch=6, interval=3_600)
     assert filled.values("out") == []
     assert filled.offsets == {}
     assert handler.done == 0

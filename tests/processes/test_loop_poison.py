@@ -17,9 +17,10 @@ from stream_router.core.dead_letter import REASON_HEADER
 from stream_router.core.route import Route
 from stream_router.core.routing.applied_split import AppliedSplit
 from stream_router.core.routing.header import HEADER, parse_routing
+from stream_router.core.routing.lane_limits import LaneLimits
 from stream_router.core.routing.routing_state import RoutingState
 from stream_router.errors import DeadLetterLimitError
-from stream_router.processes.route import LaneLimits, Router
+from stream_router.processes.route import Router
 from stream_router.processes.score import Scorer
 from stream_router.settings import DeadLetterLimits, Settings
 

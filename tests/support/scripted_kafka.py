@@ -43,6 +43,8 @@ class ScriptedKafka:
         monkeypatch.setattr(f"{_EDGE}.clients.Consumer", partial(ScriptedConsumer, self))
         monkeypatch.setattr(f"{_EDGE}.clients.Producer", partial(ScriptedProducer, self))
         monkeypatch.setattr(f"{_EDGE}.loop._PAUSE", 0.0)
+        # A step of the script is a whole poll.
+        monkeypatch.setattr(f"{_EDGE}.polling._fetch", lambda consumer, count, wait, _: consumer.consume(count, wait))
 
     def script(self, call: str, *steps: Step) -> None:
         """The next calls of this name, of any client."""

@@ -6,9 +6,10 @@ from typing import NamedTuple
 import structlog
 
 from stream_router.adapters.kafka.polling import Record
-from stream_router.adapters.kafka.producers import Headers, Outgoing
+from stream_router.adapters.kafka.producers import Outgoing
 from stream_router.adapters.metrics import DEAD_LETTERS
 from stream_router.core.dead_letter import DeadLetterLimit, dead_letter_headers
+from stream_router.core.routing.header import Headers
 from stream_router.settings import Settings
 
 _log = structlog.get_logger()

@@ -50,10 +50,10 @@ class GroupMember:
             on_lost=self._guarded(self._listener.on_lost),
         )
 
-    def poll(self, count: int, timeout: float) -> Polled:
+    def poll(self, count: int, wait: float, gather: float = 0.0) -> Polled:
         """See polling.poll. Raises what the listener raised, too: the client would lose it."""
         try:
-            polled = poll(self.client, count, timeout)
+            polled = poll(self.client, count, wait, gather)
         finally:
             if self._callback_error is not None:  # also before what follows from it, such as a start without offsets
                 raise self._callback_error

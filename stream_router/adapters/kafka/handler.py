@@ -16,8 +16,8 @@ class LoopConfig:
     """One consumer group's loop over one topic.
 
     `instance` names this process among the group's: a restart under the same name takes its partitions over at once
-    and shuts its predecessor out. `max_wait` (seconds) and `max_batch` bound a micro-batch, `interval` (seconds) how
-    long a transaction stays open.
+    and shuts its predecessor out. `max_wait` (seconds from its first record) and `max_batch` bound a batch. A
+    transaction is one batch while the process keeps up; while batches are full it stays open for `interval` seconds.
     """
 
     topic: str
@@ -27,8 +27,8 @@ class LoopConfig:
     stage: str
     start: Start = "earliest"
     max_batch: int = 5_000
-    max_wait: float = 0.02
-    interval: float = 0.05
+    max_wait: float = 0.01
+    interval: float = 0.2
     delivery: Delivery = "exactly-once"
     max_message_bytes: int = 2_000_000
     static_member: bool = True

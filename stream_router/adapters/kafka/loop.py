@@ -31,6 +31,9 @@ from stream_router.settings import Settings
 _LINGER: Final = 5
 """Milliseconds for batches to fill."""
 
+_IDLE: Final = 0.1
+"""Seconds to wait for a record, after which the rest is looked at: whether to stop, and what else is due."""
+
 _ASK: Final = 2.0
 """Seconds for a question to the brokers that is asked again and again."""
 
@@ -92,31 +95,35 @@ class TransactionLoop:
             self._member.close(_CLOSE_WHILE_AWAY if self._outages.away else TIMEOUT)
 
     def _run_once(self) -> None:
+        config = self._config
         if self._must_read_again or self._outages.away:
             self._recover()
         if not self._joined:
-            time.sleep(self._config.max_wait)
+            time.sleep(_PAUSE)
             return
         try:
-            polled = self._member.poll(self._config.max_batch, self._config.max_wait)
-            if (
-                self._must_read_again or self._producer_is_stale
-            ):  # also what was fetched before a rebalance of this poll
+            wait = _IDLE if self._transaction is None else config.max_wait
+            records: Sequence[Record] = self._member.poll(config.max_batch, wait, config.max_wait).records
+            # Also what was fetched before a rebalance of this poll.
+            if self._must_read_again or self._producer_is_stale:
                 return
-            # What was revoked while the record waited is somebody else's.
-            records = [record for record in polled.records if record.partition() in self._assigned]
             if records or self._unsaved or self._handler.due():
                 self._handle(records)
-            if self._transaction and time.monotonic() - self._transaction.opened_at >= self._config.interval:
-                self._commit(self._transaction)
+            transaction, keeps_up = self._transaction, len(records) < config.max_batch
+            if transaction and (keeps_up or time.monotonic() - transaction.opened_at >= config.interval):
+                self._commit(transaction)
         except (KafkaException, UnreachableError) as error:
             self._undo(error)
 
     def _handle(self, records: Sequence[Record]) -> None:
         if self._transaction is None:
             self._transaction = Transaction(self._producer, self._unsaved, self._dead_letters, time.monotonic())
+        last = {record.partition(): record for record in records}
+        if not last.keys() <= self._assigned:  # what was revoked while a record waited is somebody else's
+            records = [record for record in records if record.partition() in self._assigned]
+            last = {record.partition(): record for record in records}
         self._handler.handle(records, self._transaction)
-        self._transaction.end_batch(records)
+        self._transaction.end_batch(len(records), last)
 
     def _commit(self, transaction: Transaction, timeout: float = COMMIT_TIMEOUT) -> None:
         transaction.commit(self._config.topic, self._member.client, timeout)

@@ -64,13 +64,16 @@ class Polled:
     ends: dict[tuple[str, int], int] = field(default_factory=dict)
 
 
-def poll(consumer: Consumer, count: int, timeout: float) -> Polled:
-    """Up to `count` records and events; waits `timeout` seconds where there are fewer.
+def poll(consumer: Consumer, count: int, wait: float, gather: float = 0.0) -> Polled:
+    """Up to `count` records and events: waits `wait` seconds for a first one, `gather` seconds for those that follow.
 
     Raises KafkaException for an event that means lost records or a lost identity; what passes is only logged.
     """
+    messages = _fetch(consumer, count, wait, gather)
+    if not any([message.error() for message in messages]):  # noqa: C419 - a list takes half the time
+        return Polled(messages)
     polled = Polled()
-    for message in cast("list[Record]", consumer.consume(count, timeout)):
+    for message in messages:
         error = message.error()
         if error is None:
             polled.records.append(message)
@@ -81,6 +84,14 @@ def poll(consumer: Consumer, count: int, timeout: float) -> Polled:
         else:
             raise KafkaException(error)
     return polled
+
+
+def _fetch(consumer: Consumer, count: int, wait: float, gather: float) -> list[Record]:
+    """Asked for several at once, the client waits out its time-out where there are fewer."""
+    messages = consumer.consume(1, wait)
+    if messages and count > 1:
+        messages += consumer.consume(count - 1, gather)
+    return cast("list[Record]", messages)
 
 
 class TopicReader:

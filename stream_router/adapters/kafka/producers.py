@@ -10,10 +10,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from stream_router.adapters.detached import detached, within
 from stream_router.adapters.kafka.clients import TIMEOUT, producer_for
 from stream_router.adapters.kafka.failures import cause_of
+from stream_router.core.routing.header import Headers
 from stream_router.errors import UnreachableError
 from stream_router.settings import Settings
-
-Headers = Sequence[tuple[str, bytes | None]]
 
 _CONTRACT: Final = {"enable.idempotence": True, "partitioner": "murmur2_random"}
 
@@ -51,6 +50,17 @@ class LoopProducer(Protocol):
     ) -> None:
         """Fields as of Outgoing. Raises KafkaException."""
 
+    def send_all(
+        self,
+        topics: Iterable[str],
+        values: Iterable[Any],
+        keys: Iterable[Any],
+        partitions: Iterable[int],
+        timestamps: Iterable[int],
+        headers: Iterable[Any],
+    ) -> None:
+        """Records by columns, of which the shortest ends the batch. Raises KafkaException."""
+
     def commit(self, offsets: Sequence[TopicPartition], consumer: Consumer, timeout: float) -> None:
         """All that was sent, and the group's offsets with it. Raises KafkaException, UnreachableError."""
 
@@ -80,6 +90,25 @@ class _Sender:
                 return self._client.produce(topic, value, key, partition, None, None, timestamp, headers)
             except BufferError:
                 self._client.poll(0.05)
+
+    def send_all(
+        self,
+        topics: Iterable[str],
+        values: Iterable[Any],
+        keys: Iterable[Any],
+        partitions: Iterable[int],
+        timestamps: Iterable[int],
+        headers: Iterable[Any],
+    ) -> None:
+        """See LoopProducer."""
+        produce = self._client.produce
+        for topic, value, key, partition, timestamp, added in zip(  # noqa: B905 - `topics` may be endless
+            topics, values, keys, partitions, timestamps, headers
+        ):
+            try:
+                produce(topic, value, key, partition, None, None, timestamp, added)
+            except BufferError:
+                self.send(topic, value, key, partition, timestamp, added)
 
 
 class TransactionalProducer(_Sender):

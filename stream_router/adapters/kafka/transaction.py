@@ -1,19 +1,20 @@
 """An open transaction: whatever hangs on it is its own, so that giving one up is dropping it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from confluent_kafka import Consumer, TopicPartition
 
 from stream_router.adapters.kafka.dead_letters import DeadLetters, Unreadable
 from stream_router.adapters.kafka.polling import Record
-from stream_router.adapters.kafka.producers import Headers, LoopProducer
+from stream_router.adapters.kafka.producers import LoopProducer
+from stream_router.core.routing.header import Headers
 
 
 class Transaction:
     """Positions, output and limits between begin and commit.
 
     positions: next offset of each partition that goes with the commit. opened_at: seconds of a monotonic clock.
-    produce: as LoopProducer.send, by order: topic, value, key, partition, timestamp, headers.
+    produce, produce_all: as LoopProducer.send and send_all, by order.
     """
 
     def __init__(
@@ -23,7 +24,7 @@ class Transaction:
         self.positions = dict(positions)
         self.dead_letters = dead_letters.copy()
         self.opened_at = opened_at
-        self.produce = producer.send
+        self.produce, self.produce_all = producer.send, producer.send_all
         self._on_commit: list[Callable[[], object]] = []
         self._counted = 0
         producer.begin()
@@ -39,12 +40,11 @@ class Transaction:
         self.produce(*letter.outgoing)
         self.on_commit(letter.on_committed)
 
-    def end_batch(self, records: Sequence[Record]) -> None:
-        """The batch has been handled, dead letters included."""
-        self.dead_letters.on_records(len(records) - self._counted)
+    def end_batch(self, records: int, last: Mapping[int, Record]) -> None:
+        """A batch of so many records has been handled, dead letters included; `last` has the last of each partition."""
+        self.dead_letters.on_records(records - self._counted)
         self._counted = 0
-        for record in records:
-            self.positions[record.partition()] = record.offset() + 1
+        self.positions |= {partition: record.offset() + 1 for partition, record in last.items()}
 
     def on_commit(self, action: Callable[[], object]) -> None:
         """Do this once it is committed, never if it is not."""

@@ -1,11 +1,14 @@
 """The one header that the router adds to a record."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from stream_router.errors import HeaderError
+
+Headers = Sequence[tuple[str, bytes | None]]
+"""Of a record."""
 
 HEADER: Final = "stream-router"
 _FORM = re.compile(rb"epoch=(\d{1,18});split=([0-9a-f]{12});rollout=(\d{1,18});t=(\d{1,18})")

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from xxhash import xxh3_64_intdigest
+from xxhash import xxh3_64_digest, xxh3_64_intdigest
 
 from stream_router.core.lane import CANARY, STABLE, Lane
 from stream_router.core.routing.split import Split
@@ -43,7 +43,10 @@ class WeightedPartitioner:
         """
         if split.canary == 0.0 or split.stable == 0.0:
             return np.full(len(keys), split.canary > 0.0)
-        hashes = np.fromiter((xxh3_64_intdigest(key, self.seed) for key in keys), np.uint64, len(keys))
+        seed = self.seed
+        # As bytes, since numbers of 64 bits take twice as long to make and to read.
+        digests = b"".join([xxh3_64_digest(key, seed) for key in keys])
+        hashes = np.frombuffer(digests, ">u8").astype(np.uint64)
         with np.errstate(over="ignore"):  # infinity is the right score of a weight that is next to nothing
             stable = -np.log(_uniform(hashes ^ _LANE_HASHES[STABLE])) / split.stable
             canary = -np.log(_uniform(hashes ^ _LANE_HASHES[CANARY])) / split.canary
