@@ -67,6 +67,7 @@ class Router:
     ) -> None:
         self._route, self._state, self._in_force = route, state, in_force
         self._limits, self._by_request = limits, by_request
+        self._lanes = np.array(limits.topics, object)
         self._routed_at = 0
         self._announced: tuple[Transaction, AppliedSplit] | None = None
         self.done = Routed()
@@ -113,7 +114,8 @@ class Router:
     def _topics(self, to_canary: npt.NDArray[np.bool_], canary: int) -> Iterable[str]:
         if canary == 0:
             return repeat(self._limits.topics[0])
-        return map(self._limits.topics.__getitem__, to_canary.tolist())
+        lanes: list[str] = self._lanes[to_canary.view(np.uint8)].tolist()
+        return lanes
 
     def _announce(self, applied: AppliedSplit, transaction: Transaction) -> None:
         """The first transaction under a split writes it whole to R.splits."""

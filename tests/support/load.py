@@ -8,6 +8,9 @@ from contextlib import contextmanager
 
 from confluent_kafka import Producer
 
+_FLUSH = 120
+"""Seconds, longer than a test takes a broker away."""
+
 
 class Feeder:
     """Produces numbered requests until stopped; 1 in 5 has no key, 1 in 3 has headers of its own."""
@@ -19,6 +22,8 @@ class Feeder:
                 "linger.ms": 5,
                 "partitioner": "murmur2_random",
                 "enable.idempotence": True,
+                "reconnect.backoff.max.ms": 500,
+                "log_level": 0,
             }
         )
         self._topic = topic
@@ -33,7 +38,7 @@ class Feeder:
             self._producer.produce(self._topic, value, key, headers=headers)  # type: ignore[arg-type]
             if number % 500 == 0:
                 self._producer.poll(0)
-        assert self._producer.flush(30) == 0
+        assert self._producer.flush(_FLUSH) == 0
 
     @contextmanager
     def steadily(self, rate: int) -> Iterator[None]:

@@ -4,6 +4,9 @@ from confluent_kafka import Producer
 
 from stream_router.adapters.avro.labels import encode_label
 
+_FLUSH = 120
+"""Seconds, longer than a test takes a broker away."""
+
 
 class Truth:
     """Sends the labels of requests r0, r1 and so on."""
@@ -15,6 +18,8 @@ class Truth:
                 "partitioner": "murmur2_random",
                 "linger.ms": 5,
                 "enable.idempotence": True,
+                "reconnect.backoff.max.ms": 500,
+                "log_level": 0,
             }
         )
         self._topic = topic
@@ -23,4 +28,4 @@ class Truth:
         for number in range(first, end):
             request_id = f"r{number}"
             self._producer.produce(self._topic, encode_label(request_id, number % 2 == 0), request_id.encode())
-        assert self._producer.flush(30) == 0
+        assert self._producer.flush(_FLUSH) == 0

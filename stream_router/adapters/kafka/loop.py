@@ -118,7 +118,7 @@ class TransactionLoop:
     def _handle(self, records: Sequence[Record]) -> None:
         if self._transaction is None:
             self._transaction = Transaction(self._producer, self._unsaved, self._dead_letters, time.monotonic())
-        last = {record.partition(): record for record in records}
+        last = dict(zip([record.partition() for record in records], records, strict=True))
         if not last.keys() <= self._assigned:  # what was revoked while a record waited is somebody else's
             records = [record for record in records if record.partition() in self._assigned]
             last = {record.partition(): record for record in records}
