@@ -21,7 +21,7 @@ except ImportError as error:
 endef
 export CAN_MAKE_VENV
 
-.PHONY: setup demo test lint format docs clean
+.PHONY: setup demo test lint format docs bench-router clean
 
 setup: $(STAMP)
 
@@ -56,6 +56,9 @@ format: setup
 
 docs: setup
 	$(BIN)/python docs/generate.py
+
+bench-router: setup
+	@$(BIN)/python benchmarks/router.py --write
 
 clean:
 	@if test -x $(BIN)/stream-router; then $(BIN)/stream-router local down; fi

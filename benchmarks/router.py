@@ -1,7 +1,6 @@
-"""The router beside a bare consume-produce loop, in interleaved rounds on a local stack of its own.
+"""The router beside a bare consume-produce loop and Kafka Streams, in interleaved rounds on a local stack of its own.
 
-python benchmarks/router.py [--rounds 7] [--records 1000000] [--write]: prints a table of medians; --write puts it into
-benchmarks/README.md.
+python benchmarks/router.py --help; `make bench-router` writes its table into benchmarks/README.md.
 """
 
 import os
@@ -11,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -21,9 +20,11 @@ import click
 import numpy as np
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
+from kafka_streams import KafkaStreams, why_not
 from redis import Redis
 
 from stream_router.adapters.kafka import topics
+from stream_router.core.lane import LANES
 from stream_router.core.route import Route
 from stream_router.local.stack import Stack, local_stack
 from stream_router.settings import load_settings
@@ -35,6 +36,7 @@ VALUE = 200
 FIRST, LAST = 0.2, 0.95
 """Of the records: what lies between is measured, start and end are not."""
 
+BEGIN, END = "<!-- bench-router -->", "<!-- /bench-router -->"
 HERTZ = os.sysconf("SC_CLK_TCK")
 
 
@@ -55,20 +57,37 @@ class Result:
     cpu: float
 
 
-def bare(route: Route) -> tuple[list[str], list[str]]:
-    """The command, and the topics that it writes."""
-    target = route.lane_topic("stable")
-    script = str(HERE / "bare_loop.py")
-    return [sys.executable, script, route.topic("requests"), target, str(INTERVAL)], [target]
+@dataclass(frozen=True)
+class Variant:
+    """`lanes`: how many of a route's lanes it writes; `command` is given the brokers and the route."""
+
+    lanes: int
+    command: Callable[[str, Route], list[str]]
 
 
-def router(route: Route) -> tuple[list[str], list[str]]:
-    """Likewise."""
-    command = ["-m", "stream_router", "route", "--route", route.name, "--interval", str(INTERVAL)]
-    return [sys.executable, *command], [route.lane_topic("stable"), route.lane_topic("canary")]
+def bare(_brokers: str, route: Route) -> list[str]:
+    script, topics_of_it = HERE / "bare_loop.py", (route.topic("requests"), route.lane_topic("stable"))
+    return [sys.executable, str(script), *topics_of_it, str(INTERVAL)]
 
 
-VARIANTS = {"bare loop": bare, "router": router}
+def router(_brokers: str, route: Route) -> list[str]:
+    return [sys.executable, "-m", "stream_router", "route", "--route", route.name, "--interval", str(INTERVAL)]
+
+
+def variants(folder: Path) -> dict[str, Variant]:
+    """Those that can run here; says which cannot."""
+    found = {"bare loop": Variant(1, bare), "router": Variant(2, router)}
+    if reason := why_not():
+        click.echo(f"Kafka Streams is skipped: {reason}", err=True)
+        return found
+    streams = KafkaStreams(folder)
+
+    def with_threads(threads: int) -> Variant:
+        return Variant(2, lambda brokers, route: streams.command(brokers, route.name, threads, round(INTERVAL * 1000)))
+
+    return found | {
+        f"Kafka Streams, {threads} thread{'s' * (threads > 1)}": with_threads(threads) for threads in (1, 2)
+    }
 
 
 class Bench:
@@ -90,10 +109,11 @@ class Bench:
             {"bootstrap.servers": stack.bootstrap_servers, "group.id": "bench", "isolation.level": "read_committed"}
         )
 
-    def run(self, name: str) -> Result:
+    def run(self, variant: Variant) -> Result:
         with self._route() as route:
             self._fill(route)
-            command, targets = VARIANTS[name](route)
+            targets = [route.lane_topic(lane) for lane in LANES[: variant.lanes]]
+            command = variant.command(self.stack.bootstrap_servers, route)
             process = subprocess.Popen(command, env=self.environment, stdout=subprocess.DEVNULL)
             try:
                 samples = list(self._samples(process, targets))
@@ -177,20 +197,30 @@ def table(results: dict[str, list[Result]]) -> str:
     return "\n".join(lines)
 
 
-@click.command
-@click.option("--rounds", default=7, show_default=True)
-@click.option("--records", default=1_000_000, show_default=True)
-def main(rounds: int, records: int) -> None:
-    """Interleaved rounds of all variants; prints what each round measured, and the table."""
-    results: dict[str, list[Result]] = {name: [] for name in VARIANTS}
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder, local_stack(Path(folder)) as stack:
-        bench = Bench(stack, records)
-        for round_ in range(rounds):
-            for name in sorted(VARIANTS, reverse=bool(round_ % 2)):
-                result = bench.run(name)
+def write(lines: str) -> None:
+    """Between the marks of benchmarks/README.md."""
+    page = HERE / "README.md"
+    before, rest = page.read_text().split(BEGIN)
+    page.write_text(f"{before}{BEGIN}\n{lines}\n{END}{rest.split(END)[1]}")
+
+
+@click.command(epilog="Example: python benchmarks/router.py --rounds 3 --records 500000")
+@click.option("--rounds", default=7, show_default=True, help="Each runs every variant once.")
+@click.option("--records", default=2_000_000, show_default=True, help="Of 200 bytes, for each run.")
+@click.option("--write", "writes", is_flag=True, help="Write the table into benchmarks/README.md.")
+def main(rounds: int, records: int, *, writes: bool) -> None:
+    """Router, bare loop and Kafka Streams in interleaved rounds; prints medians and ratios."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, local_stack(Path(folder) / "stack") as stack:
+        bench, competing = Bench(stack, records), variants(Path(folder))
+        results: dict[str, list[Result]] = {name: [] for name in competing}
+        for round_ in range(1, rounds + 1):
+            for name in sorted(competing, reverse=bool(round_ % 2)):
+                result = bench.run(competing[name])
                 results[name].append(result)
-                click.echo(f"{round_ + 1}/{rounds} {name}: {result.rate:,.0f} records/s, {result.cpu:.2f} us", err=True)
+                click.echo(f"{round_}/{rounds} {name}: {result.rate:,.0f} records/s, {result.cpu:.2f} us", err=True)
     click.echo(table(results))
+    if writes:
+        write(table(results))
 
 
 if __name__ == "__main__":

@@ -3,14 +3,14 @@
 import fcntl
 import logging
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from stream_router.errors import LocalStackError
 
 KAFKA_VERSION: Final = "4.3.0"
-_COORDINATES: Final = (
+BROKER: Final = (
     f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}:::compile",
     "org.slf4j:slf4j-simple:1.7.36:::compile",
 )
@@ -18,8 +18,8 @@ Progress = Callable[[int, int, str], None]
 """Called with jars there, jars in all (0: not known yet), and the one that comes next."""
 
 
-def class_path(progress: Progress) -> list[Path]:
-    """The broker's jars, downloaded where they are missing. Raises LocalStackError."""
+def class_path(progress: Progress, coordinates: Sequence[str] = BROKER) -> list[Path]:
+    """The jars of these artifacts, the broker's by default, downloaded where missing. Raises LocalStackError."""
     try:
         from jgo.config import GlobalSettings  # noqa: PLC0415 - an optional extra
         from jgo.maven import MavenContext, PythonResolver  # noqa: PLC0415 - likewise
@@ -34,7 +34,7 @@ def class_path(progress: Progress) -> list[Path]:
         repository.mkdir(parents=True, exist_ok=True)
         with (repository / ".stream-router.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # two first starts at once would write the same files
-            return _fetch(context, resolver, progress)
+            return _fetch(context, resolver, progress, coordinates)
     except Exception as error:  # a repository that does not answer fails in a dozen ways, a full disk in another
         raise LocalStackError(
             f"Apache Kafka {KAFKA_VERSION} is not in {repository} and cannot be downloaded: "
@@ -43,8 +43,8 @@ def class_path(progress: Progress) -> list[Path]:
         ) from error
 
 
-def _fetch(context: Any, resolver: Any, progress: Progress) -> list[Path]:
-    wanted = [context.create_dependency(coordinate) for coordinate in _COORDINATES]
+def _fetch(context: Any, resolver: Any, progress: Progress, coordinates: Sequence[str]) -> list[Path]:
+    wanted = [context.create_dependency(coordinate) for coordinate in coordinates]
     if not is_whole(Path(wanted[0].artifact.cached_path)):
         progress(0, 0, "looking up its jars")
     inputs, transitive = resolver.resolve(wanted)
