@@ -152,7 +152,9 @@ def feeder(stack, route):
 
 @pytest.fixture
 def lanes(stack, route):
-    return Lanes(stack.bootstrap_servers, route)
+    found = Lanes(stack.bootstrap_servers, route)
+    yield found
+    found.close()
 
 
 @pytest.fixture

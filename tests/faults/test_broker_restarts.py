@@ -48,6 +48,7 @@ def test_all_go_on_after_the_broker_came_back_and_each_request_is_predicted_once
             codes = processes.terminate_all(5)
         finally:
             processes.end()
+            lanes.close()
         assert set(codes.values()) == {0}, codes
         assert lanes.faults() == []
         predicted = Counter(decode_prediction(record.value).request_id for record in lanes.read("predictions"))

@@ -32,17 +32,7 @@ def kafka_records(
 
     The end is the last stable offset under read_committed: an open transaction is not waited for.
     """
-    consumer = Consumer(
-        {
-            "bootstrap.servers": bootstrap,
-            "group.id": "tests.reader",
-            "isolation.level": isolation,
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "auto.offset.reset": "error",
-            "fetch.queue.backoff.ms": 10,
-        }
-    )
+    consumer = _reader(bootstrap, isolation)
     try:
         partitions = _asked(lambda: consumer.list_topics(topic, timeout=10)).topics[topic].partitions
         assert partitions, f"topic {topic} does not exist"
@@ -77,6 +67,53 @@ def kafka_records(
     finally:
         consumer.close()
     return sorted(records, key=lambda record: (record.partition, record.offset))
+
+
+class GrowingTopic:
+    """Counts the committed records of a topic, reading on where it stood before."""
+
+    def __init__(self, bootstrap: str, topic: str) -> None:
+        self._topic, self._count = topic, 0
+        self._consumer = _reader(bootstrap, "read_committed")
+        partitions = _asked(lambda: self._consumer.list_topics(topic, timeout=10)).topics[topic].partitions
+        self._next = dict.fromkeys(partitions, 0)
+        self._consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in partitions])
+
+    def count(self, deadline: float = 60) -> int:
+        """Up to the end as it is now: the last stable offset."""
+        ends = {number: _end(self._consumer, TopicPartition(self._topic, number)) for number in self._next}
+        last = time.monotonic() + deadline
+        while any(self._next[number] < end for number, end in ends.items()):
+            assert time.monotonic() < last, f"{self._topic} was not read to its end within {deadline} s"
+            for message in self._consumer.consume(5000, 0.05):
+                error = message.error()
+                if error is None:
+                    self._count += 1
+                    self._next[message.partition()] = message.offset() + 1
+                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's own codes are spelt so
+                    self._next[message.partition()] = max(self._next[message.partition()], message.offset())
+                else:
+                    assert passes(error), error
+        return self._count
+
+    def close(self) -> None:
+        self._consumer.close()
+
+
+def _reader(bootstrap: str, isolation: str) -> Consumer:
+    return Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "tests.reader",
+            "isolation.level": isolation,
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "error",
+            "fetch.queue.backoff.ms": 10,
+            "reconnect.backoff.max.ms": 500,
+            "log_level": 0,
+        }
+    )
 
 
 def _end(consumer: Consumer, at: TopicPartition) -> int:

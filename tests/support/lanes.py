@@ -1,9 +1,10 @@
 """What the topics of a route hold, and whether it is right."""
 
 from support.audit import audit
-from support.kafka import kafka_records
+from support.kafka import GrowingTopic, kafka_records
 
 from stream_router.adapters.avro.records import decode_split
+from stream_router.core.lane import LANES
 from stream_router.core.route import Route
 from stream_router.core.routing.applied_split import INITIAL_SPLIT
 from stream_router.core.routing.split import parse_split
@@ -14,6 +15,7 @@ class Lanes:
 
     def __init__(self, bootstrap: str, route: Route) -> None:
         self.bootstrap, self.route = bootstrap, route
+        self._growing: list[GrowingTopic] = []
 
     def read(self, topic):
         return kafka_records(self.bootstrap, self.route.topic(topic))
@@ -21,8 +23,15 @@ class Lanes:
     def routed(self):
         return {lane: self.read(f"requests.{lane}") for lane in ("stable", "canary")}
 
-    def count(self):
-        return sum(len(records) for records in self.routed().values())
+    def count(self) -> int:
+        """The requests in both lanes."""
+        if not self._growing:
+            self._growing = [GrowingTopic(self.bootstrap, self.route.lane_topic(lane)) for lane in LANES]
+        return sum(topic.count() for topic in self._growing)
+
+    def close(self) -> None:
+        for topic in self._growing:
+            topic.close()
 
     def splits(self):
         splits = [decode_split(record.value) for record in self.read("splits")]
