@@ -97,14 +97,14 @@ def redis_keys() -> dict[str, Key]:
         "rejected": Key(
             "hash",
             "the script",
-            "The last proposal that was refused, and why, as of now; it stays until the next one.",
+            "The last proposal that was refused, and why. It stays until the next one: `applied` has what is in force.",
             (*_names(Refusal), "digest"),
         ),
         "latch": Key(
             "hash",
             "the script",
-            "The rollout that was rolled back last; `state`: holds, released or over (a later rollout is in force);"
-            " `command` ends it.",
+            "The rollout that was rolled back last; `state`: holds, released, or over (a later rollout came into force "
+            "without a release); `command` ends it.",
             _names(Latch),
         ),
         "release": Key("string", "people", "Number of the rollout whose latch is to end; the script deletes others."),
@@ -249,7 +249,7 @@ def _exit_codes_part() -> Iterator[str]:
     yield _table(
         ("code", "when"),
         [
-            ("0", "The work is done, or SIGINT or SIGTERM ended a process that runs until then."),
+            ("0", "The work is done, or SIGINT or SIGTERM ended a process that runs until then, once it has started."),
             ("1", "The answer is no: `topics verify` finds differences, `local status` no servers."),
             ("1", "`score --until end` was stopped before the end, a call of Kafka hung, or nobody foresaw the error."),
             (

@@ -108,4 +108,4 @@ def test_metrics_have_the_prefix_and_base_units_and_say_what_they_are():
 def test_labels_are_bounded():
     for metric in vars(metrics).values():
         for label in getattr(metric, "_labelnames", ()):
-            assert label in ("lane", "topic", "outcome", "reason")
+            assert label in ("route", "group", "lane", "topic", "outcome", "reason")

@@ -1,6 +1,7 @@
 """Prometheus metrics: every name, with its unit and labels, is here.
 
-Labels are bounded: lanes, topics of the route, outcomes and reasons from fixed lists.
+Labels are bounded: route, lanes, topics and groups of the route, outcomes and reasons from fixed lists. Each metric has
+one, so that a process serves only what it measures: one without labels is 0 from the start, in every process.
 """
 
 from typing import Final
@@ -11,10 +12,13 @@ _SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5
 
 # route
 ROUTED: Final = Counter("stream_router_routed_total", "Requests routed and committed.", ["lane"])
-SPLIT_EPOCH: Final = Gauge("stream_router_split_epoch", "Epoch of the split that requests are routed by.")
-CANARY_WEIGHT: Final = Gauge("stream_router_canary_weight_ratio", "Canary's weight in the split, 0 to 1.")
+SPLIT_EPOCH: Final = Gauge("stream_router_split_epoch", "Epoch of the split that requests are routed by.", ["route"])
+CANARY_WEIGHT: Final = Gauge("stream_router_canary_weight_ratio", "Canary's weight in the split, 0 to 1.", ["route"])
 TRANSACTION_SECONDS: Final = Histogram(
-    "stream_router_transaction_seconds", "From the first record of a transaction to its commit.", buckets=_SECONDS
+    "stream_router_transaction_seconds",
+    "From the first record of a transaction to its commit.",
+    ["group"],
+    buckets=_SECONDS,
 )
 
 # route, score, monitor
@@ -35,7 +39,12 @@ LABELS: Final = Counter(
     ["outcome"],
 )
 EVIDENCE_FLUSH_SECONDS: Final = Histogram(
-    "stream_router_evidence_flush_seconds", "One transaction of evidence with its positions.", buckets=_SECONDS
+    "stream_router_evidence_flush_seconds",
+    "One transaction of evidence with its positions.",
+    ["route"],
+    buckets=_SECONDS,
 )
-E_VALUE: Final = Gauge("stream_router_e_value", "The e-value against canary: 1 at the start, 1 / alpha at a rollback.")
-ROLLBACKS: Final = Counter("stream_router_rollbacks_total", "Rollbacks decided, and written to Kafka.")
+E_VALUE: Final = Gauge(
+    "stream_router_e_value", "The e-value against canary: 1 at the start, 1 / alpha at a rollback.", ["route"]
+)
+ROLLBACKS: Final = Counter("stream_router_rollbacks_total", "Rollbacks decided, and written to Kafka.", ["route"])

@@ -145,7 +145,7 @@ class ControllerTerm:
             for event in writes.events:
                 controller.on_event(event)
                 self._rolled_back.add(event.rollout)
-                ROLLBACKS.inc()
+                ROLLBACKS.labels(self._route.name).inc()
                 _log.warning("rollback", rollout=event.rollout, reason=event.reason)
         self._carry_out(controller)
         self._show(controller.status)
@@ -210,7 +210,7 @@ class ControllerTerm:
     def _show(self, status: RolloutStatus) -> None:
         """Write the status into Redis where it changed; it is for display, so an absent Redis costs nothing."""
         if status.trial is not None:
-            E_VALUE.set(status.trial.e_value)
+            E_VALUE.labels(self._route.name).set(status.trial.e_value)
         if status == self._shown:
             return
         try:

@@ -266,7 +266,7 @@ class Owner:
         tenure.written = positions
         letters = [letter.outgoing for letter in dead_letters]
         if self._writer is not None:
-            with EVIDENCE_FLUSH_SECONDS.time():
+            with EVIDENCE_FLUSH_SECONDS.labels(self._shared.log.route.name).time():
                 await in_thread(self._writer.write, records, letters, resume)
         for letter in dead_letters:
             letter.on_committed()

@@ -77,8 +77,8 @@ class Router:
 
     def handle(self, records: Sequence[Record], transaction: Transaction) -> None:
         applied = self._in_force()
-        SPLIT_EPOCH.set(applied.epoch)
-        CANARY_WEIGHT.set(applied.canary)
+        SPLIT_EPOCH.labels(self._route.name).set(applied.epoch)
+        CANARY_WEIGHT.labels(self._route.name).set(applied.canary)
         self._announce(applied, transaction)
         # The clock may fall, routed_at does not: windows run on it.
         self._routed_at = max(self._routed_at, now_ms())

@@ -208,7 +208,7 @@ def _score(
         drained = clean_up.enter_context(closing(_drained(settings, config))) if job.until_end else None
         loop = TransactionLoop(settings, config, scorer, health)
         loop.run(lambda: stop() or (drained is not None and drained(time.monotonic())))
-    _log.info("scoring ended", lane=config.topic, **vars(scorer.done))
+    _log.info("scoring ended", lane=job.lane, **vars(scorer.done))
     return scorer.done, drained is None or drained.done
 
 

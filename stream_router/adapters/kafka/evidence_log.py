@@ -50,16 +50,16 @@ class EvidenceLog:
     """What all owners of one process share: a client that reads positions. Its methods may be called in any thread."""
 
     def __init__(self, settings: Settings, route: Route) -> None:
-        self._settings, self._route = settings, route
+        self._settings, self.route = settings, route
         self._group = reader(settings, route.evidence_group)
 
     def inputs(self, partition: int) -> Inputs:
-        topics = (self._route.topic("predictions"), self._route.topic("ground-truth"))
+        topics = (self.route.topic("predictions"), self.route.topic("ground-truth"))
         return Inputs(*(TopicPartition(topic, partition) for topic in topics))
 
     def writer(self, partition: int) -> "EvidenceWriter":
         """Shuts out whoever wrote the evidence of the partition before. Raises KafkaException, UnreachableError."""
-        return EvidenceWriter(self._settings, self._route, self._group, self.inputs(partition))
+        return EvidenceWriter(self._settings, self.route, self._group, self.inputs(partition))
 
     def resume_point(self, partition: int) -> ResumePoint:
         """Read where to go on, within what the logs still hold. Raises KafkaException."""
@@ -92,7 +92,7 @@ class EvidenceLog:
 
     def _newest(self, partition: int) -> Evidence | None:
         """The partition's newest evidence with positions: for the day on which the group's offsets have expired."""
-        topic = self._route.topic("evidence")
+        topic = self.route.topic("evidence")
         low, high = self._group.get_watermark_offsets(TopicPartition(topic, 0), TIMEOUT)
         for first in range(high - _BLOCK, low - _BLOCK, -_BLOCK):
             for evidence in reversed(self._block(topic, max(first, low), first + _BLOCK)):

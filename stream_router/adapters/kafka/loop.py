@@ -127,7 +127,7 @@ class TransactionLoop:
 
     def _commit(self, transaction: Transaction, timeout: float = COMMIT_TIMEOUT) -> None:
         transaction.commit(self._config.topic, self._member.client, timeout)
-        TRANSACTION_SECONDS.observe(time.monotonic() - transaction.opened_at)
+        TRANSACTION_SECONDS.labels(self._config.group).observe(time.monotonic() - transaction.opened_at)
         self._dead_letters = transaction.dead_letters
         self._transaction, self._failures = None, 0
         self._unsaved.clear()

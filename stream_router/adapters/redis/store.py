@@ -34,6 +34,10 @@ from stream_router.errors import KeyContentError, ModelError, SettingError, Unre
 from stream_router.settings import Settings, masked_url
 
 T = TypeVar("T")
+_CUT_OFF: Final = (redis.ConnectionError, redis.TimeoutError, OSError)
+_REPLIES: Final = (redis.AuthenticationError, redis.BusyLoadingError)
+"""Which redis-py takes for errors of the connection."""
+
 _log = structlog.get_logger()
 
 SCRIPT: Final = (Path(__file__).parent / "apply_split.lua").read_text()
@@ -215,7 +219,9 @@ class RedisSplitStore:
         try:
             yield
         except (redis.RedisError, OSError) as error:
-            raise UnreachableError(f"Redis at {self._shown_url} does not do as asked: {error}") from error
+            replied = isinstance(error, _REPLIES) or not isinstance(error, _CUT_OFF)
+            what = "does not do as asked" if replied else "does not answer"
+            raise UnreachableError(f"Redis at {self._shown_url} {what}: {error}") from error
 
 
 def _parsed(name: str, value: Any) -> Any:
