@@ -82,6 +82,7 @@ class Scorer:
     def __init__(self, route: Route, lane: Lane, model: Model, decoder: RequestDecoder) -> None:
         self._topic, self._lane, self._model, self._decoder = route.topic("predictions"), lane, model, decoder
         self._run, self._batches = uuid.uuid4().hex[:12], 0
+        self._has_failed = False
         self.done = Scored()
 
     def due(self) -> bool:
@@ -124,7 +125,14 @@ class Scorer:
             key = request.request_id.encode()
             transaction.produce(self._topic, encode_prediction(prediction), key, -1, scored_at)
             errors += output.error is not None
+        self._tell([output.error for output in outputs if output.error is not None], len(outputs))
         transaction.on_commit(lambda: self._count_batch(len(requests), errors))
+
+    def _tell(self, errors: Sequence[str], asked: int) -> None:
+        """Once, until a batch has none: each of them stands in its prediction."""
+        if errors and not self._has_failed:
+            _log.warning("the model fails", lane=self._lane, errors=len(errors), asked=asked, first=errors[0])
+        self._has_failed = bool(errors)
 
     def _count_dead_letters(self, dead_letters: int) -> None:
         self.done.dead_letters += dead_letters

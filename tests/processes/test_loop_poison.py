@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import structlog
 from confluent_kafka import KafkaError, Message, TopicPartition
 from support.kafka_script import assigned, fails, first
 from support.loops import DEAD, GROUP, OUT, SOURCE, run_handler, run_loop, source_faults, where_from
@@ -222,3 +223,21 @@ def test_a_scorer_diverts_what_can_never_be_joined_and_predicts_the_rest_once(ka
     assert [where_from(letter)[1] for letter in kafka.records(DEAD)] == [2, 3, 4, 5, 6, 7, 8]
     assert (done.predictions, done.errors, done.dead_letters) == (4, 1, 7)
     assert value(SCORED, "stable", "answered") - before == 3
+
+
+def test_a_model_that_fails_is_told_once_until_it_answers_again(kafka):
+    odd = json.dumps({"request_id": "r7", "x": 7}).encode()
+    kafka.fill(SOURCE, odd, odd, request(2), odd, headers=ROUTED_HEADER)
+    scorer = Scorer(ROUTE, "stable", Model("poor", load("poor"), None), RequestDecoder(None))
+    with structlog.testing.capture_logs() as lines:
+        assert run_handler(kafka, scorer, max_batch=1).done.errors == 3
+    told = [line for line in lines if line["event"] == "the model fails"]
+    assert len(told) == 2
+    assert told[0] == {
+        "event": "the model fails",
+        "log_level": "warning",
+        "lane": "stable",
+        "errors": 1,
+        "asked": 1,
+        "first": "ValueError: cannot digest a 7",
+    }

@@ -73,16 +73,35 @@ class GrowingTopic:
     """Counts the committed records of a topic, reading on where it stood before."""
 
     def __init__(self, bootstrap: str, topic: str) -> None:
-        self._topic, self._count = topic, 0
+        self._bootstrap, self._topic, self._count = bootstrap, topic, 0
         self._consumer = _reader(bootstrap, "read_committed")
         partitions = _asked(lambda: self._consumer.list_topics(topic, timeout=10)).topics[topic].partitions
         self._next = dict.fromkeys(partitions, 0)
-        self._consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in partitions])
+        self._assign()
+
+    def _assign(self) -> None:
+        self._consumer.assign([TopicPartition(self._topic, number, offset) for number, offset in self._next.items()])
+
+    def _ends(self, last: float) -> dict[int, int]:
+        """The last stable offsets. A client that has lived through an outage may never learn of the leaders again."""
+        while True:
+            try:
+                return {
+                    number: self._consumer.get_watermark_offsets(TopicPartition(self._topic, number), 5)[1]
+                    for number in self._next
+                }
+            except KafkaException as error:
+                if not passes(cause_of(error)) or time.monotonic() > last:
+                    raise
+            self._consumer.close()
+            time.sleep(0.5)
+            self._consumer = _reader(self._bootstrap, "read_committed")
+            self._assign()
 
     def count(self, deadline: float = 60) -> int:
-        """Up to the end as it is now: the last stable offset."""
-        ends = {number: _end(self._consumer, TopicPartition(self._topic, number)) for number in self._next}
+        """Up to the end as it is now."""
         last = time.monotonic() + deadline
+        ends = self._ends(last)
         while any(self._next[number] < end for number, end in ends.items()):
             assert time.monotonic() < last, f"{self._topic} was not read to its end within {deadline} s"
             for message in self._consumer.consume(5000, 0.05):
