@@ -17,7 +17,7 @@ from stream_router.local.jars import Progress, class_path, missing_extra
 from stream_router.local.ports import PortName
 
 _FOREVER: Final = 9223372036854775807
-_PROPERTIES: Final = f"""\
+PROPERTIES: Final = f"""\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{{controller_port}}
@@ -78,7 +78,7 @@ class Kafka:
         private_folder(self.daemon.folder)
         shutil.rmtree(self._temporary, ignore_errors=True)  # a killed broker leaves libraries there
         private_folder(self._temporary)
-        self._config.write_text(_PROPERTIES.format(port=port, controller_port=controller_port))
+        self._config.write_text(PROPERTIES.format(port=port, controller_port=controller_port))
         if not self._formatted.exists():
             self._format(java)
         self.daemon.spawn([*java, *_JVM, "kafka.Kafka", self._config.name], _environment())

@@ -199,6 +199,20 @@ def test_an_outage_is_told_once_and_over_with_the_next_commit(filled):
     assert over is None
 
 
+@pytest.mark.parametrize("call", ["flush", "commit_transaction"])
+def test_an_outage_told_in_the_middle_of_a_call_that_succeeds_stops_nothing(filled, call):
+    """What a client has to tell comes late: the commit that serves it may be the first that works again."""
+
+    def told_late(client, call):
+        client.kafka.writers["group.me"].config["error_cb"](kafka_error(KafkaError._ALL_BROKERS_DOWN))
+        return call()
+
+    filled.script("consume", first(assigned(0, 1)))
+    filled.script(call, passes, told_late)
+    assert run_until_copied(filled, max_batch=2).done == 6
+    assert filled.played(call)
+
+
 def test_an_outage_in_which_nothing_was_to_be_done_is_over_when_the_group_answers(filled):
     filled.script("consume", first(assigned(0, 1)), passes, brokers_down, passes)
     filled.script("committed", passes, *[fails(KafkaError._TIMED_OUT)] * 3)

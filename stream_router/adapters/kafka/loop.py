@@ -96,7 +96,7 @@ class TransactionLoop:
 
     def _run_once(self) -> None:
         config = self._config
-        if self._must_read_again or self._outages.away:
+        if self._must_read_again or self._producer_is_stale or self._outages.away:
             self._recover()
         if not self._joined:
             time.sleep(_PAUSE)
