@@ -191,6 +191,15 @@ def test_where_the_offsets_cannot_be_asked_for_nothing_is_handled_until_they_are
     assert run_until_copied(filled).done == 1
 
 
+@pytest.mark.parametrize("failure", [fails(KafkaError._INCONSISTENT), fails(KafkaError._TIMED_OUT)])
+def test_offsets_that_cannot_be_asked_for_undo_the_transaction_that_is_open(filled, failure):
+    """All partitions are read again then: what stands in it would be written twice."""
+    filled.script("consume", first(assigned(0)), first(assigned(1)))
+    filled.script("committed", passes, failure)
+    assert run_until_copied(filled, max_batch=3, interval=3_600).done == 6
+    assert filled.played("committed")
+
+
 def test_an_outage_is_told_once_and_over_with_the_next_commit(filled):
     filled.script("consume", first(assigned(0, 1)))
     filled.script("commit_transaction", *[fails(KafkaError._TRANSPORT)] * 3)

@@ -145,14 +145,14 @@ class TransactionLoop:
         """Give the transaction up; its records are read again. Raises the error where that cannot help."""
         self._bear(error)
         self._must_commit = True
-        transaction, self._transaction = self._transaction, None
-        if transaction is None:
+        if self._transaction is None:
             self._replace_producer()  # it could not even begin
         else:
-            self._abort(transaction)
+            self._give_up()
 
-    def _abort(self, transaction: Transaction) -> None:
-        if not self._writes:  # its producer has been replaced
+    def _give_up(self) -> None:
+        transaction, self._transaction = self._transaction, None
+        if transaction is None or not self._writes:  # its producer has been replaced
             return
         try:
             transaction.abort()
@@ -269,6 +269,7 @@ class TransactionLoop:
             begin = self._begin(partitions)
         except KafkaException as error:
             self._bear(error)
+            self._give_up()  # all partitions are read again, those whose records stand in it, too
             # Nothing of it is handled before the group's offsets are known.
             begin = [TopicPartition(at.topic, at.partition, OFFSET_BEGINNING) for at in partitions]
         self._assigned |= {at.partition for at in begin}
@@ -283,9 +284,7 @@ class TransactionLoop:
 
     def on_lost(self, partitions: list[TopicPartition]) -> None:
         """See RebalanceListener."""
-        transaction, self._transaction = self._transaction, None
-        if transaction is not None:
-            self._abort(transaction)
+        self._give_up()
         self._drop(partitions)
         self._health.not_ready(ASSIGNMENT, "the group took the partitions away")
 
