@@ -12,7 +12,6 @@ import yaml
 from stream_router.adapters.avro.requests import RequestDecoder
 from stream_router.adapters.model import load_model
 from stream_router.cli import main
-from stream_router.local.kafka import PROPERTIES
 from stream_router.settings import Settings, load_settings
 
 CHECKOUT = Path(__file__).parents[1]
@@ -95,15 +94,6 @@ def test_every_service_is_watched_and_every_server_keeps_its_data():
     assert all("healthcheck" in service for service in SERVICES.values())
     assert SERVICES["kafka"]["environment"]["KAFKA_LOG_DIRS"] == SERVICES["kafka"]["volumes"][0].partition(":")[2]
     assert SERVICES["valkey"]["volumes"]
-
-
-def test_a_killed_broker_looks_for_transactions_only_after_its_session():
-    """Else it ends what was open without a marker, and its records become visible with the next transaction."""
-    compose = SERVICES["kafka"]["environment"]
-    local = dict(line.split("=", 1) for line in PROPERTIES.splitlines() if "=" in line and not line.startswith("#"))
-    sweep, session = "transaction.abort.timed.out.transaction.cleanup.interval.ms", "broker.session.timeout.ms"
-    for settings in (local, {name.removeprefix("KAFKA_").replace("_", ".").lower(): v for name, v in compose.items()}):
-        assert int(settings[sweep]) > int(settings[session])
 
 
 def test_no_secret_stands_in_the_file():

@@ -9,7 +9,10 @@ from typing import Any, Final
 
 from stream_router.errors import LocalStackError
 
-KAFKA_VERSION: Final = "4.3.0"
+KAFKA_VERSION: Final = "4.2.2"
+"""Not 4.3.0, 4.3.1 or 4.4.0: where a partition has no leader, as in the restart of a lone broker, these take it for
+deleted, write no marker for its transaction and call that complete (KRaftMetadataCache.getPartitionLeaderEndpoint).
+"""
 BROKER: Final = (
     f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}:::compile",
     "org.slf4j:slf4j-simple:1.7.36:::compile",

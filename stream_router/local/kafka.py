@@ -47,12 +47,9 @@ group.min.session.timeout.ms=1000
 group.consumer.min.session.timeout.ms=1000
 group.consumer.min.heartbeat.interval.ms=100
 
-# A broker that was killed is the leader by its old registration until its session ends. What looks for transactions
-# that have timed out must come later: else it records them as ended and writes no marker, and the next commit of the
-# same transactional id takes their records along.
+# A broker that was killed is registered until its session ends, and comes back only then.
 broker.session.timeout.ms=1500
 broker.heartbeat.interval.ms=300
-transaction.abort.timed.out.transaction.cleanup.interval.ms=3000
 
 log.message.timestamp.before.max.ms={_FOREVER}
 log.message.timestamp.after.max.ms={_FOREVER}

@@ -35,14 +35,14 @@ def test_all_go_on_after_the_broker_came_back_and_each_request_is_predicted_once
             loop.start("0.9", "0.9")
             loop.set_split(0.3)
             with loop.traffic(500):
-                wait_until(progress(lanes, loop), 60, "all to work")
+                wait_for_progress(lanes, loop, 60)
                 for _ in range(2):
                     stack.end_broker(number)
                     wait_until(
                         lambda: not any(is_ready(command) for command in processes.started), 30, "none to be ready"
                     )
                     stack.start_broker()
-                    wait_until(progress(lanes, loop), BACK, "all to work on")
+                    wait_for_progress(lanes, loop, BACK)
                     wait_until(lambda: all(is_ready(command) for command in processes.started), BACK, "all to be ready")
             wait_until(lambda: len(lanes.read("predictions")) >= loop.feeder.sent, 60, "all requests to be predicted")
             codes = processes.terminate_all(5)
@@ -55,19 +55,22 @@ def test_all_go_on_after_the_broker_came_back_and_each_request_is_predicted_once
         assert predicted == Counter(f"r{request}" for request in range(loop.feeder.sent))
 
 
-def progress(lanes: Lanes, loop: Loop):
-    """Whether router, both scoring jobs and monitor have done something since this was called first."""
-
-    def done() -> tuple[int, int, int, int]:
-        lane = Counter(decode_prediction(record.value).lane for record in lanes.read("predictions"))
-        outcomes = sum(len(evidence.outcomes) for _, evidence in loop.evidence())
-        return lanes.count(), lane["stable"], lane["canary"], outcomes
-
-    before: list[tuple[int, int, int, int]] = []
+def wait_for_progress(lanes: Lanes, loop: Loop, seconds: float) -> None:
+    """Until router, both scoring jobs and monitor have done something since this was called."""
+    before = done = done_so_far(lanes, loop)
 
     def all_have_done_something() -> bool:
-        now = done()
-        before.append(now)
-        return all(new > old for new, old in zip(now, before[0], strict=True))
+        nonlocal done
+        done = done_so_far(lanes, loop)
+        return all(done[who] > before[who] for who in done)
 
-    return all_have_done_something
+    try:
+        wait_until(all_have_done_something, seconds, "all to work on")
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {before} and then {done}") from None
+
+
+def done_so_far(lanes: Lanes, loop: Loop) -> dict[str, int]:
+    lane = Counter(decode_prediction(record.value).lane for record in lanes.read("predictions"))
+    outcomes = sum(len(evidence.outcomes) for _, evidence in loop.evidence())
+    return {"routed": lanes.count(), "stable": lane["stable"], "canary": lane["canary"], "joined": outcomes}

@@ -1,6 +1,7 @@
 """Kafka shuts out the former owner of a partition, and its successor finds where to go on."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from confluent_kafka import KafkaException, Producer, TopicPartition
@@ -9,6 +10,7 @@ from conftest import Servers
 from support.kafka import kafka_records
 
 from stream_router.adapters.avro.records import decode_evidence
+from stream_router.adapters.kafka.clients import reader
 from stream_router.adapters.kafka.evidence_log import EvidenceLog, ResumePoint
 from stream_router.adapters.kafka.producers import Outgoing
 from stream_router.core.evidence import Evidence, Positions
@@ -51,6 +53,28 @@ def test_a_successor_goes_on_where_the_last_flush_ended(log: EvidenceLog) -> Non
     log.writer(PARTITION).write([evidence("A", resume.positions)], [], resume)
     assert log.resume_point(PARTITION) == resume
     assert log.resume_point(PARTITION + 1).positions == Positions(0, 0)
+
+
+@pytest.mark.usefixtures("filled")
+def test_offsets_that_stay_unstable_hold_up_no_other_partition(
+    log: EvidenceLog, stack: Servers, settings: Settings, route: Route
+) -> None:
+    """A transaction of somebody else's has given an offset of the partition, and does not end."""
+    unstable, other = log.inputs(PARTITION), PARTITION + 1
+    foreign = Producer({"bootstrap.servers": stack.bootstrap_servers, "transactional.id": f"{route.name}.foreign"})
+    foreign.init_transactions(30)
+    foreign.begin_transaction()
+    given = [TopicPartition(side.topic, PARTITION, 5) for side in unstable]
+    foreign.send_offsets_to_transaction(given, reader(settings, route.evidence_group).consumer_group_metadata(), 30)
+    writer = log.writer(other)
+    with ThreadPoolExecutor(1) as thread:
+        asked = thread.submit(log.resume_point, PARTITION)
+        for number in range(3):
+            resume = ResumePoint(Positions(number, 0), Positions(0, 0), 0)
+            writer.write([evidence("A", resume.positions, other)], [], resume)
+        assert not asked.done()
+        foreign.commit_transaction(30)
+        assert asked.result().positions == Positions(5, 5)
 
 
 @pytest.mark.usefixtures("filled")

@@ -6,10 +6,11 @@ are offsets of a group without members; the metadata of these offsets carries wh
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
 
 import structlog
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import TopicPartition
 
 from stream_router.adapters.avro.records import decode_evidence, encode_evidence
 from stream_router.adapters.kafka.clients import TIMEOUT, reader
@@ -46,12 +47,24 @@ class Inputs(NamedTuple):
     ground_truth: TopicPartition
 
 
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """That of a group without members, asked once: whoever asks a client that waits for unstable offsets waits, too."""
+
+    metadata: Any
+
+    def consumer_group_metadata(self) -> Any:
+        """See confluent_kafka.Consumer."""
+        return self.metadata
+
+
 class EvidenceLog:
     """What all owners of one process share: a client that reads positions. Its methods may be called in any thread."""
 
     def __init__(self, settings: Settings, route: Route) -> None:
         self._settings, self.route = settings, route
         self._group = reader(settings, route.evidence_group)
+        self._membership = Membership(self._group.consumer_group_metadata())
 
     def inputs(self, partition: int) -> Inputs:
         topics = (self.route.topic("predictions"), self.route.topic("ground-truth"))
@@ -59,7 +72,7 @@ class EvidenceLog:
 
     def writer(self, partition: int) -> "EvidenceWriter":
         """Shuts out whoever wrote the evidence of the partition before. Raises KafkaException, UnreachableError."""
-        return EvidenceWriter(self._settings, self.route, self._group, self.inputs(partition))
+        return EvidenceWriter(self._settings, self.route, self._membership, self.inputs(partition))
 
     def resume_point(self, partition: int) -> ResumePoint:
         """Read where to go on, within what the logs still hold. Raises KafkaException."""
@@ -122,8 +135,8 @@ class EvidenceLog:
 class EvidenceWriter:
     """Writes the evidence of one input partition. After any error it is done with: retire it and make a new one."""
 
-    def __init__(self, settings: Settings, route: Route, group: Consumer, inputs: Inputs) -> None:
-        self._topic, self._group, self._inputs = route.topic("evidence"), group, inputs
+    def __init__(self, settings: Settings, route: Route, membership: "Membership", inputs: Inputs) -> None:
+        self._topic, self._membership, self._inputs = route.topic("evidence"), membership, inputs
         self._producer = TransactionalProducer.in_place(settings, f"{self._topic}.{inputs.predictions.partition}")
 
     def write(self, records: Sequence[Evidence], dead_letters: Sequence[Outgoing], resume: ResumePoint) -> None:
@@ -133,7 +146,7 @@ class EvidenceWriter:
             TopicPartition(side.topic, side.partition, offset, f"rebuild={start};tick={resume.watermark}")
             for side, offset, start in zip(self._inputs, resume.positions, resume.rebuild_from, strict=True)
         ]
-        self._producer.write([*dead_letters, *evidence], offsets, self._group)
+        self._producer.write([*dead_letters, *evidence], offsets, self._membership)
 
     def retire(self) -> None:
         self._producer.retire()

@@ -36,6 +36,12 @@ class Outgoing(NamedTuple):
     headers: Headers | None = None
 
 
+class Member(Protocol):
+    """What a transaction has to know of the group whose offsets it carries: a Consumer, or one in its place."""
+
+    def consumer_group_metadata(self) -> Any: ...
+
+
 class LoopProducer(Protocol):
     """What a transaction of the loop writes with."""
 
@@ -156,21 +162,21 @@ class TransactionalProducer(_Sender):
     def begin(self) -> None:
         self._client.begin_transaction()
 
-    def commit(self, offsets: Sequence[TopicPartition], consumer: Consumer, timeout: float = COMMIT_TIMEOUT) -> None:
+    def commit(self, offsets: Sequence[TopicPartition], consumer: Member, timeout: float = COMMIT_TIMEOUT) -> None:
         """See LoopProducer."""
         self._bounded(timeout, partial(self._commit, self._client, list(offsets), consumer, timeout))
 
     def abort(self) -> None:
         self._bounded(COMMIT_TIMEOUT, partial(self._client.abort_transaction, COMMIT_TIMEOUT))
 
-    def write(self, records: Iterable[Outgoing], offsets: Sequence[TopicPartition], consumer: Consumer) -> None:
+    def write(self, records: Iterable[Outgoing], offsets: Sequence[TopicPartition], consumer: Member) -> None:
         """One whole transaction."""
         self.begin()
         for record in records:
             self.send(*record)
         self.commit(offsets, consumer)
 
-    def _commit(self, client: Producer, offsets: list[TopicPartition], consumer: Consumer, timeout: float) -> None:
+    def _commit(self, client: Producer, offsets: list[TopicPartition], consumer: Member, timeout: float) -> None:
         deadline = time.monotonic() + timeout
         # Before the offsets: else the two requests race, and one waits out retry.backoff.ms.
         client.flush(timeout)
