@@ -3,6 +3,7 @@
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
@@ -43,6 +44,17 @@ def test_a_monitor_says_what_it_starts_with_and_is_ready_with_its_partitions(
     start = started(stack_processes.start("monitor", "--route", route.name, *flags))
     assert (start["event"], start["route"], start["worker"]) == ("monitor starts", route.name, "a")
     assert wait_until_ready(start["metrics"]) == {"assignment": "ready"}
+
+
+def test_a_monitor_that_is_killed_leaves_no_files(route: Route, stack_processes: Processes, tmp_path: Path) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monitor = stack_processes.start(
+        "monitor", "--route", route.name, "--metrics-port", "0", "--log-format", "json", TMPDIR=str(temporary)
+    )
+    wait_until_ready(started(monitor)["metrics"])
+    monitor.kill()
+    assert list(temporary.iterdir()) == []
 
 
 def test_a_header_name_that_is_not_utf8_stops_nothing(stack: Servers, route: Route, stack_processes: Processes) -> None:

@@ -7,7 +7,14 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException
 
-from stream_router.errors import FencedError, GapError, StreamRouterError, TopicError, UnreachableError
+from stream_router.errors import (
+    FencedError,
+    GapError,
+    SettingError,
+    StreamRouterError,
+    TopicError,
+    UnreachableError,
+)
 from stream_router.settings import Settings
 
 
@@ -18,6 +25,7 @@ class Failure(Enum):
     FENCED = auto()
     GAP = auto()
     MISSING_TOPIC = auto()
+    REFUSED_SESSION = auto()
     FINAL = auto()
 
 
@@ -59,6 +67,7 @@ _TABLE: Final[Mapping[int, Failure]] = {
     KafkaError.OFFSET_OUT_OF_RANGE: Failure.GAP,
     KafkaError.UNKNOWN_TOPIC_OR_PART: Failure.MISSING_TOPIC,
     KafkaError._UNKNOWN_TOPIC: Failure.MISSING_TOPIC,
+    KafkaError.INVALID_SESSION_TIMEOUT: Failure.REFUSED_SESSION,
 }
 
 
@@ -91,6 +100,13 @@ def explain(error: KafkaException | KafkaError, settings: Settings, doing: str) 
         return GapError(f"records were deleted before they were read, while {doing}: {cause.str()}")
     if failure is Failure.MISSING_TOPIC:
         return TopicError(f"{cause.str()} while {doing}: create the route's topics with 'stream-router topics apply'")
+    if failure is Failure.REFUSED_SESSION:
+        given = settings.kafka.get("session.timeout.ms")
+        return SettingError(
+            f"kafka setting session.timeout.ms is {'not set' if given is None else given}, and the brokers refuse "
+            f"what it comes to while {doing}: set it between their group.min.session.timeout.ms and "
+            "group.max.session.timeout.ms (6000 and 1800000 unless they are configured otherwise)"
+        )
     if failure is Failure.PASSES and cause.code() in _TABLE:
         return UnreachableError(f"Kafka at {settings.bootstrap_servers} does not answer while {doing}: {cause.str()}")
     return StreamRouterError(f"{cause.name()} while {doing}: {cause.str()}")

@@ -9,7 +9,7 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from stream_router.adapters.health import ASSIGNMENT, Health
-from stream_router.adapters.kafka.clients import TIMEOUT, consumer_for
+from stream_router.adapters.kafka.clients import TIMEOUT, consumer_for, session
 from stream_router.adapters.kafka.dead_letters import DeadLetters
 from stream_router.adapters.kafka.failures import Failure, cause_of, explain, failure_of
 from stream_router.adapters.kafka.group import GroupMember, begin_offsets
@@ -329,8 +329,7 @@ def _producer(settings: Settings, config: LoopConfig, on_error: OnError) -> Loop
 
 def _consumer(settings: Settings, config: LoopConfig, on_error: OnError) -> Consumer:
     defaults: dict[str, Any] = {
-        "session.timeout.ms": 10_000,
-        "heartbeat.interval.ms": 1_000,
+        **session(settings, 10_000, 1_000),
         "fetch.queue.backoff.ms": 10,
         "queued.min.messages": 100_000,
     }
