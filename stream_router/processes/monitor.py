@@ -106,7 +106,7 @@ class Monitor:
             log=self._log,
             policy=settings.policy.to_policy(),
             worker=worker,
-            dead_letters=DeadLetters.of(settings, route.topic("dead-letters"), "VALUE_CONVERTER"),
+            dead_letters=DeadLetters.of(settings, route.topic("dead-letters"), "monitor"),
         )
         self._owners: dict[int, Owner] = {}
         self._tasks: set[asyncio.Task[None]] = set()

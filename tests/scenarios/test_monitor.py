@@ -82,6 +82,7 @@ def test_a_header_name_that_is_not_utf8_stops_nothing(stack: Servers, route: Rou
     wait_until(lambda: joined() == 4, 30, "all to be joined")
     letters = wait_until(lambda: read("dead-letters"), 30, "the dead letters")
     assert [letter.headers[0] for letter in letters] == [(r"h\xff", b"1")] * 2
+    assert {dict(letter.headers)["__connect.errors.stage"] for letter in letters} == {b"monitor"}
     assert monitor.terminate() == 0
 
 

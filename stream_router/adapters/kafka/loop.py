@@ -182,6 +182,8 @@ class TransactionLoop:
         failure = failure_of(cause)
         if failure is Failure.PASSES:
             self._outages.note(cause.str())
+        elif failure is Failure.EXPELLED:
+            _log.warning("the group has gone on without this process, joining again", error=cause.str())
         elif failure is Failure.FENCED:
             identity = "member" if cause.code() in _MEMBER_FENCED else "producer"
             if not self._outages.excuse(identity):
