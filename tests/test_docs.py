@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import json
 import re
 import tomllib
 from collections.abc import Iterator
@@ -173,7 +174,7 @@ def test_the_store_of_the_example_reads_what_the_script_writes() -> None:
     assert example["answer"](store, example["ship"](store, 0.2)) == "in force: rollout 2, epoch 4"
 
 
-def test_the_readme_producer_writes_a_label(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_readme_producer_writes_a_request_and_its_label(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[tuple[dict[str, str], str, bytes, str]] = []
 
     class Producer:
@@ -189,9 +190,13 @@ def test_the_readme_producer_writes_a_label(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(confluent_kafka, "Producer", Producer)
     [code] = [code for code in _blocks(ROOT / "README.md", "python") if "encode_label" in code]
     exec(compile(code, "README.md", "exec"), {})  # noqa: S102 - our own example
-    [(config, topic, value, key)] = sent
+    (_, request_topic, request, _), (config, topic, value, key) = sent
     label = decode_label(value, 0, 0)
     assert (topic, key, config["partitioner"]) == ("flights.ground-truth", label.request_id, "murmur2_random")
+    assert request_topic == "flights.requests"
+    row = json.loads(request)
+    assert row["request_id"] == label.request_id
+    assert {"distance", "delay"} <= row.keys(), "what the README's model reads"
 
 
 def test_the_toml_example_is_read(tmp_path: Path) -> None:

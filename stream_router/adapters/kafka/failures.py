@@ -82,8 +82,10 @@ _ERRORS: Final[Mapping[Failure, tuple[type[StreamRouterError], str]]] = {
     Failure.PASSES: (UnreachableError, "Kafka at {servers} does not answer while {doing}: {said}"),
     Failure.EXPELLED: (
         UnreachableError,
-        "the group has gone on without this process while {doing}: {said}. It was cut off or stopped for longer than "
-        "session.timeout.ms: start it again",
+        (
+            "the group has gone on without this process while {doing}: {said}. It was cut off or stopped for longer "
+            "than session.timeout.ms: start it again"
+        ),
     ),
     Failure.FENCED: (FencedError, "another process has taken over while {doing}: {said}"),
     Failure.GAP: (GapError, "records were deleted before they were read, while {doing}: {said}"),
@@ -93,9 +95,11 @@ _ERRORS: Final[Mapping[Failure, tuple[type[StreamRouterError], str]]] = {
     ),
     Failure.REFUSED_SESSION: (
         SettingError,
-        "kafka setting session.timeout.ms is {session}, and the brokers refuse what it comes to while {doing}: set it "
-        "between their group.min.session.timeout.ms and group.max.session.timeout.ms (6000 and 1800000 unless they are "
-        "configured otherwise)",
+        (
+            "kafka setting session.timeout.ms is {session}, and the brokers refuse what it comes to while {doing}: set "
+            "it between their group.min.session.timeout.ms and group.max.session.timeout.ms (6000 and 1800000 unless "
+            "they are configured otherwise)"
+        ),
     ),
     Failure.FINAL: (StreamRouterError, "{name} while {doing}: {said}"),
 }
