@@ -12,6 +12,7 @@ from typing import Any
 
 import confluent_kafka
 import pytest
+from prometheus_client import REGISTRY, CollectorRegistry, Metric
 
 from stream_router.adapters.avro.labels import decode_label
 from stream_router.core.policy import Policy
@@ -59,6 +60,17 @@ def test_a_changed_description_is_found(
     assert names(generate.outdated()) == ["docs/reference.md", "README.md"]
     assert generate.main(["--check"]) == 1
     assert "README.md is out of date" in capsys.readouterr().out
+
+
+def test_the_reference_has_every_metric_that_is_served(generate: ModuleType) -> None:
+    served = {f"{metric.name}_total" if metric.type == "counter" else metric.name for metric in metrics_of(REGISTRY)}
+    told = {metric.name for metric in generate.metrics_served()}
+    assert told == served
+    assert all(f"| `{name}` |" in generate.reference() for name in told)
+
+
+def metrics_of(registry: CollectorRegistry) -> list[Metric]:
+    return [metric for metric in registry.collect() if metric.name.startswith("stream_router_")]
 
 
 def test_an_error_that_its_tree_tells_wrongly_is_found(generate: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
