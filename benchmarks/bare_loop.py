@@ -9,8 +9,8 @@ import time
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
-from stream_router.adapters.kafka import loop
 from stream_router.adapters.kafka.handler import LoopConfig
+from stream_router.adapters.kafka.loop_clients import loop_consumer, loop_producer
 from stream_router.adapters.kafka.outages import Outages
 from stream_router.settings import load_settings
 
@@ -23,8 +23,8 @@ def main(source: str, target: str, seconds: float) -> None:
         topic=source, group=f"{target}.bare", instance="bare", dead_letters="", stage="", interval=seconds
     )
     settings, on_error = load_settings(), Outages().on_error
-    producer = loop._producer(settings, config, on_error)._client  # noqa: SLF001 - the same settings, and no more
-    consumer = loop._consumer(settings, config, on_error)  # noqa: SLF001 - likewise
+    producer = loop_producer(settings, config, on_error)._client  # noqa: SLF001 - the same settings, and no more
+    consumer = loop_consumer(settings, config, on_error)
     producer.init_transactions(30)
     consumer.subscribe([source], on_assign=from_the_beginning)
     produce = producer.produce

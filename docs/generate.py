@@ -4,7 +4,8 @@ python docs/generate.py           writes both
 python docs/generate.py --check   writes nothing; exit code 1 and one line for each file that is out of date
 
 Settings come from the fields of stream_router/settings.py, flags from the commands, exit codes from
-stream_router/errors.py, the API from the sources of what `__all__` names.
+stream_router/errors.py, metrics from stream_router/adapters/metrics.py, the API from the sources of what `__all__`
+names.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from pydantic.fields import FieldInfo
 
 import stream_router
 from stream_router import errors, testing
+from stream_router.adapters import metrics
 from stream_router.adapters.redis.fields import UNKNOWN_IN_MODELS, applied_to_fields, status_to_fields
 from stream_router.cli import main as command_line
 from stream_router.cli.group import INTERRUPTED
@@ -61,6 +63,16 @@ class Source(NamedTuple):
 
     node: Any
     lines: Sequence[str]
+
+
+class Metric(NamedTuple):
+    """One metric of Prometheus; `processes` are the commands that serve it."""
+
+    name: str
+    type: str
+    labels: Sequence[str]
+    meaning: str
+    processes: str
 
 
 class Setting(NamedTuple):
@@ -154,6 +166,19 @@ def meaning_of(error: type[StreamRouterError]) -> str:
     return f"{meaning[:1].upper()}{meaning[1:]}."
 
 
+def metrics_served() -> Iterator[Metric]:
+    """Every metric; who serves it is the comment above it. Raises ValueError where there is none."""
+    lines = inspect.getsource(metrics).splitlines()
+    for node in ast.parse("\n".join(lines)).body:
+        if not (isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Call)):
+            continue
+        processes = next((line for line in reversed(lines[: node.lineno]) if line.startswith("# ")), None)
+        if processes is None:
+            raise ValueError(f"stream_router/adapters/metrics.py does not say who serves {ast.unparse(node.target)}")
+        name, meaning, labels = map(ast.literal_eval, node.value.args)
+        yield Metric(name, ast.unparse(node.value.func).lower(), labels, meaning, processes.removeprefix("# "))
+
+
 def flags() -> dict[str, str]:
     """Name of a setting to its flag, for those that have one on some command."""
     return {
@@ -175,6 +200,7 @@ def reference() -> str:
         *_settings_part(),
         *_exit_codes_part(),
         *_redis_part(),
+        *_metrics_part(),
         *_api_part(
             stream_router,
             "Public API",
@@ -281,6 +307,27 @@ def _redis_part() -> Iterator[str]:
         [
             (f"`{name}`", key.type, key.writers, key.meaning, ", ".join(f"`{field}`" for field in key.fields))
             for name, key in redis_keys().items()
+        ],
+    )
+
+
+def _metrics_part() -> Iterator[str]:
+    yield "## Metrics"
+    yield (
+        "Served in Prometheus' form at `/metrics` where `metrics_port` is set. A process serves only what it has\n"
+        "measured. The monitor includes the controller, while it is the route's."
+    )
+    yield _table(
+        ("metric", "type", "labels", "served by", "meaning"),
+        [
+            (
+                f"`{metric.name}`",
+                metric.type,
+                ", ".join(f"`{label}`" for label in metric.labels),
+                metric.processes,
+                metric.meaning,
+            )
+            for metric in metrics_served()
         ],
     )
 

@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import json
 import re
 import tomllib
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import confluent_kafka
 import pytest
+from prometheus_client import REGISTRY, CollectorRegistry, Metric
 
 from stream_router.adapters.avro.labels import decode_label
 from stream_router.core.policy import Policy
@@ -58,6 +60,17 @@ def test_a_changed_description_is_found(
     assert names(generate.outdated()) == ["docs/reference.md", "README.md"]
     assert generate.main(["--check"]) == 1
     assert "README.md is out of date" in capsys.readouterr().out
+
+
+def test_the_reference_has_every_metric_that_is_served(generate: ModuleType) -> None:
+    served = {f"{metric.name}_total" if metric.type == "counter" else metric.name for metric in metrics_of(REGISTRY)}
+    told = {metric.name for metric in generate.metrics_served()}
+    assert told == served
+    assert all(f"| `{name}` |" in generate.reference() for name in told)
+
+
+def metrics_of(registry: CollectorRegistry) -> list[Metric]:
+    return [metric for metric in registry.collect() if metric.name.startswith("stream_router_")]
 
 
 def test_an_error_that_its_tree_tells_wrongly_is_found(generate: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,7 +186,7 @@ def test_the_store_of_the_example_reads_what_the_script_writes() -> None:
     assert example["answer"](store, example["ship"](store, 0.2)) == "in force: rollout 2, epoch 4"
 
 
-def test_the_readme_producer_writes_a_label(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_readme_producer_writes_a_request_and_its_label(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[tuple[dict[str, str], str, bytes, str]] = []
 
     class Producer:
@@ -189,9 +202,13 @@ def test_the_readme_producer_writes_a_label(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(confluent_kafka, "Producer", Producer)
     [code] = [code for code in _blocks(ROOT / "README.md", "python") if "encode_label" in code]
     exec(compile(code, "README.md", "exec"), {})  # noqa: S102 - our own example
-    [(config, topic, value, key)] = sent
+    (_, request_topic, request, _), (config, topic, value, key) = sent
     label = decode_label(value, 0, 0)
     assert (topic, key, config["partitioner"]) == ("flights.ground-truth", label.request_id, "murmur2_random")
+    assert request_topic == "flights.requests"
+    row = json.loads(request)
+    assert row["request_id"] == label.request_id
+    assert {"distance", "delay"} <= row.keys(), "what the README's model reads"
 
 
 def test_the_toml_example_is_read(tmp_path: Path) -> None:

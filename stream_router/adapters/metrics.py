@@ -1,7 +1,8 @@
 """Prometheus metrics: every name, with its unit and labels, is here.
 
 Labels are bounded: route, lanes, topics and groups of the route, outcomes and reasons from fixed lists. Each metric has
-one, so that a process serves only what it measures: one without labels is 0 from the start, in every process.
+one, so that a process serves only what it measures: one without labels is 0 from the start, in every process. The
+comment above a group names the commands that serve it, from which docs/generate.py writes its table.
 """
 
 from typing import Final
@@ -14,6 +15,8 @@ _SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5
 ROUTED: Final = Counter("stream_router_routed_total", "Requests routed and committed.", ["lane"])
 SPLIT_EPOCH: Final = Gauge("stream_router_split_epoch", "Epoch of the split that requests are routed by.", ["route"])
 CANARY_WEIGHT: Final = Gauge("stream_router_canary_weight_ratio", "Canary's weight in the split, 0 to 1.", ["route"])
+
+# route, score
 TRANSACTION_SECONDS: Final = Histogram(
     "stream_router_transaction_seconds",
     "From the first record of a transaction to its commit.",

@@ -13,7 +13,10 @@ _FEW: Final = 1_000
 def dead_letter_headers(
     *, topic: str, partition: int, offset: int, stage: str, error: Exception
 ) -> list[tuple[str, bytes]]:
-    """The headers to add, under Kafka Connect's names, and the reason under ours."""
+    """The headers to add, under Kafka Connect's names, and the reason under ours.
+
+    `stage` is the command that could not handle it, with its lane if it has one: "route", "score canary", "monitor".
+    """
     return [
         ("__connect.errors.topic", topic.encode()),
         ("__connect.errors.partition", str(partition).encode()),

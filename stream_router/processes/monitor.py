@@ -1,7 +1,6 @@
 """The monitor: a Faust app that joins predictions with ground truth and writes R.evidence."""
 
 import asyncio
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from stream_router.adapters.faust.chunks import ChunkApp
 from stream_router.adapters.faust.credentials import faust_credentials
 from stream_router.adapters.health import ASSIGNMENT, Health
 from stream_router.adapters.http_server import serving
-from stream_router.adapters.kafka.clients import partition_count
+from stream_router.adapters.kafka.clients import partition_count, session
 from stream_router.adapters.kafka.dead_letters import DeadLetters
 from stream_router.adapters.kafka.evidence_log import EvidenceLog
 from stream_router.core.route import Route
@@ -61,10 +60,7 @@ def run_monitor(
         control(settings, route, worker, ending)
 
     health = Health("the monitor's event loop", {ASSIGNMENT: "not a member of the group yet"})
-    with (
-        serving(settings, health) as address,
-        tempfile.TemporaryDirectory(prefix="stream-router-monitor-") as folder,
-    ):
+    with serving(settings, health) as address:
         _log.info(
             "monitor starts",
             route=route.name,
@@ -75,22 +71,21 @@ def run_monitor(
         )
         _check_topics(settings, route)
         beside = [controller] if services is None else services
-        asyncio.run(_run(settings, route, worker, beside, stop, folder, health))
+        asyncio.run(_run(settings, route, worker, beside, stop, health))
 
 
-def build_app(settings: Settings, route: Route, folder: str) -> ChunkApp:
+def build_app(settings: Settings, route: Route) -> ChunkApp:
     """The Faust app: a member of the group R.monitor, without tables, web server or topics of its own."""
-    kafka = settings.kafka
+    kafka, member = settings.kafka, session(settings, 6_000, 500)
     return ChunkApp(
         route.monitor_group,
         broker=[f"kafka://{server.strip()}" for server in settings.bootstrap_servers.split(",")],
         broker_credentials=faust_credentials(kafka),
         broker_client_id=kafka.get("client.id", "stream-router"),
-        broker_session_timeout=int(kafka.get("session.timeout.ms", 6_000)) / 1000,
-        broker_heartbeat_interval=int(kafka.get("heartbeat.interval.ms", 500)) / 1000,
+        broker_session_timeout=member["session.timeout.ms"] / 1000,
+        broker_heartbeat_interval=member["heartbeat.interval.ms"] / 1000,
         broker_request_timeout=30.0,
         consumer_auto_offset_reset="earliest",
-        datadir=folder,
         web_enabled=False,
         topic_allow_declare=False,
         topic_disable_leader=True,
@@ -111,7 +106,7 @@ class Monitor:
             log=self._log,
             policy=settings.policy.to_policy(),
             worker=worker,
-            dead_letters=DeadLetters.of(settings, route.topic("dead-letters"), "VALUE_CONVERTER"),
+            dead_letters=DeadLetters.of(settings, route.topic("dead-letters"), "monitor"),
         )
         self._owners: dict[int, Owner] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -208,24 +203,25 @@ async def _run(
     worker: str,
     services: Sequence[Service],
     stop: Callable[[], bool],
-    folder: str,
     health: Health,
 ) -> None:
-    app = build_app(settings, route, folder)
+    app = build_app(settings, route)
     monitor = Monitor(settings, route, worker, app, health)
     with _running(services, monitor, asyncio.get_running_loop()):
         app.finalize()
         watermarks = asyncio.ensure_future(monitor.offer_watermarks())
-        await app.start()
-        _log.info("monitor started", route=route.name, worker=worker)
+        # It does not come back from a group that refuses it.
+        starting = asyncio.ensure_future(_started(app, route, worker))
         while not stop() and monitor.failure is None:
             health.beat()
             if app.crashed:
                 monitor.fail(app.crash_reason)
-            if watermarks.done():
-                watermarks.result()
+            for task in (starting, watermarks):
+                if task.done():
+                    task.result()
             await asyncio.sleep(_POLL)
         watermarks.cancel()
+        starting.cancel()
         await monitor.close()
         try:
             await asyncio.wait_for(app.stop(), _STOP_TIMEOUT)
@@ -234,6 +230,11 @@ async def _run(
     if monitor.failure is not None:
         raise monitor.failure
     _log.info("monitor stopped", route=route.name, worker=worker)
+
+
+async def _started(app: ChunkApp, route: Route, worker: str) -> None:
+    await app.start()
+    _log.info("monitor started", route=route.name, worker=worker)
 
 
 @contextmanager

@@ -23,6 +23,9 @@ POLL: Final = 0.2
 _PARTING: Final = 1.0
 """Seconds that a stop waits for the script: what it would answer counts for nothing any more."""
 
+_SHOWN: Final = 200
+"""Bytes of a refused document that stand in the log."""
+
 _log = structlog.get_logger()
 
 
@@ -41,6 +44,8 @@ class SplitWatcher:
         self._lock = threading.Lock()
         self._stop, self._may_ask, self._has_asked = threading.Event(), threading.Event(), threading.Event()
         self._has_read, self._redis_answers = False, True
+        self._refused: tuple[str, bytes] | None = None
+        self._has_looked = False
         self._follower = Worker("control-topics", lambda: not self._stop.wait(POLL), self._follow)
         self._asker = Worker("split-script", lambda: self._may_ask.wait() and not self._stop.is_set(), self._ask)
 
@@ -131,8 +136,9 @@ class SplitWatcher:
     def _adopt_answer(self) -> None:
         with self._lock:
             view = replace(self._state.view)
+        now = self._clock()
         try:
-            reply = call_until_read(self._store, view, now=self._clock(), who=self._state.who)
+            reply = call_until_read(self._store, view, now=now, who=self._state.who)
         except UnreachableError as error:
             self._redis_is_away(str(error))
             return
@@ -145,6 +151,20 @@ class SplitWatcher:
             has_changed = self._state.on_applied(reply, self._clock())
         if has_changed:
             _log.info("split in force", epoch=reply.epoch, canary=reply.canary, rollout=reply.rollout, why=reply.why)
+        self._say_refusals(now)
+
+    def _say_refusals(self, now: int) -> None:
+        """Each document once. What `:rejected` held at the start is history, unless that call at `now` wrote it."""
+        try:
+            refusal = self._store.rejected()
+        except UnreachableError:  # looked at again after the next call
+            return
+        refused = None if refusal is None else (refusal.type, refusal.raw)
+        is_news = refusal is not None and (refusal.time == now or (self._has_looked and refused != self._refused))
+        if refusal is not None and is_news:
+            value = refusal.raw[:_SHOWN].decode(errors="backslashreplace")
+            _log.warning("split refused", value=value, type=refusal.type, why=refusal.why)
+        self._refused, self._has_looked = refused, True
 
     def _redis_is_away(self, error: str) -> None:
         if self._redis_answers:

@@ -1,5 +1,7 @@
 """Client settings that cannot be used: refused by name, before any work, whichever client refuses them."""
 
+import re
+
 import pytest
 from support.loops import Copy, loop_config
 
@@ -9,6 +11,7 @@ from stream_router.adapters.kafka.loop import TransactionLoop
 from stream_router.adapters.kafka.producers import AtLeastOnceProducer, TransactionalProducer
 from stream_router.core.route import Route
 from stream_router.errors import SettingError
+from stream_router.processes.monitor import build_app
 from stream_router.settings import Settings
 
 GROUP = {"group.id": "g"}
@@ -76,6 +79,32 @@ def test_what_only_one_kind_of_client_refuses_is_named_with_what_it_does_not_go_
         CLIENTS[client](given(**kafka))
     for part in said:
         assert part in str(refused.value)
+
+
+MEMBERS = {
+    "loop": CLIENTS["loop"],
+    "controller": CLIENTS["controller"],
+    "monitor": lambda settings: build_app(settings, Route("r")),
+}
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+@pytest.mark.parametrize(
+    ("kafka", "said"),
+    [
+        (
+            {"session_timeout_ms": "3000", "heartbeat_interval_ms": "3000"},
+            ["session.timeout.ms is 3000", "heartbeat.interval.ms is 3000 "],
+        ),
+        ({"session_timeout_ms": "400"}, ["session.timeout.ms is 400", "heartbeat.interval.ms is .*00 .ours.*"]),
+        ({"heartbeat_interval_ms": "10000"}, ["heartbeat.interval.ms is 10000", "session.timeout.ms is .*000 .ours."]),
+    ],
+)
+def test_a_session_that_would_end_between_two_heartbeats_is_refused(member, kafka, said):
+    with pytest.raises(SettingError, match="at most a third") as refused:
+        MEMBERS[member](given(**kafka))
+    for part in said:
+        assert re.search(part.strip(), str(refused.value))
 
 
 @pytest.mark.parametrize("name", RESERVED)

@@ -1,4 +1,4 @@
-"""A broker that is restarted twice under load: all go on by themselves, and each request is predicted once."""
+"""A broker that is restarted or frozen twice under load: all go on by themselves, each request is predicted once."""
 
 import signal
 from collections import Counter
@@ -7,7 +7,7 @@ import pytest
 from redis import Redis
 from support.health import is_ready
 from support.lanes import Lanes
-from support.own_stack import own_stack
+from support.own_stack import OwnStack, own_stack
 from support.processes import Processes
 from support.waiting import wait_until
 from support.whole_loop import Loop
@@ -23,8 +23,32 @@ BACK = 15
 """Seconds within which all work on after the broker answers again."""
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
-def test_all_go_on_after_the_broker_came_back_and_each_request_is_predicted_once(tmp_path, number):
+FROZEN = 14
+"""Seconds: longer than any session of a member and than transaction.timeout.ms."""
+
+
+def none_is_ready(processes: Processes) -> None:
+    wait_until(lambda: not any(is_ready(command) for command in processes.started), 30, "none to be ready")
+
+
+def killed(stack: OwnStack, processes: Processes) -> None:
+    stack.end_broker(signal.SIGKILL)
+    none_is_ready(processes)
+    stack.start_broker()
+
+
+def terminated(stack: OwnStack, processes: Processes) -> None:
+    stack.end_broker(signal.SIGTERM)
+    none_is_ready(processes)
+    stack.start_broker()
+
+
+def frozen(stack: OwnStack, _processes: Processes) -> None:
+    stack.freeze_broker(FROZEN)
+
+
+@pytest.mark.parametrize("fault", [killed, terminated, frozen], ids=lambda fault: fault.__name__)
+def test_all_go_on_after_the_broker_came_back_and_each_request_is_predicted_once(tmp_path, fault):
     with own_stack(tmp_path / "stack") as stack, Redis.from_url(stack.redis_url) as redis:
         route = Route("restarts")
         flags = {"bootstrap_servers": stack.bootstrap_servers, "redis_url": stack.redis_url}
@@ -37,11 +61,7 @@ def test_all_go_on_after_the_broker_came_back_and_each_request_is_predicted_once
             with loop.traffic(500):
                 wait_for_progress(lanes, loop, 60)
                 for _ in range(2):
-                    stack.end_broker(number)
-                    wait_until(
-                        lambda: not any(is_ready(command) for command in processes.started), 30, "none to be ready"
-                    )
-                    stack.start_broker()
+                    fault(stack, processes)
                     wait_for_progress(lanes, loop, BACK)
                     wait_until(lambda: all(is_ready(command) for command in processes.started), BACK, "all to be ready")
             wait_until(lambda: len(lanes.read("predictions")) >= loop.feeder.sent, 60, "all requests to be predicted")

@@ -66,6 +66,38 @@ def test_two_routers_share_the_partitions_and_hand_them_over(stack_processes: Pr
     assert lanes.faults() == []
 
 
+@pytest.mark.long
+def test_a_router_that_was_stopped_for_longer_than_its_session_joins_again_by_itself(
+    stack_processes: Processes, route, feeder, lanes
+):
+    """Its transaction outlives the stop, so that its group is all that it has lost."""
+    flags = {
+        "session.timeout.ms": "3000",
+        "heartbeat.interval.ms": "500",
+        "max.poll.interval.ms": "60000",
+        "transaction.timeout.ms": "60000",
+    }
+    kafka = [part for name, value in flags.items() for part in ("--kafka", f"{name}={value}")]
+    first = stack_processes.start("route", "--route", route.name, "--instance", "a", *kafka)
+    with feeder.steadily(2000):
+        wait_until(lambda: lanes.count() > 500, 30, "the first to route")
+        second = stack_processes.start("route", "--route", route.name, "--instance", "b", *kafka)
+        wait_until(lambda: "partitions assigned" in second.stderr, 30, "the second to get partitions")
+        before, taken = lanes.count(), second.stderr.count("partitions assigned")
+        wait_until(lambda: lanes.count() > before + 1000, 30, "both to route")
+        first.process.send_signal(signal.SIGSTOP)
+        wait_until(lambda: second.stderr.count("partitions assigned") > taken, 30, "the second to get them all")
+        held = first.stderr.count("partitions assigned")
+        first.process.send_signal(signal.SIGCONT)
+        wait_until(lambda: first.stderr.count("partitions assigned") > held, 30, "the first to get some again")
+        before = lanes.count()
+        wait_until(lambda: lanes.count() > before + 1000, 30, "both to route")
+    wait_until(lambda: lanes.count() == feeder.sent, 60, "all requests to be routed")
+    assert lanes.faults() == []
+    assert first.running()
+    assert second.running()
+
+
 PATIENCE = 60
 """Seconds that the user's settings give a reply of Redis."""
 

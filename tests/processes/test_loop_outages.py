@@ -3,7 +3,7 @@
 import pytest
 from confluent_kafka import KafkaError
 from support.hang import Hang
-from support.kafka_script import assigned, event, event_of, fails, first, passes
+from support.kafka_script import assigned, event, event_of, fails, first, lost, passes
 from support.loops import GROUP, SOURCE, Copy, loop_config, run_loop, run_until_copied, source_faults
 from support.scripted_kafka import ScriptedKafka, kafka_error
 
@@ -198,6 +198,25 @@ def test_offsets_that_cannot_be_asked_for_undo_the_transaction_that_is_open(fill
     filled.script("committed", passes, failure)
     assert run_until_copied(filled, max_batch=3, interval=3_600).done == 6
     assert filled.played("committed")
+
+
+EXPELLED = [KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID, KafkaError.REBALANCE_IN_PROGRESS]
+
+
+@pytest.mark.parametrize("code", EXPELLED)
+@pytest.mark.parametrize("call", ["send_offsets_to_transaction", "commit_transaction", "committed"])
+def test_a_member_that_its_group_has_gone_on_without_reads_again_however_long_it_takes(filled, call, code):
+    filled.script("consume", first(assigned(0, 1)))
+    filled.script(call, *[fails(code)] * MANY)
+    assert run_until_copied(filled).done == 6
+    assert filled.played(call)
+
+
+@pytest.mark.parametrize("code", EXPELLED)
+def test_what_a_member_held_that_was_expelled_is_written_once_by_whom_it_belongs_to_then(filled, code):
+    filled.script("consume", first(assigned(0, 1)), first(lost(0, 1)), first(assigned(0, 1)))
+    filled.script("send_offsets_to_transaction", fails(code))
+    assert run_until_copied(filled, max_batch=2).done == 6
 
 
 def test_an_outage_is_told_once_and_over_with_the_next_commit(filled):

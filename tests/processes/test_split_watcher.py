@@ -117,6 +117,34 @@ def test_a_refused_document_leaves_the_split_in_force(world):
     assert world.look().raw == TENTH
 
 
+def refusals(logs):
+    return [(line["value"], line["why"]) for line in logs if line["event"] == "split refused"]
+
+
+def test_a_refused_document_is_said_once_with_its_value_and_why(world):
+    world.started()
+    with capture_logs() as logs:
+        for raw in (b'{"stable": 9, "canary": 1}', b'{"stable": 9, "canary": 1}', b"10%", HALF):
+            world.store.propose(raw)
+            world.look(after=200)
+            world.look(after=200)
+    (first, why), (second, _) = refusals(logs)
+    assert (first, second) == ('{"stable": 9, "canary": 1}', "10%")
+    assert "write it as" in why
+
+
+def test_a_document_that_is_refused_at_a_start_is_said_but_not_one_refused_long_ago(world, monkeypatch):
+    with capture_logs() as logs:
+        world.started(b"10%")
+    assert [value for value, _ in refusals(logs)] == ["10%"]
+    with capture_logs() as logs:
+        later = World(monkeypatch, world.store)
+        later.now = world.now + 60_000
+        later.started_alone()
+        later.look(after=200)
+    assert refusals(logs) == []
+
+
 def test_while_redis_is_away_routing_goes_on_and_both_its_going_and_its_coming_are_said_once(world):
     world.started()
     with capture_logs() as logs:

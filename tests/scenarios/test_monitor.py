@@ -3,6 +3,7 @@
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
@@ -45,6 +46,17 @@ def test_a_monitor_says_what_it_starts_with_and_is_ready_with_its_partitions(
     assert wait_until_ready(start["metrics"]) == {"assignment": "ready"}
 
 
+def test_a_monitor_that_is_killed_leaves_no_files(route: Route, stack_processes: Processes, tmp_path: Path) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monitor = stack_processes.start(
+        "monitor", "--route", route.name, "--metrics-port", "0", "--log-format", "json", TMPDIR=str(temporary)
+    )
+    wait_until_ready(started(monitor)["metrics"])
+    monitor.kill()
+    assert list(temporary.iterdir()) == []
+
+
 def test_a_header_name_that_is_not_utf8_stops_nothing(stack: Servers, route: Route, stack_processes: Processes) -> None:
     odd, now = {b"h\xff": b"1"}, time.time_ns() // 1_000_000
     times = {"routed_at": now, "requested_at": now, "scored_at": now}
@@ -70,6 +82,7 @@ def test_a_header_name_that_is_not_utf8_stops_nothing(stack: Servers, route: Rou
     wait_until(lambda: joined() == 4, 30, "all to be joined")
     letters = wait_until(lambda: read("dead-letters"), 30, "the dead letters")
     assert [letter.headers[0] for letter in letters] == [(r"h\xff", b"1")] * 2
+    assert {dict(letter.headers)["__connect.errors.stage"] for letter in letters} == {b"monitor"}
     assert monitor.terminate() == 0
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,14 @@ class OwnStack:
         """Returns when it is gone."""
         os.kill(self._broker, number)
         wait_until(lambda: not Kafka(self._data / "kafka").daemon.runs(), 60, "the end of the broker")
+
+    def freeze_broker(self, seconds: float) -> None:
+        """Hold it for so long: its connections stay open, and nothing is answered."""
+        os.kill(self._broker, signal.SIGSTOP)
+        try:
+            time.sleep(seconds)
+        finally:
+            os.kill(self._broker, signal.SIGCONT)
 
     def start_broker(self) -> None:
         """Again, on the same port; returns when it answers."""

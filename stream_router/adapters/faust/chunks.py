@@ -54,6 +54,9 @@ class ChunkApp(faust.App):  # type: ignore[misc]  # Faust has no types for us
     listener: Listener
     _seeks = itertools.count(1)
 
+    def _create_directories(self) -> None:
+        """None: without tables nothing is stored."""
+
     def _new_transport(self) -> Any:
         records.install()
         return _Transport(self.conf.broker_consumer, self)

@@ -67,6 +67,28 @@ def client_config(settings: Settings, defaults: Mapping[str, Any], contract: Map
     }
 
 
+def session(settings: Settings, timeout: int, heartbeat: int) -> dict[str, int]:
+    """Timeout and heartbeat of a group's member, in ms: the user's, else these.
+
+    Raises SettingError where a session would end between two heartbeats.
+    """
+    found = {}
+    for name, default in (("session.timeout.ms", timeout), ("heartbeat.interval.ms", heartbeat)):
+        given = settings.kafka.get(name, str(default))
+        if not given.isdecimal():
+            raise SettingError(f"kafka setting {name} is {given!r}: give whole milliseconds")
+        found[name] = int(given)
+    if found["heartbeat.interval.ms"] >= found["session.timeout.ms"]:
+        shown = " and ".join(
+            f"{name} is {ms}{'' if name in settings.kafka else ' (ours)'}" for name, ms in found.items()
+        )
+        raise SettingError(
+            f"kafka settings: {shown}, so a session would end between two heartbeats: set heartbeat.interval.ms to at "
+            "most a third of session.timeout.ms"
+        )
+    return found
+
+
 def consumer_for(settings: Settings, defaults: Mapping[str, Any], contract: Mapping[str, Any]) -> Consumer:
     """Raises SettingError for client settings that librdkafka refuses; so do all that make clients."""
     return _client(Consumer, settings, client_config(settings, defaults, contract))

@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 from confluent_kafka import TopicPartition
 
-from stream_router.adapters.kafka.clients import TIMEOUT, consumer_for
+from stream_router.adapters.kafka.clients import TIMEOUT, consumer_for, session
 from stream_router.adapters.kafka.failures import explaining
 from stream_router.adapters.kafka.group import GroupMember
 from stream_router.adapters.kafka.polling import Record
@@ -49,7 +49,7 @@ class ControllerLog:
             "enable.partition.eof": True,
             "auto.offset.reset": "error",
         }
-        defaults = {"session.timeout.ms": 6_000, "heartbeat.interval.ms": 500, "fetch.queue.backoff.ms": 10}
+        defaults = {**session(settings, 6_000, 500), "fetch.queue.backoff.ms": 10}
         self._member = GroupMember(consumer_for(settings, defaults, contract), self._topic, self)
         self._member.join()
 

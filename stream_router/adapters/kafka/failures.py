@@ -7,17 +7,29 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException
 
-from stream_router.errors import FencedError, GapError, StreamRouterError, TopicError, UnreachableError
+from stream_router.errors import (
+    FencedError,
+    GapError,
+    SettingError,
+    StreamRouterError,
+    TopicError,
+    UnreachableError,
+)
 from stream_router.settings import Settings
 
 
 class Failure(Enum):
-    """PASSES: librdkafka mends it by itself, what was asked is asked again. All others end what was going on."""
+    """PASSES: librdkafka mends it by itself, what was asked is asked again. EXPELLED: the group has gone on without its
+    member, which librdkafka lets join again; what was read is read again by whom it belongs to then. All others end
+    what was going on.
+    """
 
     PASSES = auto()
+    EXPELLED = auto()
     FENCED = auto()
     GAP = auto()
     MISSING_TOPIC = auto()
+    REFUSED_SESSION = auto()
     FINAL = auto()
 
 
@@ -50,6 +62,9 @@ _TABLE: Final[Mapping[int, Failure]] = {
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS: Failure.PASSES,
     KafkaError.COORDINATOR_NOT_AVAILABLE: Failure.PASSES,
     KafkaError.NOT_COORDINATOR: Failure.PASSES,
+    KafkaError.ILLEGAL_GENERATION: Failure.EXPELLED,
+    KafkaError.UNKNOWN_MEMBER_ID: Failure.EXPELLED,
+    KafkaError.REBALANCE_IN_PROGRESS: Failure.EXPELLED,
     KafkaError._FENCED: Failure.FENCED,
     KafkaError.PRODUCER_FENCED: Failure.FENCED,
     KafkaError.INVALID_PRODUCER_EPOCH: Failure.FENCED,
@@ -59,6 +74,34 @@ _TABLE: Final[Mapping[int, Failure]] = {
     KafkaError.OFFSET_OUT_OF_RANGE: Failure.GAP,
     KafkaError.UNKNOWN_TOPIC_OR_PART: Failure.MISSING_TOPIC,
     KafkaError._UNKNOWN_TOPIC: Failure.MISSING_TOPIC,
+    KafkaError.INVALID_SESSION_TIMEOUT: Failure.REFUSED_SESSION,
+}
+
+
+_ERRORS: Final[Mapping[Failure, tuple[type[StreamRouterError], str]]] = {
+    Failure.PASSES: (UnreachableError, "Kafka at {servers} does not answer while {doing}: {said}"),
+    Failure.EXPELLED: (
+        UnreachableError,
+        (
+            "the group has gone on without this process while {doing}: {said}. It was cut off or stopped for longer "
+            "than session.timeout.ms: start it again"
+        ),
+    ),
+    Failure.FENCED: (FencedError, "another process has taken over while {doing}: {said}"),
+    Failure.GAP: (GapError, "records were deleted before they were read, while {doing}: {said}"),
+    Failure.MISSING_TOPIC: (
+        TopicError,
+        "{said} while {doing}: create the route's topics with 'stream-router topics apply'",
+    ),
+    Failure.REFUSED_SESSION: (
+        SettingError,
+        (
+            "kafka setting session.timeout.ms is {session}, and the brokers refuse what it comes to while {doing}: set "
+            "it between their group.min.session.timeout.ms and group.max.session.timeout.ms (6000 and 1800000 unless "
+            "they are configured otherwise)"
+        ),
+    ),
+    Failure.FINAL: (StreamRouterError, "{name} while {doing}: {said}"),
 }
 
 
@@ -84,16 +127,16 @@ def cause_of(error: KafkaException) -> KafkaError:
 def explain(error: KafkaException | KafkaError, settings: Settings, doing: str) -> StreamRouterError:
     """The error of our tree for one of librdkafka's; `doing` completes "while"."""
     cause = cause_of(error) if isinstance(error, KafkaException) else error
-    failure = failure_of(cause)
-    if failure is Failure.FENCED:
-        return FencedError(f"another process has taken over while {doing}: {cause.str()}")
-    if failure is Failure.GAP:
-        return GapError(f"records were deleted before they were read, while {doing}: {cause.str()}")
-    if failure is Failure.MISSING_TOPIC:
-        return TopicError(f"{cause.str()} while {doing}: create the route's topics with 'stream-router topics apply'")
-    if failure is Failure.PASSES and cause.code() in _TABLE:
-        return UnreachableError(f"Kafka at {settings.bootstrap_servers} does not answer while {doing}: {cause.str()}")
-    return StreamRouterError(f"{cause.name()} while {doing}: {cause.str()}")
+    kind, text = _ERRORS[failure_of(cause)]
+    return kind(
+        text.format(
+            doing=doing,
+            name=cause.name(),
+            said=cause.str(),
+            servers=settings.bootstrap_servers,
+            session=settings.kafka.get("session.timeout.ms", "not set"),
+        )
+    )
 
 
 @contextmanager

@@ -3,33 +3,25 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
 from stream_router.adapters.health import ASSIGNMENT, Health
-from stream_router.adapters.kafka.clients import TIMEOUT, consumer_for
+from stream_router.adapters.kafka.clients import TIMEOUT
 from stream_router.adapters.kafka.dead_letters import DeadLetters
 from stream_router.adapters.kafka.failures import Failure, cause_of, explain, failure_of
 from stream_router.adapters.kafka.group import GroupMember, begin_offsets
 from stream_router.adapters.kafka.handler import Handler, LoopConfig
+from stream_router.adapters.kafka.loop_clients import loop_consumer, loop_producer
 from stream_router.adapters.kafka.outages import Outages
 from stream_router.adapters.kafka.polling import Record
-from stream_router.adapters.kafka.producers import (
-    COMMIT_TIMEOUT,
-    AtLeastOnceProducer,
-    LoopProducer,
-    OnError,
-    TransactionalProducer,
-)
+from stream_router.adapters.kafka.producers import COMMIT_TIMEOUT, LoopProducer
 from stream_router.adapters.kafka.transaction import Transaction
 from stream_router.adapters.metrics import TRANSACTION_SECONDS
 from stream_router.errors import FencedError, GapError, StreamRouterError, UnreachableError
 from stream_router.settings import Settings
-
-_LINGER: Final = 5
-"""Milliseconds for batches to fill."""
 
 _IDLE: Final = 0.1
 """Seconds to wait for a record, after which the rest is looked at: whether to stop, and what else is due."""
@@ -182,6 +174,8 @@ class TransactionLoop:
         failure = failure_of(cause)
         if failure is Failure.PASSES:
             self._outages.note(cause.str())
+        elif failure is Failure.EXPELLED:
+            _log.warning("the group has gone on without this process, joining again", error=cause.str())
         elif failure is Failure.FENCED:
             identity = "member" if cause.code() in _MEMBER_FENCED else "producer"
             if not self._outages.excuse(identity):
@@ -237,10 +231,12 @@ class TransactionLoop:
         self._joined = True
 
     def _new_member(self) -> GroupMember:
-        return GroupMember(_consumer(self._settings, self._config, self._outages.on_error), self._config.topic, self)
+        return GroupMember(
+            loop_consumer(self._settings, self._config, self._outages.on_error), self._config.topic, self
+        )
 
     def _new_producer(self) -> LoopProducer:
-        return _producer(self._settings, self._config, self._outages.on_error)
+        return loop_producer(self._settings, self._config, self._outages.on_error)
 
     @property
     def _producer_is_stale(self) -> bool:
@@ -311,37 +307,3 @@ class TransactionLoop:
                 "deleted before they were read. Decide where to go on, and set the offsets with kafka-consumer-groups",
             )
         return explain(error, self._settings, f"group {config.group} reads topic {config.topic}")
-
-
-def _producer(settings: Settings, config: LoopConfig, on_error: OnError) -> LoopProducer:
-    if config.delivery == "at-least-once":
-        return AtLeastOnceProducer(
-            settings, linger=_LINGER, max_message_bytes=config.max_message_bytes, on_error=on_error
-        )
-    return TransactionalProducer(
-        settings,
-        f"{config.group}.{config.instance}",
-        linger=_LINGER,
-        max_message_bytes=config.max_message_bytes,
-        on_error=on_error,
-    )
-
-
-def _consumer(settings: Settings, config: LoopConfig, on_error: OnError) -> Consumer:
-    defaults: dict[str, Any] = {
-        "session.timeout.ms": 10_000,
-        "heartbeat.interval.ms": 1_000,
-        "fetch.queue.backoff.ms": 10,
-        "queued.min.messages": 100_000,
-    }
-    if config.static_member:
-        defaults["group.instance.id"] = config.instance
-    contract = {
-        "group.id": config.group,
-        "isolation.level": "read_committed",
-        "enable.auto.commit": False,
-        "auto.offset.reset": "error",
-        "partition.assignment.strategy": "cooperative-sticky",
-        "error_cb": on_error,
-    }
-    return consumer_for(settings, defaults, contract)
