@@ -248,3 +248,19 @@ def test_an_outage_in_which_nothing_was_to_be_done_is_over_when_the_group_answer
     assert "_ALL_BROKERS_DOWN" in began
     assert over is None
     assert filled.offset(GROUP, SOURCE, 0) == 3
+
+
+def test_a_consumer_that_asks_in_vain_while_others_are_answered_is_replaced(filled, monkeypatch):
+    """One that has lived through a controlled shutdown of its broker may find no coordinator ever after."""
+    monkeypatch.setattr("stream_router.adapters.kafka.loop._RENEW_AFTER", 0.0)
+    former = []
+
+    def asks_in_vain(client, call):
+        filled.script("committed", asks_in_vain)
+        former.append(client)
+        return fails(KafkaError._TIMED_OUT)(client, call) if client is former[0] else call()
+
+    filled.script("consume", first(assigned(0, 1)), brokers_down, first(assigned(0, 1)))
+    filled.script("committed", passes, asks_in_vain)
+    assert run_until_copied(filled, max_batch=2).done == 6
+    assert former[-1] is not former[0]

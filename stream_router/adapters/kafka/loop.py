@@ -29,6 +29,9 @@ _IDLE: Final = 0.1
 _ASK: Final = 2.0
 """Seconds for a question to the brokers that is asked again and again."""
 
+_RENEW_AFTER: Final = 5.0
+"""Seconds for which a consumer may ask for the group's offsets in vain while its producer is answered."""
+
 _MAX_FAILURES: Final = 10
 """Transactions that may fail in a row, for other reasons than an outage, before the process gives up."""
 
@@ -69,6 +72,7 @@ class TransactionLoop:
         self._failures, self._pause_until = 0, 0.0
         self._producer, self._writes, self._producer_since = self._new_producer(), False, 0
         self._member, self._joined = self._new_member(), False
+        self._in_vain_since: float | None = None
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Returns when `stop()` is true, after the open transaction was committed."""
@@ -216,10 +220,22 @@ class TransactionLoop:
     def _read_again(self) -> None:
         client = self._member.client
         assignment = client.assignment()
-        for begin in self._begin(assignment):
-            client.seek(begin)
-        if not assignment:  # whether the group answers is asked all the same
-            client.committed([TopicPartition(self._config.topic, 0)], _ASK)
+        try:
+            for begin in self._begin(assignment):
+                client.seek(begin)
+            if not assignment:  # whether the group answers is asked all the same
+                client.committed([TopicPartition(self._config.topic, 0)], _ASK)
+        except KafkaException:
+            self._renew_in_time()
+            raise
+        self._in_vain_since = None
+
+    def _renew_in_time(self) -> None:
+        """A consumer that has lived through the shutdown of its coordinator may never find another."""
+        now = time.monotonic()
+        self._in_vain_since = self._in_vain_since or now
+        if now - self._in_vain_since >= _RENEW_AFTER:
+            self._joined = False
 
     def _join(self) -> None:
         if self._member.joined:  # one that has lost its identity
@@ -228,7 +244,7 @@ class TransactionLoop:
             self._assigned.clear()
             self._unsaved.clear()
         self._member.join()
-        self._joined = True
+        self._joined, self._in_vain_since = True, None
 
     def _new_member(self) -> GroupMember:
         return GroupMember(
