@@ -194,7 +194,6 @@ class Monitor:
         _, late = await asyncio.wait(owners, timeout=_STOP_TIMEOUT) if owners else (set(), set())
         for task in late:
             task.cancel()
-        self._log.close()
 
 
 async def _run(

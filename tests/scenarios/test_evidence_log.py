@@ -1,6 +1,5 @@
 """Kafka shuts out the former owner of a partition, and its successor finds where to go on."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -23,10 +22,8 @@ PARTITION = 2
 
 
 @pytest.fixture
-def log(settings: Settings, route: Route) -> Iterator[EvidenceLog]:
-    log = EvidenceLog(settings, route)
-    yield log
-    log.close()
+def log(settings: Settings, route: Route) -> EvidenceLog:
+    return EvidenceLog(settings, route)
 
 
 @pytest.fixture

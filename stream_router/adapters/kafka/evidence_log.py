@@ -6,13 +6,15 @@ are offsets of a group without members; the metadata of these offsets carries wh
 
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import structlog
-from confluent_kafka import TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
 from stream_router.adapters.avro.records import decode_evidence, encode_evidence
+from stream_router.adapters.detached import detached
 from stream_router.adapters.kafka.clients import TIMEOUT, reader
 from stream_router.adapters.kafka.polling import TopicReader
 from stream_router.adapters.kafka.producers import Outgoing, TransactionalProducer
@@ -49,7 +51,7 @@ class Inputs(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """That of a group without members, asked once: whoever asks a client that waits for unstable offsets waits, too."""
+    """That of a group without members, which never changes."""
 
     metadata: Any
 
@@ -59,12 +61,12 @@ class Membership:
 
 
 class EvidenceLog:
-    """What all owners of one process share: a client that reads positions. Its methods may be called in any thread."""
+    """What all owners of one process share. Its methods may be called in any thread."""
 
     def __init__(self, settings: Settings, route: Route) -> None:
         self._settings, self.route = settings, route
-        self._group = reader(settings, route.evidence_group)
-        self._membership = Membership(self._group.consumer_group_metadata())
+        with closing(reader(settings, route.evidence_group)) as group:
+            self._membership = Membership(group.consumer_group_metadata())
 
     def inputs(self, partition: int) -> Inputs:
         topics = (self.route.topic("predictions"), self.route.topic("ground-truth"))
@@ -75,16 +77,27 @@ class EvidenceLog:
         return EvidenceWriter(self._settings, self.route, self._membership, self.inputs(partition))
 
     def resume_point(self, partition: int) -> ResumePoint:
-        """Read where to go on, within what the logs still hold. Raises KafkaException."""
+        """Read where to go on, within what the logs still hold. Raises KafkaException.
+
+        By a client of its own: one that has lived through the shutdown of its coordinator may never find another, and
+        one that waits for offsets which are not stable lets all others wait, too.
+        """
+        group = reader(self._settings, self.route.evidence_group)
+        try:
+            return self._resume_point(group, partition)
+        finally:
+            detached(group.close, name="end of a reader")
+
+    def _resume_point(self, group: Consumer, partition: int) -> ResumePoint:
         inputs = self.inputs(partition)
-        lows = [self._group.get_watermark_offsets(side, TIMEOUT)[0] for side in inputs]
-        committed = self._group.committed(list(inputs), TIMEOUT)
+        lows = [group.get_watermark_offsets(side, TIMEOUT)[0] for side in inputs]
+        committed = group.committed(list(inputs), TIMEOUT)
         offsets = [side.offset for side in committed if side.offset is not None and side.offset >= 0]
         if len(offsets) == len(committed):
             positions = Positions(*offsets)
             known = [_METADATA.fullmatch(side.metadata or "") for side in committed]
         else:
-            newest = self._newest(partition)
+            newest = self._newest(group, partition)
             positions = newest.positions if newest and newest.positions else Positions(*lows)
             known = [None, None]
         starts = [int(found[1]) if found else low for found, low in zip(known, lows, strict=True)]
@@ -103,10 +116,10 @@ class EvidenceLog:
             clamped.append(max(offset, low))
         return clamped
 
-    def _newest(self, partition: int) -> Evidence | None:
+    def _newest(self, group: Consumer, partition: int) -> Evidence | None:
         """The partition's newest evidence with positions: for the day on which the group's offsets have expired."""
         topic = self.route.topic("evidence")
-        low, high = self._group.get_watermark_offsets(TopicPartition(topic, 0), TIMEOUT)
+        low, high = group.get_watermark_offsets(TopicPartition(topic, 0), TIMEOUT)
         for first in range(high - _BLOCK, low - _BLOCK, -_BLOCK):
             for evidence in reversed(self._block(topic, max(first, low), first + _BLOCK)):
                 if evidence.partition == partition and evidence.positions:
@@ -127,9 +140,6 @@ class EvidenceLog:
         finally:
             topic_reader.close()
         return found
-
-    def close(self) -> None:
-        self._group.close()
 
 
 class EvidenceWriter:
