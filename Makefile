@@ -21,7 +21,7 @@ except ImportError as error:
 endef
 export CAN_MAKE_VENV
 
-.PHONY: setup demo test lint format docs bench-router clean
+.PHONY: setup demo test lint format docs bench-router bench-split clean
 
 setup: $(STAMP)
 
@@ -59,6 +59,9 @@ docs: setup
 
 bench-router: setup
 	@$(BIN)/python benchmarks/router.py --write
+
+bench-split: setup
+	@$(BIN)/python benchmarks/split.py --write
 
 clean:
 	@if test -x $(BIN)/stream-router; then $(BIN)/stream-router local down; fi

@@ -129,9 +129,11 @@ class ControllerTerm:
             records = self._log.read(_PAUSE)
 
     def _act(self, controller: Controller) -> None:
-        for applied in self._topics.new_splits():
+        # What a predecessor wrote before it was shut out stands before the ends of now.
+        news = self._topics.read() if self._topics.at_ends else self._topics.read_to_ends()
+        for applied in news.splits:
             controller.on_split(applied)
-        for event in self._topics.new_events():
+        for event in news.events:
             controller.on_event(event)
         writes = controller.due_writes(now_ms())
         records = [*(letter.outgoing for letter in self._unreadable), *self._records(writes)]

@@ -22,6 +22,7 @@ from stream_router.adapters.kafka.polling import UNREADABLE, Record, unreadable_
 from stream_router.adapters.kafka.transaction import Transaction
 from stream_router.adapters.metrics import CANARY_WEIGHT, ROUTED, SPLIT_EPOCH
 from stream_router.adapters.redis.store import RedisSplitStore
+from stream_router.adapters.redis.tracking import SplitTracking
 from stream_router.core.lane import CANARY, LANES, STABLE
 from stream_router.core.route import Route
 from stream_router.core.routing.applied_split import AppliedSplit
@@ -199,7 +200,7 @@ def _route(
     limits = _lane_limits(settings, route)
     state = RoutingState(who=f"router {instance}")
     store = RedisSplitStore(route, settings)
-    watcher = SplitWatcher(ControlTopics(settings, route), store, state)
+    watcher = SplitWatcher(ControlTopics(settings, route), store, SplitTracking(route, settings), state)
     router = Router(route, state, watcher.in_force, limits, by_request=settings.policy.assign_by == "request")
     config = LoopConfig(
         topic=route.topic("requests"),

@@ -9,7 +9,8 @@ import structlog
 
 from stream_router.adapters.clock import now_ms
 from stream_router.adapters.kafka.clients import TIMEOUT
-from stream_router.adapters.kafka.control_topics import ControlTopics
+from stream_router.adapters.kafka.control_topics import ControlTopics, News
+from stream_router.adapters.redis.tracking import SplitTracking
 from stream_router.core.rollout.rollout_event import ROLLBACK
 from stream_router.core.routing.applied_split import AppliedSplit
 from stream_router.core.routing.routing_state import SCRIPT_DEADLINE_MS, RoutingState
@@ -18,7 +19,13 @@ from stream_router.errors import StreamRouterError, UnreachableError
 from stream_router.processes.worker import HUNG, Worker
 
 POLL: Final = 0.2
-"""Seconds between two looks at the control topics, each of which is followed by a call of the script."""
+"""Seconds between two calls of the script while Redis tells no changes, or does not answer."""
+
+NET: Final = 1.0
+"""Seconds between two calls while it tells them."""
+
+_FOLLOW: Final = 0.5
+"""Seconds that a look at the control topics waits for a record; one that comes ends it."""
 
 _PARTING: Final = 1.0
 """Seconds that a stop waits for the script: what it would answer counts for nothing any more."""
@@ -30,33 +37,43 @@ _log = structlog.get_logger()
 
 
 class SplitWatcher:
-    """Two threads beside the routing loop: one follows the control topics, the other asks Redis through the script.
+    """Threads beside the routing loop: one follows the control topics, one hears of changes in Redis, and one, woken by
+    either, calls the script.
 
-    Neither waits for the other's server, and the routing loop, which calls `check` and `in_force` in every turn, waits
-    for none: whatever hangs, a rollback that was read is obeyed in time. The state is touched under the lock only,
-    which nobody holds while waiting for a server.
+    None waits for another's server, and the routing loop, which calls `check` and `in_force` in every turn, waits for
+    none: whatever hangs, a rollback that was read is obeyed in time. The state is touched under the lock only, which
+    nobody holds while waiting for a server.
     """
 
     def __init__(
-        self, topics: ControlTopics, store: SplitStore, state: RoutingState, clock: Callable[[], int] = now_ms
+        self,
+        topics: ControlTopics,
+        store: SplitStore,
+        tracking: SplitTracking,
+        state: RoutingState,
+        clock: Callable[[], int] = now_ms,
     ) -> None:
-        self._topics, self._store, self._state, self._clock = topics, store, state, clock
+        self._topics, self._store, self._tracking = topics, store, tracking
+        self._state, self._clock = state, clock
         self._lock = threading.Lock()
-        self._stop, self._may_ask, self._has_asked = threading.Event(), threading.Event(), threading.Event()
+        self._stop, self._wake, self._has_asked = threading.Event(), threading.Event(), threading.Event()
         self._has_read, self._redis_answers = False, True
         self._refused: tuple[str, bytes] | None = None
         self._has_looked = False
-        self._follower = Worker("control-topics", lambda: not self._stop.wait(POLL), self._follow)
-        self._asker = Worker("split-script", lambda: self._may_ask.wait() and not self._stop.is_set(), self._ask)
+        self._follower = Worker("control-topics", lambda: not self._stop.is_set(), self._follow)
+        self._tracker = Worker("split-tracking", lambda: not self._stop.is_set(), self._track)
+        self._asker = Worker("split-script", self._awaits_turn, self._ask)
 
     def start(self) -> None:
         """Returns when the first split is known: from Redis or, where that does not answer, from the topics alone.
 
         Raises UnreachableError and TopicError where the topics cannot be read.
         """
-        self._read_topics()
-        self._follower.start()
-        self._asker.start()
+        self._take(self._topics.read_to_ends())
+        self._has_read = True
+        self._wake.set()
+        for worker in (self._follower, self._tracker, self._asker):
+            worker.start()
         self._has_asked.wait(SCRIPT_DEADLINE_MS / 1000)
         self.check()
         with self._lock:
@@ -64,14 +81,16 @@ class SplitWatcher:
 
     def stop(self) -> None:
         self._stop.set()
-        self._may_ask.set()
+        self._wake.set()
         self._asker.ended(_PARTING)
+        if self._tracker.ended(_PARTING):
+            self._tracking.close()
         if self._follower.ended(TIMEOUT):
             self._topics.close()
 
     def check(self) -> None:
         """Raises what a thread ended with, and UnreachableError where no rollback would be heard of any more."""
-        for worker in (self._follower, self._asker):
+        for worker in (self._follower, self._tracker, self._asker):
             if worker.failure is not None:
                 raise worker.failure
         if self._follower.hangs:
@@ -93,41 +112,61 @@ class SplitWatcher:
 
     @property
     def ready(self) -> bool:
-        """Whether the topics were read to their ends, a split is known, and both threads are at work."""
+        """Whether the topics were read to their ends, a split is known, and the threads that these need are at work."""
         is_known = self._state.last_success is not None or self._state.view.latest is not None
         is_broken = any(worker.hangs or worker.failure for worker in (self._follower, self._asker))
         return self._has_read and is_known and not is_broken
 
     def _follow(self) -> None:
+        were_read = self._topics.at_ends
         try:
-            self._read_topics()
+            self._take(self._topics.read(_FOLLOW))
         except StreamRouterError as error:
             if not error.restart_mends:
                 raise
             _log.warning("the control topics cannot be read, trying again", error=str(error))
+            self._stop.wait(POLL)
+        if self._topics.at_ends and not were_read:
+            self._wake.set()
 
-    def _read_topics(self) -> None:
-        """Rollbacks first, so that an R.splits that does not answer holds up none that has been read."""
-        self._follower.beat()
-        for event in self._topics.new_events():
-            self._follower.beat()
+    def _take(self, news: News) -> None:
+        """The script is called at once for what the answer in force does not know of."""
+        for event in news.events:
             if event.kind != ROLLBACK:
                 continue
             with self._lock:
                 self._state.on_rollback(event.rollout, event.reason, self._clock())
+            self._wake.set()
             if self._has_read:  # what the topic held at the start is history
                 _log.warning("rollback", rollout=event.rollout, reason=event.reason)
-        self._follower.beat()
-        for applied in self._topics.new_splits():
-            self._follower.beat()
+        for applied in news.splits:
             with self._lock:
                 self._state.on_split(applied)
-        self._has_read = True
-        self._may_ask.set()
+                is_news = applied.epoch > self._state.in_force.epoch
+            if is_news:
+                self._wake.set()
+
+    def _track(self) -> None:
+        worked = self._tracking.works
+        try:
+            has_changed = self._tracking.wait()
+        except UnreachableError:  # said by who calls the script
+            has_changed = False
+        if has_changed or self._tracking.works != worked:
+            self._wake.set()
+        if not self._tracking.works:
+            self._stop.wait(self._tracking.pause)
+
+    def _awaits_turn(self) -> bool:
+        """Wakes that come together are one; one that comes during a call counts for the next."""
+        self._wake.wait(NET if self._tracking.works and self._redis_answers else POLL)
+        self._wake.clear()
+        return not self._stop.is_set()
 
     def _ask(self) -> None:
-        """One call of the script, with the topics as they were last read to their ends."""
-        self._may_ask.clear()
+        """One call of the script, unless the topics have not been read to their ends."""
+        if not self._topics.at_ends:
+            return
         try:
             self._adopt_answer()
         finally:

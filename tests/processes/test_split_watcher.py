@@ -6,12 +6,11 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import SimpleNamespace
 
 import pytest
 from confluent_kafka import KafkaError
 from structlog.testing import capture_logs
-from support.kafka_script import fails, passes
+from support.kafka_script import event, fails, passes
 from support.scripted_kafka import ScriptedKafka
 from support.valkey import valkey_server
 from support.waiting import wait_until
@@ -39,15 +38,35 @@ TENTH = b'{"stable": 0.9, "canary": 0.1}'
 HALF = b'{"stable": 0.5, "canary": 0.5}'
 
 
+class FakeTracking:
+    """Tells a change when told to."""
+
+    pause = 0.01
+
+    def __init__(self) -> None:
+        self.works, self._change = True, threading.Event()
+
+    def tell(self) -> None:
+        self._change.set()
+
+    def wait(self) -> bool:
+        told = self._change.wait(0.01)
+        self._change.clear()
+        return told
+
+    def close(self) -> None:
+        self.works = False
+
+
 class World:
     """A watcher with a scripted Kafka, a fake Redis and a clock that stands still."""
 
     def __init__(self, monkeypatch, store=None) -> None:
         self.kafka, self.now = ScriptedKafka(monkeypatch), 1_000_000
         self.store = store or FakeSplitStore(ROUTE)
-        self.state = RoutingState(who="router")
+        self.state, self.tracking = RoutingState(who="router"), FakeTracking()
         topics = ControlTopics(Settings(), ROUTE)
-        self.watcher = SplitWatcher(topics, self.store, self.state, clock=lambda: self.now)
+        self.watcher = SplitWatcher(topics, self.store, self.tracking, self.state, clock=lambda: self.now)
         self._monkeypatch = monkeypatch
 
     def started(self, raw: bytes = TENTH) -> "World":
@@ -57,6 +76,7 @@ class World:
         return self
 
     def started_alone(self) -> AppliedSplit:
+        self._monkeypatch.setattr(split_watcher, "_FOLLOW", 0.0)
         self._monkeypatch.setattr(Worker, "start", lambda self: self._turn())
         self.watcher.start()
         return self.watcher.in_force()
@@ -65,8 +85,7 @@ class World:
         """Read and call, so many milliseconds later, and return what is in force then."""
         self.now += after
         self.watcher._follow()
-        if self.watcher._may_ask.is_set():
-            self.watcher._ask()
+        self.watcher._ask()
         return self.watcher.in_force()
 
     @contextmanager
@@ -248,7 +267,7 @@ PASSING = [
 @pytest.mark.parametrize("code", PASSING)
 def test_topics_that_cannot_be_read_are_tried_again_and_the_script_is_not_called_meanwhile(world, code):
     world.started().store.propose(HALF)
-    world.kafka.script("get_watermark_offsets", fails(code))
+    world.kafka.script("read", fails(code))
     with capture_logs() as logs:
         assert world.look().raw == TENTH, "who has not read the topics to their ends must not call"
     assert said(logs, "cannot be read, trying again") == 1
@@ -259,7 +278,7 @@ def test_a_rollback_that_was_read_is_declared_although_kafka_went_away_behind_it
     world.started().store.away = True
     world.roll_back(1)
     world.look()
-    world.kafka.script("get_watermark_offsets", fails(KafkaError._TRANSPORT))
+    world.kafka.script("read", fails(KafkaError._TRANSPORT))
     assert world.look(after=SCRIPT_DEADLINE_MS).canary == 0.0
 
 
@@ -279,7 +298,7 @@ def test_a_record_that_cannot_be_read_is_said_and_the_others_count(world):
 )
 def test_what_no_restart_mends_ends_the_thread_and_is_raised_in_the_routing_loop(world, code, error):
     with world.running():
-        world.kafka.script("get_watermark_offsets", fails(code))
+        world.kafka.script("read", event(code))
         assert world.watcher._follower.ended(60)
         with pytest.raises(StreamRouterError) as raised:
             world.watcher.check()
@@ -302,7 +321,8 @@ def test_a_watcher_that_is_stopped_ends_its_threads_and_closes_its_clients(world
         assert world.watcher.ready
     world.watcher.check()
     assert world.watcher._asker.ended(within=0)
-    assert world.kafka.calls.count("close") == 2
+    assert world.kafka.calls.count("close") == 1
+    assert not world.tracking.works
 
 
 class HangingStore(FakeSplitStore):
@@ -400,7 +420,7 @@ def test_an_answer_that_was_asked_for_before_a_rollback_was_read_brings_canary_n
     def rolled_back_meanwhile():
         if next(overtaken, None):
             world.roll_back(1)
-            world.watcher._read_topics()
+            world.watcher._follow()
         return look()
 
     world.store.look = rolled_back_meanwhile
@@ -428,7 +448,7 @@ def test_a_thread_that_hangs_reading_the_topics_ends_the_router(world, monkeypat
         assert let_go.wait(120)
         return call()
 
-    world.kafka.script("get_watermark_offsets", passes, passes, hang)
+    world.kafka.script("read", passes, hang)
     with world.running():
         assert hangs.wait(60)
         world.watcher.check()
@@ -437,21 +457,6 @@ def test_a_thread_that_hangs_reading_the_topics_ends_the_router(world, monkeypat
             world.watcher.check()
         assert not world.watcher.ready
         let_go.set()
-
-
-def test_a_long_topic_that_is_read_is_no_thread_that_hangs(world, monkeypatch):
-    clock = iter(range(0, 10**9, int(worker.HUNG) - 1))
-    world.started()
-    monkeypatch.setattr(worker, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-    hung = []
-    on_rollback = world.state.on_rollback
-    monkeypatch.setattr(
-        world.state, "on_rollback", lambda *event: (hung.append(world.watcher._follower.hangs), on_rollback(*event))
-    )
-    for rollout in range(1, 10):
-        world.roll_back(rollout)
-    world.look()
-    assert hung == [False] * 9
 
 
 def test_a_router_is_ready_once_it_has_read_the_topics_and_knows_a_split(world):
@@ -479,9 +484,67 @@ def test_rollbacks_of_the_past_are_no_news_at_a_start(world):
 def test_a_splits_topic_that_does_not_answer_holds_up_no_rollback(world):
     world.started().store.away = True
     world.roll_back(1)
-    world.kafka.script("get_watermark_offsets", passes, fails(KafkaError._TIMED_OUT))
+    splits = ROUTE.topic("splits")
+    world.kafka.script("read", lambda _, call: [message for message in call() if message.topic() != splits])
     world.look()
     assert world.look(after=SCRIPT_DEADLINE_MS).canary == 0.0
+
+
+def test_a_change_that_redis_tells_is_in_force_before_the_next_poll(world, monkeypatch):
+    monkeypatch.setattr(split_watcher, "NET", 3_600.0)
+    with world.running():
+        wait_until(lambda: not world.watcher._wake.is_set(), 30, "the calls of the start")
+        world.store.propose(HALF)
+        world.tracking.tell()
+        wait_until(lambda: world.watcher.in_force().raw == HALF, 30, "the change to be in force")
+
+
+def test_a_change_that_nobody_tells_is_found_by_the_poll(world, monkeypatch):
+    monkeypatch.setattr(split_watcher, "NET", 0.01)
+    with world.running():
+        world.store.propose(HALF)
+        wait_until(lambda: world.watcher.in_force().raw == HALF, 30, "the change to be in force")
+
+
+def test_where_redis_tells_no_changes_or_does_not_answer_it_is_asked_often(world, monkeypatch):
+    monkeypatch.setattr(split_watcher, "NET", 3_600.0)
+    world.started()
+    world.watcher._wake.clear()
+    world.tracking.works = False
+    assert world.watcher._awaits_turn()
+    world.tracking.works, world.store.away = True, True
+    world.look()
+    assert world.watcher._awaits_turn()
+
+
+def test_a_rollback_and_a_law_of_another_router_wake_the_script_and_what_is_known_does_not(world):
+    world.started()
+    wakes = world.watcher._wake
+    for happens, is_news in [
+        (lambda: world.has_written(world.watcher.in_force()), False),
+        (lambda: world.has_written(AppliedSplit(raw=HALF, canary=0.5, epoch=9, rollout=1)), True),
+        (lambda: world.roll_back(1), True),
+    ]:
+        wakes.clear()
+        happens()
+        world.watcher._follow()
+        assert wakes.is_set() is is_news
+
+
+def test_a_turn_of_the_tracking_that_fails_is_no_end_and_is_tried_again(world, monkeypatch):
+    tells = iter([True])
+
+    def fails_once():
+        if next(tells, None):
+            raise UnreachableError("away")
+        return True
+
+    monkeypatch.setattr(world.tracking, "wait", fails_once)
+    world.started()
+    world.watcher._wake.clear()
+    world.watcher._track()
+    assert world.watcher._wake.is_set()
+    world.watcher.check()
 
 
 def test_a_start_without_redis_takes_the_latest_split_of_the_topic(world):

@@ -40,6 +40,7 @@ class ScriptedKafka:
         self._script: dict[str, deque[Step]] = defaultdict(deque)
         self.drained = False
         self.one_at_a_time = threading.RLock()
+        self._grown = threading.Condition()
         monkeypatch.setattr(f"{_EDGE}.clients.Consumer", partial(ScriptedConsumer, self))
         monkeypatch.setattr(f"{_EDGE}.clients.Producer", partial(ScriptedProducer, self))
         monkeypatch.setattr(f"{_EDGE}.loop._PAUSE", 0.0)
@@ -63,6 +64,12 @@ class ScriptedKafka:
         """A record, or the marker that ends a transaction."""
         given = {"timestamp": (1, 1_000), **(fields or {})}
         self.logs[log].append(None if fields is None else Message(*log, len(self.logs[log]), **given))
+        with self._grown:
+            self._grown.notify_all()
+
+    def wait_for_more(self, seconds: float) -> None:
+        with self._grown:
+            self._grown.wait(seconds)
 
     def records(self, topic: str) -> list[Message]:
         """What a read_committed reader sees, partition by partition."""
@@ -119,7 +126,12 @@ class ScriptedConsumer:
         self._callbacks[callback](self, [TopicPartition(self._topic, partition) for partition in partitions])
 
     def consume(self, count: int, timeout: float) -> list[Message]:
-        return self._poll(count, timeout) if self._callbacks else self._read(count)
+        if self._callbacks:
+            return self._poll(count, timeout)
+        fetched = self._read(count)
+        if not fetched and timeout > 0:
+            self.kafka.wait_for_more(timeout)
+        return fetched
 
     @_scripted
     def _poll(self, count: int, _timeout: float) -> list[Message]:
@@ -167,6 +179,7 @@ class ScriptedConsumer:
 
     @_scripted
     def assign(self, partitions: Sequence[TopicPartition]) -> None:
+        self._told = {}
         self.positions = {(at.topic, at.partition): at.offset for at in partitions}
 
     @_scripted

@@ -103,8 +103,12 @@ def admin(settings: Settings) -> AdminClient:
     return _client(AdminClient, settings, client_config(settings, {}, {}))
 
 
-def reader(settings: Settings, group: str = "stream-router.reader") -> Consumer:
-    """A consumer of committed records that joins no group and commits nothing."""
+def reader(settings: Settings, group: str = "stream-router.reader", fetch_wait: int = 20) -> Consumer:
+    """A consumer of committed records that joins no group and commits nothing.
+
+    `fetch_wait`: milliseconds that a fetch waits for records. It holds back what is asked on the same connection, such
+    as the ends of a topic.
+    """
     contract = {
         "group.id": group,
         "isolation.level": "read_committed",
@@ -112,8 +116,7 @@ def reader(settings: Settings, group: str = "stream-router.reader") -> Consumer:
         "enable.partition.eof": True,
         "auto.offset.reset": "error",
     }
-    # A fetch that waits for records holds back what is asked on the same connection: the ends of the topic.
-    return consumer_for(settings, {"fetch.queue.backoff.ms": 10, "fetch.wait.max.ms": 20}, contract)
+    return consumer_for(settings, {"fetch.queue.backoff.ms": 10, "fetch.wait.max.ms": fetch_wait}, contract)
 
 
 def _client(kind: Callable[[dict[str, Any]], Client], settings: Settings, config: dict[str, Any]) -> Client:

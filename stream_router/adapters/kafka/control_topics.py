@@ -1,12 +1,14 @@
-"""R.splits and R.rollout-events, read to their ends, as records of the core."""
+"""R.splits and R.rollout-events, followed as they grow, as records of the core."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TypeVar
 
 import structlog
 
 from stream_router.adapters.avro.records import decode_rollout_event, decode_split
-from stream_router.adapters.kafka.polling import Follower
+from stream_router.adapters.kafka.following import Follower
+from stream_router.adapters.kafka.polling import Record
 from stream_router.core.rollout.rollout_event import RolloutEvent
 from stream_router.core.route import Route
 from stream_router.core.routing.applied_split import AppliedSplit
@@ -17,28 +19,50 @@ T = TypeVar("T")
 _log = structlog.get_logger()
 
 
+@dataclass(frozen=True)
+class News:
+    """What was read at once, each topic's in its order."""
+
+    splits: list[AppliedSplit]
+    events: list[RolloutEvent]
+
+
 class ControlTopics:
     """Both topics have one partition and are never deleted. Raises UnreachableError, TopicError."""
 
     def __init__(self, settings: Settings, route: Route) -> None:
-        self._splits = Follower(settings, route.topic("splits"))
-        self._events = Follower(settings, route.topic("rollout-events"))
+        self._splits, self._events = route.topic("splits"), route.topic("rollout-events")
+        self._follower = Follower(settings, [self._events, self._splits])
 
-    def new_splits(self) -> Iterator[AppliedSplit]:
-        return _decoded(self._splits, decode_split)
+    @property
+    def at_ends(self) -> bool:
+        """Whether both were read to their ends, and the brokers have been there since."""
+        return self._follower.at_ends
 
-    def new_events(self) -> Iterator[RolloutEvent]:
-        return _decoded(self._events, decode_rollout_event)
+    def read_to_ends(self) -> News:
+        """All that there is and was not read before."""
+        return self._news(self._follower.read_to_ends())
+
+    def read(self, wait: float = 0.0) -> News:
+        """What is new; waits `wait` seconds for a first record."""
+        return self._news(self._follower.read(wait))
 
     def close(self) -> None:
-        self._splits.close()
-        self._events.close()
+        self._follower.close()
+
+    def _news(self, records: list[Record]) -> News:
+        def of(topic: str) -> Iterable[Record]:
+            return (record for record in records if record.topic() == topic)
+
+        return News(_decoded(of(self._splits), decode_split), _decoded(of(self._events), decode_rollout_event))
 
 
-def _decoded(follower: Follower, decode: Callable[[bytes | None], T]) -> Iterator[T]:
+def _decoded(records: Iterable[Record], decode: Callable[[bytes | None], T]) -> list[T]:
     """Only our own processes write these topics: what cannot be read is shown, and the others still count."""
-    for record in follower.read_to_end():
+    decoded: list[T] = []
+    for record in records:
         try:
-            yield decode(record.value())
+            decoded.append(decode(record.value()))
         except DecodeError as error:
             _log.error("not readable", topic=record.topic(), offset=record.offset(), error=str(error))
+    return decoded

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol, cast
 
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from stream_router.adapters.detached import detached
 from stream_router.adapters.kafka.clients import TIMEOUT, reader
 from stream_router.adapters.kafka.failures import Failure, explaining, failure_of
 from stream_router.errors import DecodeError, UnreachableError
@@ -19,9 +18,6 @@ _COUNT: Final = 2_000
 
 _WAIT: Final = 0.05
 """Seconds of it."""
-
-_RENEW_AFTER: Final = 3.0
-"""Seconds that a client is given to find the brokers again."""
 
 UNREADABLE: Final = (UnicodeDecodeError, SystemError)
 """What `Record.headers` raises where a header's name is not UTF-8. Asked once more the client gives it half made."""
@@ -126,44 +122,8 @@ class TopicReader:
             for (_, partition), offset in polled.ends.items():
                 self._next[partition] = max(self._next[partition], offset)
 
-    def end(self, partition: int) -> int:
-        """The partition's last stable offset."""
-        with explaining(self._settings, f"asking for the end of topic {self._topic}"):
-            return self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), TIMEOUT)[1]
-
-    def position(self, partition: int) -> int:
-        """The offset of the next record."""
-        return self._next[partition]
-
     def close(self) -> None:
         self._consumer.close()
-
-
-class Follower:
-    """Reads a topic of one partition from its beginning, again and again to its end."""
-
-    def __init__(self, settings: Settings, topic: str) -> None:
-        self._settings, self._topic = settings, topic
-        self._reader, self._since = TopicReader(settings, topic, {0: OFFSET_BEGINNING}), time.monotonic()
-
-    def read_to_end(self) -> Iterator[Record]:
-        """Yields what is new up to the end as it is now. Raises UnreachableError, TopicError."""
-        try:
-            yield from self._reader.read_to({0: self._reader.end(0)})
-        except UnreachableError:
-            self._renew()
-            raise
-
-    def _renew(self) -> None:
-        """A client that has lived through an outage may never learn of the partition's leader again."""
-        if time.monotonic() - self._since < _RENEW_AFTER:
-            return
-        former = self._reader
-        self._reader, self._since = TopicReader(self._settings, self._topic, {0: former.position(0)}), time.monotonic()
-        detached(former.close, name="end of a reader")
-
-    def close(self) -> None:
-        self._reader.close()
 
 
 def has_records(settings: Settings, topic: str, spans: Mapping[int, tuple[int, int]]) -> bool:

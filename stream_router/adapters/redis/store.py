@@ -1,17 +1,13 @@
 """The keys of a route in Redis or Valkey. Every change of the split in force is one call of apply_split.lua."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
 
-import redis
 import structlog
-from redis.backoff import NoBackoff
-from redis.connection import URL_QUERY_ARGUMENT_PARSERS
-from redis.retry import Retry
 
+from stream_router.adapters.redis.clients import client_for, reaching
 from stream_router.adapters.redis.fields import (
     UNKNOWN_IN_MODELS,
     applied_from_fields,
@@ -30,20 +26,14 @@ from stream_router.core.routing.control_view import ControlView
 from stream_router.core.routing.proposal import Proposal, Step
 from stream_router.core.routing.split import ALL_STABLE_RAW, digest_of
 from stream_router.core.routing.split_store import Latch, ReadAgain, Refusal, StepRefused, version_conflict
-from stream_router.errors import KeyContentError, ModelError, SettingError, UnreachableError
+from stream_router.errors import KeyContentError, ModelError
 from stream_router.settings import Settings, masked_url
 
 T = TypeVar("T")
-_CUT_OFF: Final = (redis.ConnectionError, redis.TimeoutError, OSError)
-_REPLIES: Final = (redis.AuthenticationError, redis.BusyLoadingError)
-"""Which redis-py takes for errors of the connection."""
-
 _log = structlog.get_logger()
 
 SCRIPT: Final = (Path(__file__).parent / "apply_split.lua").read_text()
 KEYS: Final[tuple[RedisKey, ...]] = ("split", "applied", "rejected", "latch", "release", "models", "history")
-TIMEOUT: Final = 0.5
-"""Seconds for a connection and for a reply: a rollback may not wait longer for a Redis that hangs."""
 
 
 class RedisSplitStore:
@@ -55,24 +45,8 @@ class RedisSplitStore:
 
     def __init__(self, route: Route, settings: Settings, *, script: str = SCRIPT) -> None:
         self._route = route
-        url = settings.redis_url.get_secret_value()
-        self._shown_url = masked_url(url)
-        defaults = {"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT, "retry": Retry(NoBackoff(), 0)}
-        try:
-            _ = urlsplit(url).port
-        except ValueError:  # its words may quote the password
-            raise SettingError(
-                f"setting redis_url {self._shown_url!r} is no URL: write redis://USER:PASSWORD@HOST:PORT/DB, and in "
-                "the password / as %2F, ? as %3F, # as %23 and @ as %40",
-            ) from None
-        try:
-            options = {name: _parsed(name, value) for name, value in settings.redis.items()}
-            self._client: Any = redis.Redis.from_url(url, **defaults | options | {"decode_responses": False})
-            self._client.connection_pool.make_connection()  # connects to nothing, but refuses unknown options
-        except (TypeError, ValueError) as error:
-            raise SettingError(
-                f"settings redis_url {self._shown_url!r} and redis [{', '.join(settings.redis)}]: {error}",
-            ) from None
+        self._shown_url = masked_url(settings.redis_url.get_secret_value())
+        self._client = client_for(settings)
         self._unknown = b""
         self._run_script: Callable[..., Any] = self._client.register_script(script)
 
@@ -214,20 +188,8 @@ class RedisSplitStore:
                 f"anew after: redis-cli DEL '{self._key(key)}'",
             ) from error
 
-    @contextmanager
-    def _reaching(self) -> Iterator[None]:
-        try:
-            yield
-        except (redis.RedisError, OSError) as error:
-            replied = isinstance(error, _REPLIES) or not isinstance(error, _CUT_OFF)
-            what = "does not do as asked" if replied else "does not answer"
-            raise UnreachableError(f"Redis at {self._shown_url} {what}: {error}") from error
-
-
-def _parsed(name: str, value: Any) -> Any:
-    """An option from the environment is text: read it as redis-py reads it in a URL."""
-    parse: Any = URL_QUERY_ARGUMENT_PARSERS.get(name)
-    return parse(value) if parse and isinstance(value, str) else value
+    def _reaching(self) -> AbstractContextManager[None]:
+        return reaching(self._shown_url)
 
 
 def _text(fields: Mapping[bytes, bytes]) -> dict[str, str]:
