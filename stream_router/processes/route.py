@@ -89,7 +89,8 @@ class Router:
         values, keys = [record.value() for record in records], [record.key() for record in records]
         timestamps = [record.timestamp()[1] for record in records]
         now = self._routed_at
-        if self._limits.may_refuse(values, keys, headers, timestamps, now):
+        oldest, has_headers = min(timestamps, default=now), any(headers)
+        if self._limits.may_refuse(values, keys, headers if has_headers else (), oldest, now):
             fields = zip(values, keys, headers, timestamps, strict=True)
             found = ((index, self._limits.problem(*field, now)) for index, field in enumerate(fields))
             problems = {index: problem for index, problem in found if problem} | problems
@@ -106,8 +107,8 @@ class Router:
             values,
             keys,
             [record.partition() for record in records],
-            timestamps if min(timestamps, default=0) >= 0 else [max(0, timestamp) for timestamp in timestamps],
-            [[*own, routing] if own else only for own in headers] if any(headers) else repeat(only),
+            timestamps if oldest >= 0 else [max(0, timestamp) for timestamp in timestamps],
+            [[*own, routing] if own else only for own in headers] if has_headers else repeat(only),
         )
         stable, dead_letters = len(records) - canary, len(problems)
         transaction.on_commit(lambda: self.done.add(stable=stable, canary=canary, dead_letters=dead_letters))

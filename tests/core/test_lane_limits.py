@@ -23,12 +23,12 @@ def refused(batch):
 
 @given(st.lists(records, max_size=6))
 def test_a_batch_of_which_a_record_is_refused_is_always_looked_at(batch):
-    columns = [list(column) for column in zip(*batch, strict=True)] or [[], [], [], []]
-    assert LIMITS.may_refuse(*columns, NOW) or not refused(batch)
+    *columns, timestamps = [list(column) for column in zip(*batch, strict=True)] or [[], [], [], []]
+    assert LIMITS.may_refuse(*columns, min(timestamps, default=NOW), NOW) or not refused(batch)
 
 
 def test_a_batch_far_from_the_limits_is_not_looked_at_record_by_record():
     fine = (b"x" * 20, b"k" * 5, [("h", b"1")], NOW)
-    columns = [list(column) for column in zip(*[fine] * 5, strict=True)]
-    assert not LIMITS.may_refuse(*columns, NOW)
-    assert not LaneLimits(LIMITS.topics, None, 40).may_refuse(*columns[:3], [0] * 5, NOW)
+    *columns, _ = [list(column) for column in zip(*[fine] * 5, strict=True)]
+    assert not LIMITS.may_refuse(*columns, NOW, NOW)
+    assert not LaneLimits(LIMITS.topics, None, 40).may_refuse(*columns, 0, NOW)
