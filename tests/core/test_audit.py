@@ -114,7 +114,7 @@ def test_what_retention_or_a_later_start_took_away_at_the_beginning_is_no_fault(
         at = [r.timestamp if isinstance(r, Request) else r.request.timestamp for r in records]
         first = next((index for index, time in enumerate(at) if max(0, time) >= since), len(records))
         del records[:first]
-    assert found(history.findings(judged_from=since)) == []
+    assert found(history.findings(since=since)) == []
 
 
 @pytest.mark.parametrize("of_source", [0, 30])
@@ -255,7 +255,7 @@ def test_memory_does_not_grow_with_the_topics_and_a_small_share_is_waited_for(mo
         3_000, Routed(Request(0, 9_999, b"nobody", b"foreign"), Routing(0, INITIAL_SPLIT.digest, 0, 5))
     )
     most = []
-    read = PartitionWalk._read
+    read = PartitionWalk._read  # noqa: SLF001 - what memory holds is nobody else's business
 
     def watched(self, *arguments):
         try:

@@ -28,14 +28,14 @@ _BATCH: Final = 4_096
 class Bounds:
     """Between what the walk can judge one partition.
 
-    `committed` is the router's offset: what lies before it is routed. `judged_from` (milliseconds since the epoch) is
-    the time by which the beginnings were chosen, None where topics are read from their own. `whole`: the caller knows
+    `committed` is the router's offset: what lies before it is routed. Only records with a timestamp of `since`
+    (milliseconds since the epoch) or later are looked at, which a request and its copy share. `whole`: the caller knows
     that the router had begun; otherwise requests before the first routed one are not judged. `cut` are the lanes, and
     `source_cut` says whether it is the source, whose first record here had others before it that are deleted.
     """
 
     committed: int
-    judged_from: int | None = None
+    since: int = 0
     whole: bool = False
     cut: AbstractSet[Lane] = frozenset()
     source_cut: bool = False
@@ -81,7 +81,7 @@ class PartitionWalk:
 
     def run(self, source: Iterable[Copy], lanes: Mapping[Lane, Iterable[Copy]]) -> None:
         """Reads both to their ends, each in the order of its offsets."""
-        ahead, queues = iter(source), {lane: _Ahead(iter(lanes.get(lane, ()))) for lane in LANES}
+        ahead, queues = self._recent(source), {lane: _Ahead(self._recent(lanes.get(lane, ()))) for lane in LANES}
         self._read(ahead, 1)
         while True:
             if (found := self._next_match(queues)) is not None:
@@ -99,6 +99,9 @@ class PartitionWalk:
                 for offset in list(islice(self._pending, self._reach // 2)):
                     self._give_up(offset)
         self._end(queues)
+
+    def _recent(self, copies: Iterable[Copy]) -> Iterator[Copy]:
+        return (copy for copy in copies if copy.timestamp >= self._bounds.since)
 
     def _read(self, source: Iterator[Copy], count: int) -> bool:
         """Takes that many requests which will have a match from the source; False if there is none any more."""
@@ -229,8 +232,6 @@ class PartitionWalk:
         """Whether a lane that had the request would still have it, behind where the walk began."""
         bounds, offset = self._bounds, request.offset
         if not bounds.whole and (self._first is None or offset < self._first):
-            return False
-        if bounds.judged_from is not None and request.timestamp < bounds.judged_from:
             return False
         return all(lane in self._begun and offset >= self._begun[lane] for lane in bounds.cut)
 
