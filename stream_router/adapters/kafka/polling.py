@@ -118,13 +118,13 @@ class TopicReader:
                 raise UnreachableError(f"topic {self._topic} cannot be read to its end: {behind} do not answer")
             with explaining(self._settings, f"reading topic {self._topic}"):
                 polled = poll(self._consumer, _COUNT, _WAIT)
-            if polled.records or polled.ends:
-                deadline = time.monotonic() + TIMEOUT
             for record in polled.records:
                 self._next[record.partition()] = record.offset() + 1
                 yield record
             for (_, partition), offset in polled.ends.items():
                 self._next[partition] = max(self._next[partition], offset)
+            if polled.records or polled.ends:  # counted from here: whoever takes the records may take their time
+                deadline = time.monotonic() + TIMEOUT
 
     def end(self, partition: int) -> int:
         """The partition's last stable offset."""
