@@ -1,8 +1,9 @@
 """The one way to poll Kafka, and reading topics to their ends without a group."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import methodcaller
 from typing import Final, Protocol, cast
 
 import structlog
@@ -25,6 +26,9 @@ _RENEW_AFTER: Final = 3.0
 
 UNREADABLE: Final = (UnicodeDecodeError, SystemError)
 """What `Record.headers` raises where a header's name is not UTF-8. Asked once more the client gives it half made."""
+
+_headers_of: Final[Callable[["Record"], list[tuple[str, bytes | None]] | None]] = methodcaller("headers")
+"""The client raises and gives something at once; the interpreter can miss that where it calls the method itself."""
 
 _log = structlog.get_logger()
 
@@ -55,7 +59,7 @@ def unreadable_headers(error: BaseException) -> DecodeError:
 def readable_headers(record: Record) -> list[tuple[str, bytes | None]] | None:
     """None also where a header's name is not UTF-8."""
     try:
-        return record.headers()
+        return _headers_of(record)
     except UNREADABLE:
         return None
 
