@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_router.core.routing.applied_split import INITIAL_SPLIT, AppliedSplit
@@ -16,6 +16,7 @@ from stream_router.core.routing.partitioner import WeightedPartitioner, record_k
 ROUTE, TOPIC, PARTITION = "flights", "flights.requests", 3
 HALF = AppliedSplit(raw=b'{"stable": 0.5, "canary": 0.5}', canary=0.5, epoch=1, rollout=1)
 QUARTER = AppliedSplit(raw=b'{"stable": 0.75, "canary": 0.25}', canary=0.25, epoch=2, rollout=2)
+untimed = settings(deadline=None)
 SPLITS = (INITIAL_SPLIT, HALF, QUARTER)
 
 
@@ -91,6 +92,7 @@ def sources(draw):
     return source
 
 
+@untimed
 @given(sources(), st.booleans(), st.data())
 def test_a_valid_history_has_no_fault(source, by_request, data):
     offsets = [request.offset for request, _ in source]
@@ -105,6 +107,7 @@ def test_a_valid_history_has_no_fault(source, by_request, data):
     assert findings.routed == len(offsets) - len(diverted) - len(waiting)
 
 
+@untimed
 @given(sources(), st.data())
 def test_what_retention_or_a_later_start_took_away_at_the_beginning_is_no_fault(source, data):
     """Beginnings chosen by time, as the command chooses them."""
@@ -144,11 +147,13 @@ def planted():
     return History(numbered(200))
 
 
+@untimed
 @given(st.integers(0, 199))
 def test_a_lost_request_is_found(number):
     assert found(History(numbered(200), skipped={number}).findings()) == [("lost", None, number)]
 
 
+@untimed
 @given(st.sampled_from(["stable", "canary"]), st.integers(0, 60), st.integers(0, 40), st.integers(1, 20))
 def test_doubled_requests_are_found_wherever_the_second_ones_stand(lane, first, later, count):
     history = planted()
@@ -159,6 +164,7 @@ def test_doubled_requests_are_found_wherever_the_second_ones_stand(lane, first, 
     assert found(history.findings()) == [("doubled", lane, place + n) for n in range(len(copies))]
 
 
+@untimed
 @given(st.integers(0, 60), st.integers(0, 60))
 def test_a_request_that_is_in_both_lanes_is_found(index, place):
     history = planted()
@@ -178,6 +184,7 @@ def test_a_copy_in_the_wrong_lane_at_the_right_time_is_the_one_too_many():
             return
 
 
+@untimed
 @given(st.sampled_from(["stable", "canary"]), st.integers(0, 60), st.integers(1, 15))
 def test_a_reordered_request_is_found(lane, index, later):
     history = planted()
@@ -186,6 +193,7 @@ def test_a_reordered_request_is_found(lane, index, later):
     assert found(history.findings()) == [("reordered", lane, index + later)]
 
 
+@untimed
 @given(st.integers(0, 199))
 def test_a_misrouted_request_is_found(number):
     history = planted()
@@ -229,6 +237,7 @@ def test_a_changed_request_is_found_with_what_was_changed(change):
     assert f"its {next(iter(change))} is not that of request {routed.request.offset}" in findings.shown[0].why
 
 
+@untimed
 @given(st.sampled_from(["stable", "canary"]), st.integers(0, 60))
 def test_a_record_that_is_no_request_is_found(lane, place):
     history = planted()
