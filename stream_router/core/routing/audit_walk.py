@@ -1,6 +1,6 @@
 """The walk of an audit: a partition of the source and the same partition of the lanes, in step."""
 
-from collections import defaultdict, deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -71,7 +71,7 @@ class PartitionWalk:
         self._findings, self._reach = findings, reach
         self._pending: dict[int, Copy] = {}
         self._by_content: defaultdict[int, list[int]] = defaultdict(list)
-        self._done: dict[int, int] = {}
+        self._done: OrderedDict[int, int] = OrderedDict()
         self._lost: deque[Copy] = deque(maxlen=reach)
         self._strays: deque[tuple[Lane, Copy]] = deque(maxlen=reach)
         self._first: int | None = None
@@ -286,7 +286,7 @@ class PartitionWalk:
         self._done.pop(request.content, None)
         self._done[request.content] = request.offset
         if len(self._done) > self._reach:
-            del self._done[next(iter(self._done))]
+            self._done.popitem(last=False)
 
 
 @dataclass
