@@ -59,25 +59,32 @@ def _ended_in_time() -> Iterator[None]:
         os.close(tell)
 
 
-class StartType(click.ParamType):
-    """earliest, latest, or a time: ISO 8601 (UTC unless it says otherwise) or milliseconds since the epoch."""
+class TimeType(click.ParamType):
+    """A time: ISO 8601 (UTC unless it says otherwise) or milliseconds since the epoch, which it becomes."""
 
-    name = "earliest|latest|TIME"
+    name = "TIME"
+    words: tuple[Start, ...] = ()
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Start:
         if isinstance(value, int):
             return value
-        if value == "earliest":
-            return "earliest"
-        if value == "latest":
-            return "latest"
+        if value in self.words:
+            return self.words[self.words.index(value)]
         if str(value).isdecimal():
             return int(value)
         try:
             time = datetime.fromisoformat(str(value))
         except ValueError:
-            self.fail(f"{value!r} is none of earliest, latest and a time such as 2026-01-31T08:00:00Z", param, ctx)
+            wanted = f"none of {', '.join(map(str, self.words))} and a time" if self.words else "not a time"
+            self.fail(f"{value!r} is {wanted} such as 2026-01-31T08:00:00Z", param, ctx)
         return round((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+class StartType(TimeType):
+    """Also earliest or latest."""
+
+    name = "earliest|latest|TIME"
+    words = ("earliest", "latest")
 
 
 def start_option(function: Callable[..., Any]) -> Callable[..., Any]:

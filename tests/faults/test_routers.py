@@ -6,7 +6,7 @@ import signal
 import pytest
 from confluent_kafka import Producer
 from redis import Redis
-from support.audit import routing_of
+from support.lanes import routing_of
 from support.ports import free_port
 from support.processes import Processes
 from support.waiting import wait_until

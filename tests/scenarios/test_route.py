@@ -5,8 +5,8 @@ import time
 
 import pytest
 from confluent_kafka import Producer
-from support.audit import audit, routing_of
 from support.health import get, started, wait_until_ready
+from support.lanes import routing_of
 from support.processes import Processes
 from support.raw_headers import produce_batch
 from support.waiting import wait_until
@@ -14,27 +14,6 @@ from support.waiting import wait_until
 from stream_router.core.dead_letter import REASON_HEADER
 
 pytestmark = pytest.mark.stack
-
-
-def test_the_audit_finds_a_lost_doubled_changed_misplaced_or_reordered_request(
-    stack_processes: Processes, route, feeder, redis, lanes
-):
-    redis.set(route.key("split"), '{"stable": 0.5, "canary": 0.5}')
-    stack_processes.start("route", "--route", route.name)
-    wait_until(lambda: lanes.read("splits"), 30, "the split to be in force")
-    feeder.send(400)
-    wait_until(lambda: lanes.count() == 400, 30, "all requests to be routed")
-    source, routed, splits = lanes.read("requests"), lanes.routed(), lanes.splits()
-    stable, canary = routed["stable"], routed["canary"]
-    assert audit(source, routed, splits, route.name) == []
-    assert audit(source, {"stable": stable[1:], "canary": canary}, splits, route.name)
-    assert audit(source, {"stable": [stable[0], *stable], "canary": canary}, splits, route.name)
-    changed = [stable[0]._replace(value=b"{}"), *stable[1:]]
-    assert audit(source, {"stable": changed, "canary": canary}, splits, route.name)
-    assert audit(source, {"stable": canary, "canary": stable}, splits, route.name)
-    first, second = stable[:2]
-    assert first.partition == second.partition
-    assert audit(source, {"stable": [second, first, *stable[2:]], "canary": canary}, splits, route.name)
 
 
 @pytest.mark.long

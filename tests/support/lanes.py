@@ -1,13 +1,22 @@
 """What the topics of a route hold, and whether it is right."""
 
-from support.audit import audit
-from support.kafka import GrowingTopic, kafka_records
+from support.kafka import GrowingTopic, KafkaRecord, kafka_records
 
 from stream_router.adapters.avro.records import decode_split
 from stream_router.core.lane import LANES
 from stream_router.core.route import Route
 from stream_router.core.routing.applied_split import INITIAL_SPLIT
+from stream_router.core.routing.audit import Copy, Fault, Findings, KnownSplits
+from stream_router.core.routing.audit_walk import Bounds, PartitionWalk, Rules
+from stream_router.core.routing.header import Routing, parse_routing
 from stream_router.core.routing.split import parse_split
+
+EVERYTHING = Bounds(committed=2**63, whole=True)
+"""All requests must be routed."""
+
+
+def routing_of(record: KafkaRecord) -> Routing:
+    return parse_routing(record.headers)
 
 
 class Lanes:
@@ -37,5 +46,17 @@ class Lanes:
         splits = [decode_split(record.value) for record in self.read("splits")]
         return {applied.epoch: parse_split(applied.raw) for applied in [INITIAL_SPLIT, *splits]}
 
-    def faults(self):
-        return audit(self.read("requests"), self.routed(), self.splits(), self.route.name)
+    def faults(self) -> list[Fault]:
+        """Of all requests: each must be in exactly one lane, the right one, unchanged and in order."""
+        splits = KnownSplits(decode_split(record.value) for record in self.read("splits"))
+        rules = Rules(route=self.route.name, topic=self.route.topic("requests"), by_request=False, splits=splits)
+        source, routed, findings = self.read("requests"), self.routed(), Findings()
+        for partition in {record.partition for records in (source, *routed.values()) for record in records}:
+            copies = {lane: _copies(records, partition, Copy.of_lane) for lane, records in routed.items()}
+            walk = PartitionWalk(rules, EVERYTHING, partition, frozenset(), findings)
+            walk.run(_copies(source, partition, Copy.of_source), copies)
+        return findings.shown
+
+
+def _copies(records, partition, make):
+    return [make(r.offset, r.timestamp, r.key, r.value, r.headers) for r in records if r.partition == partition]

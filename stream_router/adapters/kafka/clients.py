@@ -167,9 +167,18 @@ def largest_message(settings: Settings, topic: str) -> int:
 
 def stable_ends(settings: Settings, topic: str, partitions: int) -> dict[int, int]:
     """Last stable offset of each partition: every record before it is committed or aborted."""
+    return _ends(settings, topic, partitions, IsolationLevel.READ_COMMITTED)
+
+
+def written_ends(settings: Settings, topic: str, partitions: int) -> dict[int, int]:
+    """End of each partition, open transactions included."""
+    return _ends(settings, topic, partitions, IsolationLevel.READ_UNCOMMITTED)
+
+
+def _ends(settings: Settings, topic: str, partitions: int, isolation: IsolationLevel) -> dict[int, int]:
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # likewise
     wanted = {TopicPartition(topic, partition): latest for partition in range(partitions)}
     client = admin(settings)
     with explaining(settings, f"asking for the ends of topic {topic}"):
-        answers = client.list_offsets(wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=TIMEOUT)
+        answers = client.list_offsets(wanted, isolation_level=isolation, request_timeout=TIMEOUT)
         return {asked.partition: answer.result().offset for asked, answer in answers.items()}

@@ -1,8 +1,9 @@
 """The one way to poll Kafka, and reading topics to their ends without a group."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import methodcaller
 from typing import Final, Protocol, cast
 
 import structlog
@@ -21,6 +22,9 @@ _WAIT: Final = 0.05
 
 UNREADABLE: Final = (UnicodeDecodeError, SystemError)
 """What `Record.headers` raises where a header's name is not UTF-8. Asked once more the client gives it half made."""
+
+_headers_of: Final[Callable[["Record"], list[tuple[str, bytes | None]] | None]] = methodcaller("headers")
+"""The client raises and gives something at once; the interpreter can miss that where it calls the method itself."""
 
 _log = structlog.get_logger()
 
@@ -51,7 +55,7 @@ def unreadable_headers(error: BaseException) -> DecodeError:
 def readable_headers(record: Record) -> list[tuple[str, bytes | None]] | None:
     """None also where a header's name is not UTF-8."""
     try:
-        return record.headers()
+        return _headers_of(record)
     except UNREADABLE:
         return None
 
@@ -114,13 +118,13 @@ class TopicReader:
                 raise UnreachableError(f"topic {self._topic} cannot be read to its end: {behind} do not answer")
             with explaining(self._settings, f"reading topic {self._topic}"):
                 polled = poll(self._consumer, _COUNT, _WAIT)
-            if polled.records or polled.ends:
-                deadline = time.monotonic() + TIMEOUT
             for record in polled.records:
                 self._next[record.partition()] = record.offset() + 1
                 yield record
             for (_, partition), offset in polled.ends.items():
                 self._next[partition] = max(self._next[partition], offset)
+            if polled.records or polled.ends:  # counted from here: whoever takes the records may take their time
+                deadline = time.monotonic() + TIMEOUT
 
     def close(self) -> None:
         self._consumer.close()
