@@ -38,6 +38,10 @@ class Interrupts:
             self._raises = True
             self._raise_if_came()
             yield
+        except Exception as error:
+            if self.came:  # C code, such as that which makes a client, raises one of its own instead of ours
+                raise Interrupted from error
+            raise
         finally:
             self._raises = False
 

@@ -13,6 +13,7 @@ from stream_router.adapters.avro.records import (
 from stream_router.adapters.kafka.clients import partition_count, reader
 from stream_router.adapters.kafka.failures import explaining
 from stream_router.adapters.kafka.polling import Record, poll
+from stream_router.adapters.kafka.record_headers import readable_headers
 from stream_router.core.lane import LANES, Lane
 from stream_router.core.route import Route, Topic
 from stream_router.core.routing.header import parse_routing
@@ -57,7 +58,7 @@ class Observer:
         self._consumer.close()
 
     def _reader_of_lane(self, lane: Lane) -> Callable[[Record], None]:
-        return lambda record: self.ledger.on_routed(lane, parse_routing(record.headers()))
+        return lambda record: self.ledger.on_routed(lane, parse_routing(readable_headers(record)))
 
     def _on_prediction(self, record: Record) -> None:
         prediction = decode_prediction(record.value())

@@ -8,7 +8,8 @@ from stream_router.adapters.clock import now_ms
 from stream_router.adapters.kafka.audited import PartitionReader, committed_offsets, settled_ends
 from stream_router.adapters.kafka.clients import partition_count, stable_ends
 from stream_router.adapters.kafka.control_topics import ControlTopics
-from stream_router.adapters.kafka.polling import Record, readable_headers
+from stream_router.adapters.kafka.polling import Record
+from stream_router.adapters.kafka.record_headers import readable_headers
 from stream_router.core.lane import LANES
 from stream_router.core.route import Route
 from stream_router.core.routing.audit import Copy, Findings, KnownSplits

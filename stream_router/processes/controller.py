@@ -18,8 +18,9 @@ from stream_router.adapters.kafka.clients import partition_count
 from stream_router.adapters.kafka.control_topics import ControlTopics
 from stream_router.adapters.kafka.controller_log import ControllerLog
 from stream_router.adapters.kafka.dead_letters import DeadLetter, DeadLetters, Unreadable
-from stream_router.adapters.kafka.polling import Record, readable_headers
+from stream_router.adapters.kafka.polling import Record
 from stream_router.adapters.kafka.producers import Outgoing
+from stream_router.adapters.kafka.record_headers import readable_headers
 from stream_router.adapters.metrics import E_VALUE, ROLLBACKS
 from stream_router.adapters.redis.store import RedisSplitStore
 from stream_router.core.deciding.fold import EvidenceFold

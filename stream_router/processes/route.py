@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import compress, islice, repeat
+from itertools import compress, repeat
 from typing import TypeVar, cast
 
 import numpy as np
@@ -18,7 +18,8 @@ from stream_router.adapters.kafka.control_topics import ControlTopics
 from stream_router.adapters.kafka.group import Start
 from stream_router.adapters.kafka.handler import Delivery, LoopConfig
 from stream_router.adapters.kafka.loop import TransactionLoop
-from stream_router.adapters.kafka.polling import UNREADABLE, Record, unreadable_headers
+from stream_router.adapters.kafka.polling import Record
+from stream_router.adapters.kafka.record_headers import read_headers
 from stream_router.adapters.kafka.transaction import Transaction
 from stream_router.adapters.metrics import CANARY_WEIGHT, ROUTED, SPLIT_EPOCH
 from stream_router.adapters.redis.store import RedisSplitStore
@@ -26,7 +27,7 @@ from stream_router.adapters.redis.tracking import SplitTracking
 from stream_router.core.lane import CANARY, LANES, STABLE
 from stream_router.core.route import Route
 from stream_router.core.routing.applied_split import AppliedSplit
-from stream_router.core.routing.header import HEADER, Headers, Routing
+from stream_router.core.routing.header import HEADER, Routing
 from stream_router.core.routing.lane_limits import LaneLimits
 from stream_router.core.routing.partitioner import WeightedPartitioner, record_key
 from stream_router.core.routing.routing_state import RoutingState
@@ -85,7 +86,8 @@ class Router:
         self._routed_at = max(self._routed_at, now_ms())
         routing = (HEADER, Routing(applied.epoch, applied.digest, applied.rollout, self._routed_at).encode())
         only = [routing]
-        headers, problems = _read_headers(records)
+        headers, unreadable = read_headers(records)
+        problems: dict[int, Exception] = dict(unreadable)
         values, keys = [record.value() for record in records], [record.key() for record in records]
         timestamps = [record.timestamp()[1] for record in records]
         now = self._routed_at
@@ -142,20 +144,6 @@ class Router:
 
 def _kept(column: Sequence[T], selectors: Sequence[bool]) -> list[T]:
     return list(compress(column, selectors))
-
-
-def _read_headers(records: Sequence[Record]) -> tuple[list[Headers | None], dict[int, Exception]]:
-    """The headers of each record, and by its place in the batch why one cannot be read: it is not asked twice."""
-    headers: list[Headers | None] = []
-    unreadable: dict[int, Exception] = {}
-    while len(headers) < len(records):
-        try:
-            for record in islice(records, len(headers), None):
-                headers.append(record.headers())  # noqa: PERF401 - what was read before an error stays read
-        except UNREADABLE as error:
-            unreadable[len(headers)] = unreadable_headers(error)
-            headers.append(None)
-    return headers, unreadable
 
 
 def route_requests(

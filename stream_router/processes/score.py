@@ -19,14 +19,15 @@ from stream_router.adapters.kafka.drained import Drained
 from stream_router.adapters.kafka.group import Start
 from stream_router.adapters.kafka.handler import LoopConfig
 from stream_router.adapters.kafka.loop import TransactionLoop
-from stream_router.adapters.kafka.polling import UNREADABLE, Record, unreadable_headers
+from stream_router.adapters.kafka.polling import Record
+from stream_router.adapters.kafka.record_headers import read_headers
 from stream_router.adapters.kafka.transaction import Transaction
 from stream_router.adapters.metrics import MODEL_SECONDS, SCORED
 from stream_router.adapters.model import Model, Row, load_model
 from stream_router.adapters.redis.store import RedisSplitStore
 from stream_router.core.lane import Lane
 from stream_router.core.route import Route
-from stream_router.core.routing.header import Routing, parse_routing
+from stream_router.core.routing.header import Headers, Routing, parse_routing
 from stream_router.core.scoring.model_output import ModelOutput, outputs_of, raised
 from stream_router.core.scoring.prediction import Prediction
 from stream_router.errors import DecodeError, HeaderError
@@ -89,8 +90,13 @@ class Scorer:
         return False
 
     def handle(self, records: Sequence[Record], transaction: Transaction) -> None:
-        read = [self._read(record, index, transaction) for index, record in enumerate(records)]
-        requests = [request for request in read if request is not None]
+        headers, unreadable = read_headers(records)
+        requests: list[Request] = []
+        for index, record in enumerate(records):
+            if index in unreadable:
+                transaction.divert(record, index, unreadable[index], None)
+            elif (request := self._read(record, index, headers[index], transaction)) is not None:
+                requests.append(request)
         transaction.on_commit(lambda: self._count_dead_letters(len(records) - len(requests)))
         if requests:
             self._score(requests, transaction)
@@ -144,14 +150,9 @@ class Scorer:
         self.done.errors += errors
         self.done.batches += 1
 
-    def _read(self, record: Record, index: int, transaction: Transaction) -> Request | None:
+    def _read(self, record: Record, index: int, headers: Headers | None, transaction: Transaction) -> Request | None:
         """None for a dead letter: what has no id or was not routed cannot be joined with a label, ever."""
         row, problem = None, None
-        try:
-            headers = record.headers()
-        except UNREADABLE as error:
-            transaction.divert(record, index, unreadable_headers(error), None)
-            return None
         try:
             row = self._decoder.row(record.value())
         except DecodeError as error:

@@ -4,6 +4,7 @@ import os
 import signal
 
 import pytest
+from confluent_kafka import Consumer
 
 from stream_router.demo.interrupts import Interrupted, Interrupts
 
@@ -79,3 +80,13 @@ def test_the_handlers_from_before_are_back_afterwards():
     with Interrupts():
         assert signal.getsignal(signal.SIGINT) is not before
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_it_comes_through_code_in_c_that_replaces_exceptions_by_its_own(interrupt):
+    class Interrupting:
+        def __str__(self):
+            interrupt()
+            return "group"
+
+    with Interrupts() as interrupts, pytest.raises(Interrupted), interrupts.raising():
+        Consumer({"group.id": Interrupting()})

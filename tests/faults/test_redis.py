@@ -9,6 +9,7 @@ from itertools import count
 import pytest
 from confluent_kafka import Producer
 from redis import Redis
+from support.ports import free_port
 from support.valkey import valkey_server
 from support.waiting import wait_until
 from support.wire import Wire
@@ -18,6 +19,8 @@ from stream_router.core.rollout.rollout_event import ROLLBACK, RolloutEvent
 from stream_router.core.routing.applied_split import AppliedSplit
 
 pytestmark = [pytest.mark.stack, pytest.mark.long, pytest.mark.timeout(300)]
+
+NOWHERE = ("127.0.0.1", 1)
 
 FOUND = 5
 """Seconds in which a router has found a Redis that answers again; it takes at most one where nothing else runs."""
@@ -52,12 +55,20 @@ class World:
         self.operator = Redis.from_url(self.second)
         self.first, self.second = self.second, self.first
 
-    def copy_to_the_second(self) -> None:
-        """As a replica has it whose primary dies before it has sent more."""
+    def replicate_for_the_last_time(self) -> None:
+        """The second server is a replica that has all, and is then cut off from its primary."""
+        port = free_port()
+        self.operator.config_set("port", port)
         with Redis.from_url(self.second) as second:
-            second.flushall()
-            for key in self.operator.keys(f"*{{{self.route.name}}}*"):
-                second.restore(key, 0, self.operator.dump(key))
+            second.replicaof("127.0.0.1", port)
+            wait_until(lambda: self.operator.wait(1, 1_000) == 1, 30, "the replica to have all")
+            second.replicaof(*NOWHERE)
+
+    def promote_the_second(self) -> None:
+        with Redis.from_url(self.second) as second:
+            assert second.info("replication")["role"] == "slave"
+            second.replicaof("NO", "ONE")
+        self.lead_to_the_second()
 
     def obeys(self, raw: bytes) -> None:
         wait_until(lambda: self.laws()[-1].raw == raw, FOUND, f"{raw!r} to be in force", poll=0.02)
@@ -164,21 +175,24 @@ def test_a_redis_that_fails_stops_nothing_and_is_found_again(world: World):
 
 @pytest.mark.parametrize(
     ("begin", "end"),
-    [("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0"), ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE")],
+    [
+        ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0"),
+        (f"REPLICAOF {NOWHERE[0]} {NOWHERE[1]}", "REPLICAOF NO ONE"),
+    ],
     ids=["OOM", "READONLY"],
 )
 def test_a_rollback_that_redis_does_not_take_is_obeyed_and_stays_so_in_one_that_lost_it(world: World, begin, end):
     """The replica that is promoted in the end knows the bad split, and neither rollback nor latch."""
     with world.feeder.steadily(1000):
         world.goes_on()
-        world.copy_to_the_second()
+        world.replicate_for_the_last_time()
         world.operator.execute_command(*begin.split())
         world.roll_back(1)
         wait_until(lambda: world.laws()[-1].canary == 0, 30, "the router to obey by itself")
         assert not world.laws()[-1].registered
         world.operator.execute_command(*end.split())
         wait_until(lambda: world.laws()[-1].registered, FOUND, "the script's own rollback")
-        world.lead_to_the_second()
+        world.promote_the_second()
         latch = world.route.key("latch")
         wait_until(lambda: world.operator.hget(latch, "rollout") == b"1", FOUND, "the latch in the other Redis")
         refused, rejected = world.set_split(), world.route.key("rejected")

@@ -113,10 +113,10 @@ def test_what_cannot_be_scored_is_a_prediction_with_error_and_what_has_no_id_a_d
 def test_a_header_name_that_is_not_utf8_makes_a_dead_letter_and_the_job_goes_on(lane):
     routed = {name.encode(): content for name, content in HEADERS}
     good, bad = b'{"request_id": "good", "x": 2}', b'{"request_id": "bad", "x": 2}'
-    records = [(b"k", good, routed), (b"k", bad, routed | {b"h\xff": b"1"})]
+    records = [*[(b"k", good, routed)] * 100, (b"k", bad, routed | {b"h\xff": b"1"}), (b"k", good, routed)]
     produce_batch(lane.bootstrap, lane.route.lane_topic("canary"), records)
     done = json.loads(lane.drain("even").stdout)
-    assert (done["predictions"], done["dead_letters"]) == (1, 1)
+    assert (done["predictions"], done["dead_letters"]) == (101, 1)
     (letter,) = lane.dead_letters()
     assert (letter.key, letter.value) == (b"k", bad)
     assert b"is not UTF-8" in dict(letter.headers)[REASON_HEADER]

@@ -9,6 +9,7 @@ import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial, wraps
+from operator import methodcaller
 from typing import Any, Final
 
 from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, Message, TopicPartition
@@ -44,6 +45,8 @@ class ScriptedKafka:
         monkeypatch.setattr(f"{_EDGE}.clients.Consumer", partial(ScriptedConsumer, self))
         monkeypatch.setattr(f"{_EDGE}.clients.Producer", partial(ScriptedProducer, self))
         monkeypatch.setattr(f"{_EDGE}.loop._PAUSE", 0.0)
+        # A record may stand in for one that the client cannot read.
+        monkeypatch.setattr(f"{_EDGE}.record_headers._of_each", methodcaller("headers"))
         # A step of the script is a whole poll.
         monkeypatch.setattr(f"{_EDGE}.polling._fetch", lambda consumer, count, wait, _: consumer.consume(count, wait))
 

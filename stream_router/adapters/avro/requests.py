@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from stream_router.adapters.avro.codec import Codec, Subject
+from stream_router.core.routing.header import Headers
 from stream_router.errors import DecodeError
 
 
@@ -32,7 +33,7 @@ class RequestDecoder:
             raise DecodeError(f"the request is a JSON {type(row).__name__}, not an object")
         return row
 
-    def request_id(self, headers: list[tuple[str, bytes | None]] | None, row: dict[str, Any] | None) -> str:
+    def request_id(self, headers: Headers | None, row: dict[str, Any] | None) -> str:
         """The CloudEvents header ce_id, else the row's id field. Raises DecodeError where neither is there."""
         for name, content in headers or ():
             if name == "ce_id" and content:

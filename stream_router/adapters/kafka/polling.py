@@ -1,9 +1,8 @@
 """The one way to poll Kafka, and reading topics to their ends without a group."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from operator import methodcaller
 from typing import Final, Protocol, cast
 
 import structlog
@@ -11,7 +10,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from stream_router.adapters.kafka.clients import TIMEOUT, reader
 from stream_router.adapters.kafka.failures import Failure, explaining, failure_of
-from stream_router.errors import DecodeError, UnreachableError
+from stream_router.errors import UnreachableError
 from stream_router.settings import Settings
 
 _COUNT: Final = 2_000
@@ -19,12 +18,6 @@ _COUNT: Final = 2_000
 
 _WAIT: Final = 0.05
 """Seconds of it."""
-
-UNREADABLE: Final = (UnicodeDecodeError, SystemError)
-"""What `Record.headers` raises where a header's name is not UTF-8. Asked once more the client gives it half made."""
-
-_headers_of: Final[Callable[["Record"], list[tuple[str, bytes | None]] | None]] = methodcaller("headers")
-"""The client raises and gives something at once; the interpreter can miss that where it calls the method itself."""
 
 _log = structlog.get_logger()
 
@@ -40,24 +33,6 @@ class Record(Protocol):
     def headers(self) -> list[tuple[str, bytes | None]] | None: ...
     def timestamp(self) -> tuple[int, int]: ...
     def error(self) -> KafkaError | None: ...
-
-
-def unreadable_headers(error: BaseException) -> DecodeError:
-    """Why the record is a dead letter whose headers raised one of UNREADABLE."""
-    cause = error if isinstance(error, UnicodeDecodeError) else error.__cause__
-    name = f" {cause.object[:80]!r}" if isinstance(cause, UnicodeDecodeError) else ""
-    return DecodeError(
-        f"a header's name{name} is not UTF-8, so the client can read none of its headers, and none is kept: name "
-        "headers in UTF-8"
-    )
-
-
-def readable_headers(record: Record) -> list[tuple[str, bytes | None]] | None:
-    """None also where a header's name is not UTF-8."""
-    try:
-        return _headers_of(record)
-    except UNREADABLE:
-        return None
 
 
 @dataclass(frozen=True, slots=True)
