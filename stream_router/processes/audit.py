@@ -6,7 +6,7 @@ from typing import Final
 
 from stream_router.adapters.clock import now_ms
 from stream_router.adapters.kafka.audited import PartitionReader, committed_offsets, settled_ends
-from stream_router.adapters.kafka.clients import partition_count, stable_ends
+from stream_router.adapters.kafka.clients import lane_partition_count, stable_ends
 from stream_router.adapters.kafka.control_topics import ControlTopics
 from stream_router.adapters.kafka.polling import Record
 from stream_router.adapters.kafka.record_headers import readable_headers
@@ -14,7 +14,6 @@ from stream_router.core.lane import LANES
 from stream_router.core.route import Route
 from stream_router.core.routing.audit import Copy, Findings, KnownSplits
 from stream_router.core.routing.audit_walk import Bounds, PartitionWalk, Rules
-from stream_router.errors import TopicError
 from stream_router.settings import Settings
 
 _REPORT_EVERY: Final = 10_000
@@ -43,7 +42,7 @@ def audit_route(settings: Settings, route: Route, *, since: int | None, progress
     GapError where retention overtakes the audit.
     """
     requests = route.topic("requests")
-    partitions = _partitions(settings, route)
+    partitions = lane_partition_count(settings, route)
     ends = _Ends(
         committed_offsets(settings, route.router_group, requests, partitions),
         settled_ends(
@@ -65,19 +64,6 @@ def audit_route(settings: Settings, route: Route, *, since: int | None, progress
     finally:
         audit.close()
     return findings
-
-
-def _partitions(settings: Settings, route: Route) -> int:
-    """Raises TopicError where a lane has another number of partitions than the request topic."""
-    requests = route.topic("requests")
-    wanted = partition_count(settings, requests)
-    for lane in LANES:
-        if (found := partition_count(settings, topic := route.lane_topic(lane))) != wanted:
-            raise TopicError(
-                f"topic {topic} has {found} partitions and {requests} has {wanted}: a request keeps its partition in "
-                "its lane, so there is nothing to compare; give them equally many"
-            )
-    return wanted
 
 
 class _Audit:

@@ -13,7 +13,7 @@ from stream_router.adapters.avro.records import encode_split
 from stream_router.adapters.clock import now_ms
 from stream_router.adapters.health import ASSIGNMENT, Health
 from stream_router.adapters.http_server import serving
-from stream_router.adapters.kafka.clients import ROOM, largest_message, partition_count, topic_config
+from stream_router.adapters.kafka.clients import ROOM, lane_partition_count, largest_message, topic_config
 from stream_router.adapters.kafka.control_topics import ControlTopics
 from stream_router.adapters.kafka.group import Start
 from stream_router.adapters.kafka.handler import Delivery, LoopConfig
@@ -31,7 +31,6 @@ from stream_router.core.routing.header import HEADER, Routing
 from stream_router.core.routing.lane_limits import LaneLimits
 from stream_router.core.routing.partitioner import WeightedPartitioner, record_key
 from stream_router.core.routing.routing_state import RoutingState
-from stream_router.errors import TopicError
 from stream_router.processes.split_watcher import SplitWatcher
 from stream_router.settings import Settings, masked_url
 
@@ -223,16 +222,8 @@ def _route(
 
 def _lane_limits(settings: Settings, route: Route) -> LaneLimits:
     """Raises TopicError where a lane has another number of partitions than the request topic."""
-    requests = route.topic("requests")
-    wanted, configs = partition_count(settings, requests), []
-    for lane in LANES:
-        topic = route.lane_topic(lane)
-        if (found := partition_count(settings, topic)) != wanted:
-            raise TopicError(
-                f"topic {topic} has {found} partitions and {requests} has {wanted}: the lanes keep the partition of "
-                "each request, so give them as many partitions",
-            )
-        configs.append(topic_config(settings, topic))
+    lane_partition_count(settings, route)
+    configs = [topic_config(settings, route.lane_topic(lane)) for lane in LANES]
     retentions = [int(config["retention.ms"]) for config in configs if int(config["retention.ms"]) >= 0]
     return LaneLimits(
         topics=(route.lane_topic("stable"), route.lane_topic("canary")),

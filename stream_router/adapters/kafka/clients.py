@@ -13,6 +13,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs d
 )
 
 from stream_router.adapters.kafka.failures import cause_of, explaining
+from stream_router.core.lane import LANES
+from stream_router.core.route import Route
 from stream_router.errors import SettingError, TopicError
 from stream_router.settings import Settings, is_secret
 
@@ -150,6 +152,19 @@ def partition_count(settings: Settings, topic: str) -> int:
     if found.error is not None:
         raise TopicError(f"topic {topic} does not exist: create it with 'stream-router topics apply'")
     return len(found.partitions)
+
+
+def lane_partition_count(settings: Settings, route: Route) -> int:
+    """The partitions of the request topic and of each lane. Raises TopicError where these differ, UnreachableError."""
+    requests = route.topic("requests")
+    wanted = partition_count(settings, requests)
+    for lane in LANES:
+        if (found := partition_count(settings, topic := route.lane_topic(lane))) != wanted:
+            raise TopicError(
+                f"topic {topic} has {found} partitions and {requests} has {wanted}: the lanes keep the partition of "
+                "each request, so give them as many partitions"
+            )
+    return wanted
 
 
 def topic_config(settings: Settings, topic: str) -> dict[str, str]:
