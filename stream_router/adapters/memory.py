@@ -9,15 +9,12 @@ _COLLECT_AFTER: Final = (200_000, 50, 100)
 """Containers made and not yet freed, then collections of the younger generation: a batch holds tens of thousands of
 objects, none of them in a cycle, and each collection would look at all of them."""
 
-_KEEP: Final = 256 * 2**20
-"""Bytes."""
-
 _MALLOPT: Final = {
     1: 0,  # M_MXFAST: no list of small free pieces, which is emptied again and again while a batch is freed
-    -1: _KEEP,  # M_TRIM_THRESHOLD: what one batch has freed stays for the next
-    -3: _KEEP,  # M_MMAP_THRESHOLD: likewise for its arrays
+    -1: 64 * 2**20,  # M_TRIM_THRESHOLD, bytes: what one batch has freed stays for the next
+    -3: 32 * 2**20,  # M_MMAP_THRESHOLD, bytes, the largest allowed: likewise for its arrays
 }
-"""Numbers as in glibc's malloc.h."""
+"""Numbers as in glibc's malloc.h, https://man7.org/linux/man-pages/man3/mallopt.3.html."""
 
 
 def handle_batches() -> None:

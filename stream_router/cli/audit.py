@@ -53,7 +53,7 @@ def command(settings: Settings, route: Route, since: int | None, output: str) ->
     if output == "json":
         click.echo(json.dumps(view.document(findings, route, since)))
     else:
-        for line in view.lines(findings, route, _SHOWN):
+        for line in view.lines(findings, route, since, _SHOWN):
             click.echo(line)
     return 0 if findings.clean else 1
 

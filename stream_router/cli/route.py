@@ -4,6 +4,7 @@ import click
 
 from stream_router.adapters.kafka.group import Start
 from stream_router.adapters.kafka.handler import Delivery
+from stream_router.adapters.memory import handle_batches
 from stream_router.cli.common import example, metrics_option, route_option, settings_options
 from stream_router.cli.running import instance_option, start_option, stop_on_signal
 from stream_router.core.route import Route
@@ -43,5 +44,6 @@ def command(settings: Settings, route: Route, start: Start, instance: str, deliv
 
     Runs until SIGINT or SIGTERM.
     """
+    handle_batches()
     with stop_on_signal() as stop:
         route_requests(settings, route, instance=instance, start=start, delivery=delivery, interval=interval, stop=stop)

@@ -5,6 +5,7 @@ import json
 import click
 
 from stream_router.adapters.kafka.group import Start
+from stream_router.adapters.memory import handle_batches
 from stream_router.cli.common import example, metrics_option, output_option, route_option, settings_options
 from stream_router.cli.running import instance_option, start_option, stop_on_signal
 from stream_router.core.lane import Lane
@@ -76,6 +77,7 @@ def command(
         max_wait=max_wait,
         until_end=until is not None,
     )
+    handle_batches()
     with stop_on_signal() as stop:
         done, is_finished = score(settings, route, job, stop)
     if output == "json":

@@ -92,6 +92,7 @@ class _Audit:
             self._letters_kept_since,
             *(max(one.first or 0, one.kept_since) for one in (begin, *begins.values())),
         )
+        findings.judged_from = max(findings.judged_from, from_time)
 
         def start(topic: str, low: int, end: int) -> int:
             return self._reader.offset_at(topic, partition, from_time, end) if from_time else low

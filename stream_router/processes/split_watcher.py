@@ -41,8 +41,8 @@ class SplitWatcher:
     either, calls the script.
 
     None waits for another's server, and the routing loop, which calls `check` and `in_force` in every turn, waits for
-    none: whatever hangs, a rollback that was read is obeyed in time. The state is touched under the lock only, which
-    nobody holds while waiting for a server.
+    none: whatever hangs, a rollback that was read is obeyed in time. What threads share of the state is touched under
+    the lock only, which nobody holds while waiting for a server.
     """
 
     def __init__(

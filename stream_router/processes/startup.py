@@ -1,14 +1,12 @@
-"""What every command does before its work: the form of its log, its memory, and a look at the client settings."""
+"""What every command does before its work: the form of its log, and a look at the client settings."""
 
 from stream_router.adapters.logging import configure_logging
-from stream_router.adapters.memory import handle_batches
 from stream_router.adapters.native_lines import log_native_lines
 from stream_router.settings import Settings
 
 
 def start_up(settings: Settings) -> None:
     """Raises SettingError for a client setting that is none."""
-    handle_batches()
     if settings.log_format == "json":
         log_native_lines()
     configure_logging(settings.log_format, settings.log_level)

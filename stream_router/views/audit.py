@@ -1,6 +1,7 @@
 """What an audit has found, for people and for scripts."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 from stream_router.core.route import Route
@@ -8,10 +9,11 @@ from stream_router.core.routing.audit import FAULTS, Fault, Findings
 
 
 def document(findings: Findings, route: Route, since: int | None) -> dict[str, Any]:
-    """For `--output json`: every kind of fault with its count, and the first of each; `since` in milliseconds."""
+    """For `--output json`: every kind of fault with its count, and the first of each. Times in milliseconds."""
     return {
         "route": route.name,
         "since": since,
+        "judged_from": findings.judged_from,
         "clean": findings.clean,
         "requests": findings.requests,
         "routed": findings.routed,
@@ -23,7 +25,7 @@ def document(findings: Findings, route: Route, since: int | None) -> dict[str, A
     }
 
 
-def lines(findings: Findings, route: Route, most: int) -> Iterator[str]:
+def lines(findings: Findings, route: Route, since: int | None, most: int) -> Iterator[str]:
     """For people, with at most so many faults one by one."""
     yield (
         f"{findings.requests:,} requests of route {route.name}: {findings.routed:,} in a lane, "
@@ -33,6 +35,9 @@ def lines(findings: Findings, route: Route, most: int) -> Iterator[str]:
         yield f"{findings.waiting:,} more are not routed yet"
     if findings.before:
         yield f"{findings.before:,} before the first routed ones are not judged; --since TIME judges those from TIME on"
+    if findings.judged_from > (since or 0):
+        begin = datetime.fromtimestamp(findings.judged_from / 1000, UTC).isoformat(timespec="seconds")
+        yield f"only those from {begin} on: in one of the topics what is older has been deleted"
     if findings.clean:
         yield "each is in the lane that its split gives it, once and in order"
         return

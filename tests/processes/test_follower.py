@@ -79,7 +79,7 @@ def test_who_answers_is_not_renewed_however_quiet_the_topics(world):
 def test_a_broker_that_says_nothing_any_more_is_away_and_nothing_is_lost_or_doubled(world):
     world.kafka.fill(SPLITS, b"a")
     assert world.read_to_ends() == [b"a"]
-    world.kafka.script("read", *[says_nothing] * 4)
+    world.kafka.script("read", *[says_nothing] * 5)
     assert world.read(after=2) == []
     assert world.follower.at_ends, "it has been there a moment ago"
     world.kafka.fill(SPLITS, b"b")
@@ -93,6 +93,32 @@ def test_a_broker_that_says_nothing_any_more_is_away_and_nothing_is_lost_or_doub
     assert world.read() == [b"b"]
     assert world.follower.at_ends
     assert world.read(after=2) == []
+
+
+def test_a_caller_that_was_busy_is_no_broker_that_is_away(world):
+    world.read_to_ends()
+    world.kafka.script("read", says_nothing)
+    assert world.read(after=2) == []
+    assert world.read(after=60) == [], "the answer that came meanwhile counts"
+    assert world.made == 1
+
+
+@pytest.mark.parametrize("spoken", [EVENTS, SPLITS])
+def test_a_topic_that_says_nothing_is_missed_also_while_the_other_speaks(world, spoken):
+    def only_one(client, call):
+        world.kafka.script("read", only_one)
+        client.positions = {log: at for log, at in client.positions.items() if log[0] == spoken}
+        return call()
+
+    world.read_to_ends()
+    world.kafka.script("read", only_one)
+    said = []
+    for number in range(10):
+        world.kafka.fill(spoken, b"%d" % number)
+        said += world.read(after=1)
+    assert said == [b"%d" % number for number in range(10)]
+    assert not world.follower.at_ends
+    assert world.made > 1
 
 
 def test_a_poll_that_fails_takes_the_ends_for_unknown_until_they_are_told_anew(world):

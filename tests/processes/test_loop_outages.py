@@ -7,7 +7,7 @@ from support.kafka_script import assigned, event, event_of, fails, first, lost, 
 from support.loops import GROUP, SOURCE, Copy, loop_config, run_loop, run_until_copied, source_faults
 from support.scripted_kafka import ScriptedKafka, kafka_error
 
-from stream_router.adapters.health import Health
+from stream_router.adapters.health import ASSIGNMENT, KAFKA, Health
 from stream_router.adapters.kafka.loop import TransactionLoop
 from stream_router.errors import FencedError
 from stream_router.settings import Settings
@@ -264,3 +264,17 @@ def test_a_consumer_that_asks_in_vain_while_others_are_answered_is_replaced(fill
     filled.script("committed", passes, asks_in_vain)
     assert run_until_copied(filled, max_batch=2).done == 6
     assert former[-1] is not former[0]
+
+
+def test_an_outage_is_not_over_and_no_process_ready_before_the_group_gives_a_renewed_consumer_something(
+    filled, monkeypatch
+):
+    monkeypatch.setattr("stream_router.adapters.kafka.loop._RENEW_AFTER", 0.0)
+    health = Health("copying", {ASSIGNMENT: "not a member of the group yet"})
+    filled.script("consume", first(assigned(0, 1)), brokers_down, *[passes] * 10)
+    filled.script("committed", passes, *[fails(KafkaError._TIMED_OUT)] * 3)
+    loop = TransactionLoop(Settings(), loop_config(), Copy(), health)
+    loop.run(filled.idle)
+    unmet = health.unmet()
+    assert unmet[ASSIGNMENT]
+    assert unmet[KAFKA]

@@ -178,6 +178,7 @@ def test_what_retention_or_a_later_start_took_away_is_no_fault_and_since_judges_
         code, report = audited()
         assert (code, report["shown"]) == (0, [])
         assert report["routed"] > 100
+        assert report["judged_from"] > 0, "a part that is not judged is not passed over in silence"
 
 
 def test_partitions_that_differ_are_an_error_that_says_so(stack, stack_processes: Processes, settings, route_name):

@@ -38,7 +38,7 @@ class Follower:
         self._shown = " and ".join(topics)
         self._consumer = reader(settings, fetch_wait=500)
         self._behind = set(topics)
-        self._asked_at = self._heard_at = 0.0
+        self._asked_at, self._heard_at = 0.0, dict.fromkeys(topics, 0.0)
         self.at_ends = False
         """Whether all topics were read to their ends, and the brokers have been there since."""
 
@@ -52,19 +52,20 @@ class Follower:
         records: list[Record] = []
         while not self.at_ends:
             records += self._poll(_WAIT)
-            if time.monotonic() - self._heard_at > TIMEOUT:
+            if self._silence() > TIMEOUT:
                 raise UnreachableError(f"topics {self._shown} cannot be read to their ends: no answer")
         return records
 
     def read(self, wait: float) -> list[Record]:
         """What is new; waits `wait` seconds for a first record."""
-        now = time.monotonic()
-        if self._behind and now - self._heard_at >= _RENEW_AFTER:
-            self._renew()
-            raise UnreachableError(f"topics {self._shown} cannot be read: no answer for {_RENEW_AFTER:g} s")
-        if not self._behind and now - self._asked_at >= _PROOF:
+        if not self._behind and time.monotonic() - self._asked_at >= _PROOF:
             self._ask()
-        return self._poll(wait)
+        records = self._poll(wait)  # first: the answer may have come while the caller was busy
+        if self._silence() >= _RENEW_AFTER:
+            self._renew()
+            if not records:
+                raise UnreachableError(f"topics {self._shown} cannot be read: no answer for {_RENEW_AFTER:g} s")
+        return records
 
     def close(self) -> None:
         self._consumer.close()
@@ -77,19 +78,23 @@ class Follower:
             self.at_ends = False
             self._ask()
             raise
+        now = time.monotonic()
         for record in polled.records:
-            self._next[record.topic()] = record.offset() + 1
+            self._next[record.topic()], self._heard_at[record.topic()] = record.offset() + 1, now
         for (topic, _), offset in polled.ends.items():
             self._next[topic] = max(self._next[topic], offset)
             self._behind.discard(topic)
-        if polled.records or polled.ends:
-            self._heard_at = time.monotonic()
         self.at_ends = self.at_ends or not self._behind
         return polled.records
 
+    def _silence(self) -> float:
+        """Seconds since the one that is longest silent said anything, of those that owe an answer."""
+        return max((time.monotonic() - self._heard_at[topic] for topic in self._behind), default=0.0)
+
     def _ask(self) -> None:
         self._behind = set(self._next)
-        self._asked_at = self._heard_at = time.monotonic()
+        self._asked_at = time.monotonic()
+        self._heard_at = dict.fromkeys(self._next, self._asked_at)
         self._consumer.assign([TopicPartition(topic, 0, offset) for topic, offset in self._next.items()])
 
     def _renew(self) -> None:

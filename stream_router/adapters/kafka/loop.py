@@ -71,7 +71,7 @@ class TransactionLoop:
         self._must_read_again, self._must_commit = True, False
         self._failures, self._pause_until = 0, 0.0
         self._producer, self._writes, self._producer_since = self._new_producer(), False, 0
-        self._member, self._joined = self._new_member(), False
+        self._member, self._joined, self._has_partitions = self._new_member(), False, False
         self._in_vain_since: float | None = None
 
     def run(self, stop: Callable[[], bool]) -> None:
@@ -210,7 +210,7 @@ class TransactionLoop:
             elif self._must_read_again:
                 self._read_again()
             self._must_read_again = False
-            if not self._must_commit:
+            if self._has_partitions and not self._must_commit:
                 self._outages.over()
         except (KafkaException, UnreachableError) as error:
             self._bear(error)
@@ -240,7 +240,8 @@ class TransactionLoop:
     def _join(self) -> None:
         if self._member.joined:  # one that has lost its identity
             self._member.abandon()
-            self._member = self._new_member()
+            self._member, self._has_partitions = self._new_member(), False
+            self._health.not_ready(ASSIGNMENT, "joining the group anew")
             self._assigned.clear()
             self._unsaved.clear()
         self._member.join()
@@ -286,6 +287,7 @@ class TransactionLoop:
             begin = [TopicPartition(at.topic, at.partition, OFFSET_BEGINNING) for at in partitions]
         self._assigned |= {at.partition for at in begin}
         self._member.client.incremental_assign(begin)
+        self._has_partitions = True
         self._health.ready(ASSIGNMENT)
         _log.info("partitions assigned", topic=self._config.topic, offsets={at.partition: at.offset for at in begin})
 

@@ -127,8 +127,9 @@ class Findings:
     """Of any number of partitions.
 
     `requests` counts those that were judged, `routed` those found in a lane, `dead_letters` those diverted; `waiting`
-    are not routed yet, and `before` lie where the lanes, the source or the router itself had not begun. `faults` counts
-    all, `shown` holds the first `keep` of each kind.
+    are not routed yet, and `before` lie where the lanes, the source or the router itself had not begun. What is older
+    than `judged_from` (milliseconds since the epoch) is not read. `faults` counts all, `shown` holds the first `keep`
+    of each kind.
     """
 
     keep: int = 100
@@ -137,6 +138,7 @@ class Findings:
     dead_letters: int = 0
     waiting: int = 0
     before: int = 0
+    judged_from: int = 0
     faults: Counter[FaultKind] = field(default_factory=Counter)
     shown: list[Fault] = field(default_factory=list)
 

@@ -15,8 +15,7 @@ SCRIPT_DEADLINE_MS: Final = 1_000
 class RoutingState:
     """The split in force for one router; all times in milliseconds since the epoch.
 
-    The methods that change it belong to one thread. `in_force`, `must_write` and `on_written` may be used by another,
-    the one that routes.
+    Threads share it under a lock of theirs, but for `must_write` and `on_written`: these are the routing thread's alone.
     """
 
     who: str
