@@ -1,4 +1,4 @@
-"""The router's work in a plain Faust agent: a tenth of the keys to canary, one header added, partition and timestamp kept.
+"""The router's work in a plain Faust agent: a tenth of the keys to canary, one header added.
 
 python benchmarks/faust_agent.py BROKERS SOURCE STABLE CANARY: ended by SIGTERM. At least once: Faust's exactly_once has
 a transaction for each partition, and stands still for seconds when it starts.

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import click
-import numpy as np
 import page
 from load import beside, feed, stamp_of
 from workbench import Workbench, committed_reader, lanes_of, router_command, workbench
@@ -42,7 +41,8 @@ def run(bench: Workbench, seconds: float, rate: int) -> dict[str, list[float]]:
     stop = threading.Event()
     with bench.route() as route, bench.running(router_command(route)), ThreadPoolExecutor() as readers:
         source, lanes = (
-            readers.submit(arrivals, bench.brokers, names, stop) for names in ([route.topic("requests")], lanes_of(route))
+            readers.submit(arrivals, bench.brokers, names, stop)
+            for names in ([route.topic("requests")], lanes_of(route))
         )
         try:
             with beside(feed, bench.brokers, route.topic("requests"), rate):

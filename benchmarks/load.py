@@ -15,7 +15,7 @@ VALUE: Final = 200
 
 KEYS: Final = 50_000
 
-Outgoing = tuple[bytes, list[tuple[str, bytes]]]
+Outgoing = tuple[bytes, list[tuple[str, str | bytes | None]]]
 """Value and headers."""
 
 _STAMP: Final = struct.Struct(">qq")

@@ -1,4 +1,4 @@
-"""quixstreams in a virtual environment of its own, in the user's cache: this project's own environment stays without."""
+"""quixstreams in a virtual environment of its own, in the user's cache: this project's stays without."""
 
 import os
 import shutil
@@ -15,22 +15,29 @@ _ALLOWED: Final = 300.0
 """Seconds for each step of its installation."""
 
 
-class NotInstalledError(Exception):
-    """It cannot be installed here; says why."""
+def quix_command(script: str, *arguments: str) -> list[str]:
+    """Runs a script of this folder with quixstreams, which has to be there."""
+    return [str(_python(ENVIRONMENT)), "-W", "ignore", str(Path(__file__).with_name(script)), *arguments]
 
 
-def quix_python(environment: Path = ENVIRONMENT) -> Path:
-    """The interpreter of that environment, which is made where it is not there. Raises NotInstalledError."""
-    python, whole = environment / "bin" / "python", environment / "whole"
+def quix_is_missing(environment: Path = ENVIRONMENT) -> str | None:
+    """Why it cannot run here; None where it can. Makes the environment where it is not there."""
+    whole = environment / "whole"
     if not whole.exists():
-        for step in _steps(environment, python):
-            _run(step)
+        for step in _steps(environment):
+            if reason := _failure(step):
+                return f"`{' '.join(step)}` {reason}"
         whole.touch()
-    return python
+    return None
 
 
-def _steps(environment: Path, python: Path) -> list[list[str]]:
+def _python(environment: Path) -> Path:
+    return environment / "bin" / "python"
+
+
+def _steps(environment: Path) -> list[list[str]]:
     """With uv where it is on the path or where `make setup` puts it, else with what Python brings."""
+    python = _python(environment)
     beside = Path(sys.executable).with_name("uv")
     if uv := shutil.which("uv") or (str(beside) if beside.exists() else None):
         make = [uv, "venv", "--clear", "--python", sys.executable, str(environment)]
@@ -41,11 +48,12 @@ def _steps(environment: Path, python: Path) -> list[list[str]]:
     return [make, [*install, f"quixstreams=={VERSION}"], [str(python), "-c", "import quixstreams"]]
 
 
-def _run(command: list[str]) -> None:
+def _failure(step: list[str]) -> str | None:
     try:
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=_ALLOWED)
+        subprocess.run(step, check=True, capture_output=True, text=True, timeout=_ALLOWED)
     except subprocess.CalledProcessError as error:
         last = (error.stderr.strip() or "nothing").splitlines()[-1]
-        raise NotInstalledError(f"`{' '.join(command)}` ended with {error.returncode} and said {last!r}") from error
+        return f"ended with {error.returncode} and said {last!r}"
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise NotInstalledError(f"`{' '.join(command)}` failed: {error}") from error
+        return f"failed: {error}"
+    return None

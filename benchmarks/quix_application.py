@@ -14,6 +14,15 @@ def application(brokers: str, source: str, seconds: float) -> Application:
         auto_create_topics=False,
         use_changelog_topics=False,
         loglevel="ERROR",
-        consumer_extra_config={"fetch.queue.backoff.ms": 10, "isolation.level": "read_committed"},
-        producer_extra_config={"compression.type": "lz4", "linger.ms": 5, "queue.buffering.max.messages": 1_000_000},
+        consumer_extra_config={
+            "fetch.queue.backoff.ms": 10,
+            "queued.min.messages": 100_000,
+            "isolation.level": "read_committed",
+        },
+        producer_extra_config={
+            "compression.type": "lz4",
+            "linger.ms": 5,
+            "queue.buffering.max.messages": 1_000_000,
+            "retry.backoff.ms": 10,
+        },
     )

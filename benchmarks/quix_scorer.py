@@ -60,4 +60,4 @@ def main(brokers: str, lane: str, predictions: str, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4], float(sys.argv[4]))
+    main(sys.argv[1], sys.argv[2], sys.argv[3], float(sys.argv[4]))

@@ -13,7 +13,7 @@ import page
 from kafka_streams import KafkaStreams, why_not
 from load import fill
 from measuring import Result, compared, interleaved, measured
-from quix import NotInstalledError, quix_python
+from quix import quix_command, quix_is_missing
 from workbench import HERE, Workbench, lanes_of, router_command, workbench
 
 from stream_router.core.route import Route
@@ -42,6 +42,10 @@ def router(_brokers: str, route: Route) -> list[str]:
     return router_command(route, "--interval", str(INTERVAL))
 
 
+def quixstreams(brokers: str, route: Route) -> list[str]:
+    return quix_command("quix_router.py", brokers, route.topic("requests"), *lanes_of(route), str(INTERVAL))
+
+
 def faust_agent(brokers: str, route: Route) -> list[str]:
     return [sys.executable, str(HERE / "faust_agent.py"), brokers, route.topic("requests"), *lanes_of(route)]
 
@@ -55,17 +59,10 @@ def variants(folder: Path) -> dict[str, Variant]:
         streams = KafkaStreams(folder)
         for threads in (1, 2):
             found[f"Kafka Streams, {threads} thread{'s' * (threads > 1)}"] = with_threads(streams, threads)
-    try:
-        python = quix_python()
-        found["quixstreams"] = Variant(
-            lambda brokers, route: [
-                str(python), str(HERE / "quix_router.py"), brokers, route.topic("requests"), *lanes_of(route),
-                str(INTERVAL),
-            ],
-            share=1 / 10,
-        )
-    except NotInstalledError as error:
-        click.echo(f"quixstreams is skipped: {error}", err=True)
+    if reason := quix_is_missing():
+        click.echo(f"quixstreams is skipped: {reason}", err=True)
+    else:
+        found["quixstreams"] = Variant(quixstreams, share=1 / 10)
     return found | {"Faust agent": Variant(faust_agent, share=1 / 50)}
 
 

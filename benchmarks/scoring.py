@@ -11,8 +11,8 @@ import click
 import page
 from load import Outgoing, fill
 from measuring import Result, compared, interleaved, measured
-from quix import NotInstalledError, quix_python
-from workbench import HERE, Workbench, workbench
+from quix import quix_command, quix_is_missing
+from workbench import Workbench, workbench
 
 from stream_router.core.route import Route
 from stream_router.core.routing.header import HEADER, Routing
@@ -21,7 +21,7 @@ BATCH = 256
 INTERVAL = 0.2
 """Seconds that a transaction stays open: a scoring job's own."""
 
-HEADERS = [(HEADER, Routing(1, "1f3a9c0b77d2", 3, 1_795_420_000_123).encode())]
+HEADERS: list[tuple[str, str | bytes | None]] = [(HEADER, Routing(1, "1f3a9c0b77d2", 3, 1_795_420_000_123).encode())]
 Command = Callable[[str, Route], list[str]]
 
 
@@ -37,19 +37,18 @@ def scoring_job(_brokers: str, route: Route) -> list[str]:
     return [sys.executable, "-m", "stream_router", "score", *given, "--max-batch", str(BATCH)]
 
 
+def quixstreams(brokers: str, route: Route) -> list[str]:
+    topics = route.lane_topic("canary"), route.topic("predictions")
+    return quix_command("quix_scorer.py", brokers, *topics, str(INTERVAL))
+
+
 def variants() -> dict[str, Command]:
     """Those that can run here; says which cannot."""
     found: dict[str, Command] = {"scoring job": scoring_job}
-    try:
-        python = quix_python()
-    except NotInstalledError as error:
-        click.echo(f"quixstreams is skipped: {error}", err=True)
-    else:
-        found["quixstreams"] = lambda brokers, route: [
-            str(python), str(HERE / "quix_scorer.py"), brokers, route.lane_topic("canary"), route.topic("predictions"),
-            str(INTERVAL),
-        ]
-    return found
+    if reason := quix_is_missing():
+        click.echo(f"quixstreams is skipped: {reason}", err=True)
+        return found
+    return found | {"quixstreams": quixstreams}
 
 
 def run(bench: Workbench, command: Command, requests: int) -> Result:

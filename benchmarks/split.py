@@ -16,7 +16,7 @@ from load import beside, feed
 from workbench import Workbench, committed_reader, lanes_of, router_command, workbench
 
 from stream_router.core.route import Route
-from stream_router.core.routing.header import parse_routing
+from stream_router.core.routing.header import Headers, parse_routing
 from stream_router.core.routing.split import digest_of
 
 PAUSE = 0.05, 0.25
@@ -65,7 +65,7 @@ class Reader:
         at = time.monotonic()
         for message in messages + self._consumer.consume(5_000, 0):
             if message.error() is None:
-                routing = parse_routing(message.headers())
+                routing = parse_routing(cast("Headers", message.headers()))
                 if routing.digest == digest:
                     return at, routing.epoch
         return None

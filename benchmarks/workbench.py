@@ -68,6 +68,11 @@ class Workbench:
         for deleted in self.admin.delete_topics(names).values():
             deleted.result()
 
+    def close(self) -> None:
+        """Before its servers end."""
+        self._reader.close()
+        del self.admin
+
     def redis(self) -> Redis:
         return Redis.from_url(self._redis_url)
 
@@ -101,10 +106,10 @@ class Workbench:
             now = time.monotonic()
             since = since if seen == before else now
             if now - since > _ALLOWED:
-                raise click.ClickException(f"{processes[0].args} stands still at {seen} of {records} records")
+                raise click.ClickException(f"{processes[0].args!r} stands still at {seen} of {records} records")
             for process in processes:
                 if process.poll() is not None:
-                    raise click.ClickException(f"{process.args} ended with {process.returncode} at {seen} records")
+                    raise click.ClickException(f"{process.args!r} ended with {process.returncode} at {seen} records")
             yield Sample(now, seen, sum(cpu_seconds(process.pid) for process in processes))
             time.sleep(_EVERY)
 
@@ -113,7 +118,11 @@ class Workbench:
 def workbench() -> Iterator[Workbench]:
     """On a stack of its own."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, local_stack(Path(folder) / "stack") as stack:
-        yield Workbench(stack, Path(folder))
+        bench = Workbench(stack, Path(folder))
+        try:
+            yield bench
+        finally:
+            bench.close()
 
 
 def lanes_of(route: Route) -> list[str]:
