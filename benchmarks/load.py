@@ -19,11 +19,14 @@ Outgoing = tuple[bytes, list[tuple[str, str | bytes | None]]]
 """Value and headers."""
 
 _STAMP: Final = struct.Struct(">qq")
-_REST: Final = os.urandom(VALUE // 2) + b"x" * (VALUE - VALUE // 2)
+_NOISE: Final = os.urandom(2**20)
+_REST: Final = b"x" * (VALUE - VALUE // 2)
 
 
-def plain(_number: int) -> Outgoing:
-    return _REST, []
+def plain(number: int) -> Outgoing:
+    """Half noise, half text: it can be compressed to a half or so, as requests can, and no two in a batch are alike."""
+    start = number * VALUE % (len(_NOISE) - VALUE)
+    return _NOISE[start : start + VALUE // 2] + _REST, []
 
 
 def fill(brokers: str, topic: str, records: int, outgoing: Callable[[int], Outgoing] = plain) -> None:
@@ -53,7 +56,7 @@ def fill(brokers: str, topic: str, records: int, outgoing: Callable[[int], Outgo
 def feed(brokers: str, topic: str, rate: int) -> None:
     """Stamped requests at this rate until killed."""
     producer = Producer({"bootstrap.servers": brokers, "linger.ms": 1, "partitioner": "murmur2_random"})
-    rest, began, sent = _REST[_STAMP.size :], time.monotonic(), 0
+    rest, began, sent = plain(0)[0][_STAMP.size :], time.monotonic(), 0
     while True:
         due = int((time.monotonic() - began) * rate)
         for number in range(sent, due):

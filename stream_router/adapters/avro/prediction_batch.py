@@ -1,6 +1,6 @@
 """The predictions of a batch as records of R.predictions: what they have in common is encoded once.
 
-As `encode_prediction` writes them one by one in several times the time; tests hold the two equal.
+As `encode_prediction` writes them one by one, and several times as fast; tests hold the two equal.
 https://avro.apache.org/docs/1.12.0/specification/#binary-encoding
 """
 
