@@ -21,7 +21,7 @@ except ImportError as error:
 endef
 export CAN_MAKE_VENV
 
-.PHONY: setup demo test lint format docs bench-router bench-split clean
+.PHONY: setup demo test lint format docs bench-router bench-router-more bench-score bench-split clean
 
 setup: $(STAMP)
 
@@ -59,6 +59,13 @@ docs: setup
 
 bench-router: setup
 	@$(BIN)/python benchmarks/router.py --write
+
+# One after the other: each needs the machine for itself.
+bench-router-more: setup
+	@for name in latency memory scaling idle assignment; do $(BIN)/python benchmarks/$$name.py --write || exit 1; done
+
+bench-score: setup
+	@$(BIN)/python benchmarks/scoring.py --write
 
 bench-split: setup
 	@$(BIN)/python benchmarks/split.py --write

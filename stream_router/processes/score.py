@@ -5,11 +5,12 @@ import uuid
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from itertools import repeat
 from typing import NamedTuple
 
 import structlog
 
-from stream_router.adapters.avro.records import encode_prediction
+from stream_router.adapters.avro.prediction_batch import PredictionBatch
 from stream_router.adapters.avro.requests import RequestDecoder
 from stream_router.adapters.clock import now_ms
 from stream_router.adapters.health import ASSIGNMENT, Health
@@ -29,7 +30,6 @@ from stream_router.core.lane import Lane
 from stream_router.core.route import Route
 from stream_router.core.routing.header import Headers, Routing, parse_routing
 from stream_router.core.scoring.model_output import ModelOutput, outputs_of, raised
-from stream_router.core.scoring.prediction import Prediction
 from stream_router.errors import DecodeError, HeaderError
 from stream_router.settings import Settings, masked_url
 
@@ -103,34 +103,31 @@ class Scorer:
 
     def _score(self, requests: Sequence["Request"], transaction: Transaction) -> None:
         outputs, seconds = self._ask([request.row for request in requests if request.row is not None])
-        scored_at, batch_id, waiting = now_ms(), f"{self._run}-{self._batches}", iter(outputs)
+        scored_at, waiting = now_ms(), iter(outputs)
+        answers = [ModelOutput(None, of.problem) if of.row is None else next(waiting) for of in requests]
+        batch = PredictionBatch(
+            lane=self._lane,
+            scored_at=scored_at,
+            model_version=self._model.version,
+            model_digest=self._model.digest,
+            batch_id=f"{self._run}-{self._batches}",
+            batch_size=len(requests),
+            model_seconds=seconds / len(requests),
+        )
         self._batches += 1
         MODEL_SECONDS.labels(self._lane).observe(seconds)
-        errors = 0
-        for index, request in enumerate(requests):
-            output = ModelOutput(None, request.problem) if request.row is None else next(waiting)
-            prediction = Prediction(
-                request_id=request.request_id,
-                key=request.key,
-                lane=self._lane,
-                rollout=request.routing.rollout,
-                epoch=request.routing.epoch,
-                digest=request.routing.digest,
-                routed_at=request.routing.routed_at,
-                requested_at=request.requested_at,
-                scored_at=scored_at,
-                model_version=self._model.version,
-                model_digest=self._model.digest,
-                batch_id=batch_id,
-                batch_index=index,
-                batch_size=len(requests),
-                model_seconds=seconds / len(requests),
-                value=output.value,
-                error=output.error,
-            )
-            key = request.request_id.encode()
-            transaction.produce(self._topic, encode_prediction(prediction), key, -1, scored_at)
-            errors += output.error is not None
+        transaction.produce_all(
+            repeat(self._topic),
+            [
+                batch.encode(of.request_id, of.key, of.routing, of.requested_at, index, answer)
+                for index, (of, answer) in enumerate(zip(requests, answers, strict=True))
+            ],
+            [of.request_id.encode() for of in requests],
+            repeat(-1),
+            repeat(scored_at),
+            repeat(None),
+        )
+        errors = sum(answer.error is not None for answer in answers)
         self._tell([output.error for output in outputs if output.error is not None], len(outputs))
         transaction.on_commit(lambda: self._count_batch(len(requests), errors))
 

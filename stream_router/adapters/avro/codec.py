@@ -32,8 +32,8 @@ _HEAD: Final = 10
 class Codec:
     """Encodes with the newest of a subject's schemas and decodes what any of them wrote.
 
-    Only the given schemas are admitted as writers. Raises SettingError for a schema that is none, or with which hostile
-    data can exhaust memory or the stack.
+    Only the given schemas are admitted as writers; `head` is what each encoded record begins with. Raises SettingError
+    for a schema that is none, or with which hostile data can exhaust memory or the stack.
     """
 
     def __init__(self, schemas: list[Any], subject: str) -> None:
@@ -46,7 +46,7 @@ class Codec:
         self.subject = subject
         self._reader = parsed[-1]
         self._writers = {fingerprint_of(schema): schema for schema in parsed}
-        self._head = MARKER + fingerprint_of(self._reader)
+        self.head = MARKER + fingerprint_of(self._reader)
 
     @classmethod
     def of(cls, subject: Subject) -> "Codec":
@@ -66,7 +66,7 @@ class Codec:
     def encode(self, record: Mapping[str, Any]) -> bytes:
         """Raises ValueError or TypeError if the record does not fit the schema."""
         body = io.BytesIO()
-        body.write(self._head)
+        body.write(self.head)
         fastavro.schemaless_writer(body, self._reader, record)
         return body.getvalue()
 

@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 from stream_router.adapters.avro.codec import Codec, Subject
 from stream_router.core.routing.header import Headers
 from stream_router.errors import DecodeError
+
+_JSON: Final = json.JSONDecoder()
 
 
 class RequestDecoder:
@@ -26,7 +28,7 @@ class RequestDecoder:
         if value is None:
             raise DecodeError("the request has no value: expected a JSON object")
         try:
-            row = json.loads(value)
+            row = _json(value)
         except (ValueError, RecursionError) as error:
             raise DecodeError(f"the request is not JSON: {error}") from error
         if not isinstance(row, dict):
@@ -49,3 +51,13 @@ class RequestDecoder:
         except UnicodeEncodeError:
             raise DecodeError(f"the request's id {found!r} is not Unicode text: it has a lone surrogate") from None
         return str(found)
+
+
+def _json(value: bytes) -> Any:
+    """As json.loads, which looks for other encodings first. Raises ValueError, RecursionError."""
+    if value[:1] == b"{" and value[1:2] != b"\0":  # so begins no text in UTF-16 or UTF-32, nor one with a mark
+        text = value.decode(errors="surrogatepass")
+        row, end = _JSON.raw_decode(text)
+        if end == len(text):
+            return row
+    return json.loads(value)

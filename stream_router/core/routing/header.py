@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from stream_router.errors import HeaderError
@@ -35,6 +36,12 @@ def parse_routing(headers: Iterable[tuple[str, bytes | str | None]] | None) -> R
             value = content.encode() if isinstance(content, str) else content
     if value is None:
         raise HeaderError(f"the record has no header {HEADER!r}: only records that a router wrote can be scored")
+    return _routing_of(value)
+
+
+@lru_cache(maxsize=64)
+def _routing_of(value: bytes) -> Routing:
+    """Requests that were routed together have the same. Raises HeaderError."""
     match = _FORM.fullmatch(value)
     if match is None:
         raise HeaderError(

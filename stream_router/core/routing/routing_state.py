@@ -15,7 +15,7 @@ SCRIPT_DEADLINE_MS: Final = 1_000
 class RoutingState:
     """The split in force for one router; all times in milliseconds since the epoch.
 
-    Threads share it under a lock of theirs, but for `must_write` and `on_written`: these are the routing thread's alone.
+    Threads share it under a lock of theirs; `must_write` and `on_written` are for the routing thread alone, without it.
     """
 
     who: str
