@@ -17,7 +17,7 @@ _ALLOWED: Final = 300.0
 
 def quix_command(script: str, *arguments: str) -> list[str]:
     """Runs a script of this folder with quixstreams, which has to be there."""
-    return [str(_python(ENVIRONMENT)), "-W", "ignore", str(Path(__file__).with_name(script)), *arguments]
+    return [str(_python(ENVIRONMENT)), str(Path(__file__).with_name(script)), *arguments]
 
 
 def quix_is_missing(environment: Path = ENVIRONMENT) -> str | None:
