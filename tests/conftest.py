@@ -1,5 +1,6 @@
 """Fixtures: one local stack a run, and a route of its own for each test."""
 
+import logging
 import os
 import uuid
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import structlog
 from redis import Redis
 from support.lanes import Lanes
 from support.load import Feeder
@@ -62,6 +64,19 @@ def _no_settings_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("STREAM_ROUTER_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """A test that sets logging up in this process does so for itself alone."""
+    root, ours = logging.getLogger(), logging.getLogger("stream_router")
+    handlers, levels = root.handlers, (root.level, ours.level)
+    yield
+    root.handlers = handlers
+    root.setLevel(levels[0])
+    ours.setLevel(levels[1])
+    structlog.reset_defaults()
+    logging.captureWarnings(False)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -17,13 +17,6 @@ PASSWORD = "hunter2-hunter2"  # noqa: S105 - must not turn up anywhere
 UNITS = ("_total", "_seconds", "_ratio", "_timestamp_seconds", "_info", "_epoch", "_value")
 
 
-@pytest.fixture(autouse=True)
-def _logging_as_before():
-    yield
-    structlog.reset_defaults()
-    logging.captureWarnings(False)
-
-
 def ours():
     return [family for family in REGISTRY.collect() if family.name.startswith("stream_router_")]
 

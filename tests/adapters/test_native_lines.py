@@ -5,7 +5,6 @@ import subprocess
 import sys
 
 import pytest
-import structlog
 
 from stream_router.adapters.logging import configure_logging
 from stream_router.adapters.native_lines import log_line
@@ -17,12 +16,6 @@ from stream_router.adapters.native_lines import log_native_lines
 log_native_lines()
 configure_logging("json")
 """
-
-
-@pytest.fixture(autouse=True)
-def _structlog_as_before():
-    yield
-    structlog.reset_defaults()
 
 
 def stderr_of(code):
