@@ -34,7 +34,7 @@ def loop_consumer(settings: Settings, config: LoopConfig, on_error: OnError) -> 
         **session(settings, 10_000, 1_000),
         "fetch.queue.backoff.ms": 10,
         "queued.min.messages": 100_000,
-        "queued.max.messages.kbytes": 16_384,  # 40 ms of work of a router that is behind; four times as much is no faster
+        "queued.max.messages.kbytes": 16_384,  # 40 ms of a router that is behind; more is no faster
     }
     if config.static_member:
         defaults["group.instance.id"] = config.instance
