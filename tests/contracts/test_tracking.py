@@ -80,10 +80,11 @@ def test_a_deleted_key_and_an_emptied_server_are_told(client, tracking):
     assert hears(tracking)
 
 
-def test_a_change_in_the_middle_of_the_wait_ends_it(client, tracking):
+def test_a_change_in_the_middle_of_the_wait_ends_it(client, tracking, monkeypatch):
+    monkeypatch.setattr("stream_router.adapters.redis.tracking.WAIT", 3_600.0)
     tracking.wait()
     heard = threading.Event()
-    thread = threading.Thread(target=lambda: hears(tracking) and heard.set())
+    thread = threading.Thread(target=lambda: tracking.wait() and heard.set(), daemon=True)
     thread.start()
     client.set(ROUTE.key("split"), TENTH)
     assert heard.wait(60)

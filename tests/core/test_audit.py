@@ -1,6 +1,7 @@
 """The audit of a router: nothing to be found in valid histories, and each planted fault found, and only it."""
 
 from dataclasses import replace
+from itertools import combinations_with_replacement
 from typing import NamedTuple
 
 import pytest
@@ -105,6 +106,18 @@ def test_a_valid_history_has_no_fault(source, by_request, data):
     assert found(findings) == []
     assert (findings.dead_letters, findings.waiting) == (len(diverted), len(waiting))
     assert findings.routed == len(offsets) - len(diverted) - len(waiting)
+
+
+@pytest.mark.parametrize("key", [None, b"a"])
+@pytest.mark.parametrize("by_request", [False, True])
+def test_beside_a_router_at_work_whose_lanes_were_not_looked_at_in_one_moment_nothing_is_a_fault(key, by_request):
+    """The router's offset is asked for first, the lanes' ends then, one after the other; all requests are alike."""
+    alike = [(Request(offset, 1_000, key, b"1"), HALF) for offset in range(40)]
+    for committed, stable, canary in combinations_with_replacement(range(0, 41, 2), 3):
+        history = History(alike, by_request=by_request)
+        for lane, end in (("stable", stable), ("canary", canary)):
+            history.lanes[lane][:] = [one for one in history.lanes[lane] if one.request.offset < end]
+        assert found(history.findings(committed=committed)) == []
 
 
 @untimed

@@ -30,8 +30,10 @@ def test_under_a_thousand_random_splits_each_request_is_in_the_lane_that_its_spl
         writers = [threading.Thread(target=write, args=(stack.redis_url, route, seed)) for seed in range(WRITERS)]
         for writer in writers:
             writer.start()
+        meanwhile = stack_processes.run("audit", "--route", route.name, "--since", "0", "--output", "json")
         for writer in writers:
             writer.join()
+    assert meanwhile.wait() == 0, meanwhile.stdout + meanwhile.stderr
     wait_until(lambda: lanes.count() == feeder.sent, 60, "all requests to be routed")
     audit = stack_processes.run("audit", "--route", route.name, "--since", "0", "--output", "json")
     assert audit.wait() == 0, audit.stdout + audit.stderr

@@ -189,10 +189,18 @@ class PartitionWalk:
             partitioner = WeightedPartitioner(self._rules.route, routing.rollout)
             to_canary = partitioner.is_canary([self._key(record, offset) for _, record, offset in batch], split)
             for (lane, record, offset), canary in zip(batch, to_canary, strict=True):
-                if (right := CANARY if canary else STABLE) != lane:
+                if (right := CANARY if canary else STABLE) != lane and self._is_known(record, offset):
                     why = f"epoch {routing.epoch} gives request {offset} to {right}"
                     self._findings.add("misrouted", Place(lane, self._partition, record.offset), record.key, why)
         self._placed.clear()
+
+    def _is_known(self, record: Copy, offset: int) -> bool:
+        """Whether the record must be that request's.
+
+        Behind the router's offset it may be that of one which is alike. This has the same key, if the key is what it is
+        drawn by, but another offset.
+        """
+        return offset < self._bounds.committed or not (self._rules.by_request or record.key is None)
 
     def _key(self, record: Copy, offset: int) -> bytes:
         key = None if self._rules.by_request else record.key
