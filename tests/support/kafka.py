@@ -32,13 +32,10 @@ def kafka_records(
 
     The end is the last stable offset under read_committed: an open transaction is not waited for.
     """
-    consumer = _reader(bootstrap, isolation)
+    consumer, ends = _opened(bootstrap, topic, isolation)
     try:
-        partitions = _asked(lambda: consumer.list_topics(topic, timeout=10)).topics[topic].partitions
-        assert partitions, f"topic {topic} does not exist"
-        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in partitions])
-        ends = {number: _end(consumer, TopicPartition(topic, number)) for number in partitions}
-        unfinished, records, end = set(partitions), [], time.monotonic() + deadline
+        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in ends])
+        unfinished, records, end = set(ends), [], time.monotonic() + deadline
         while unfinished:
             assert time.monotonic() < end, f"{topic} was not read to its end within {deadline} s"
             for message in consumer.consume(5000, 0.1):
@@ -135,9 +132,22 @@ def _reader(bootstrap: str, isolation: str) -> Consumer:
     )
 
 
-def _end(consumer: Consumer, at: TopicPartition) -> int:
-    end: int = _asked(lambda: consumer.get_watermark_offsets(at, 10))[1]
-    return end
+def _opened(bootstrap: str, topic: str, isolation: str) -> tuple[Consumer, dict[int, int]]:
+    """A reader, and where each partition ends. One made while nobody led may never learn of the leaders."""
+    last = time.monotonic() + _BACK
+    while True:
+        consumer = _reader(bootstrap, isolation)
+        try:
+            partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+            assert partitions, f"topic {topic} does not exist"
+            return consumer, {
+                number: consumer.get_watermark_offsets(TopicPartition(topic, number), 10)[1] for number in partitions
+            }
+        except KafkaException as error:
+            consumer.close()
+            if not passes(cause_of(error)) or time.monotonic() > last:
+                raise
+        time.sleep(0.5)
 
 
 def _asked(question: Callable[[], Any]) -> Any:
