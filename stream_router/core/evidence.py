@@ -1,9 +1,12 @@
 """The records of R.evidence: all that the decision sees, in order. Fields and units as in schemas/evidence."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from stream_router.core.policy import Policy
 from stream_router.core.routing.applied_split import Versions
@@ -11,12 +14,28 @@ from stream_router.core.routing.applied_split import Versions
 ACCURACY: Final = "accuracy"
 """The metric of outcomes that come with a first label: bad is wrong."""
 
-MAX_OUTCOMES: Final = 2_000
+MAX_OUTCOMES: Final = 20_000
 """Outcomes that one record may hold: a topic takes about 1 MB a record."""
+
+Integers = npt.NDArray[np.int64]
+Doubles = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+
+class OutcomeKey(NamedTuple):
+    """What outcomes of one column have in common."""
+
+    window: int
+    epoch: int
+    digest: str
+    rollout: int
+    lane: str
+    model_version: str
+    metric: str
 
 
 class Outcome(NamedTuple):
-    """One prediction met its first label. Written once."""
+    """One row of Outcomes: a prediction met its first label, or came. Written once."""
 
     window: int
     epoch: int
@@ -28,8 +47,77 @@ class Outcome(NamedTuple):
     entity: int
     order: int
     delay: int
-    labelled_at: int
-    bad: bool
+    time: int
+    bad: bool = False
+    value: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Outcomes:
+    """n outcomes of one key, in columns of shape (n,).
+
+    `bad` is None where only the value is known, `value` where bad is all that there is to know.
+    """
+
+    key: OutcomeKey
+    entity: Integers
+    order: Integers
+    delay: Integers
+    time: Integers
+    bad: Flags | None
+    value: Doubles | None = None
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether key and every column are equal."""
+        if not isinstance(other, Outcomes):
+            return NotImplemented
+        return self.key == other.key and list(self.rows()) == list(other.rows())
+
+    __hash__ = None  # type: ignore[assignment]  # arrays have none
+
+    def rows(self) -> Iterator[Outcome]:
+        """One by one, in order."""
+        columns: list[Iterable[Any]] = [self.entity.tolist(), self.order.tolist()]
+        columns += [self.delay.tolist(), self.time.tolist()]
+        columns.append([False] * len(self) if self.bad is None else self.bad.tolist())
+        columns.append([None] * len(self) if self.value is None else self.value.tolist())
+        return (Outcome(*self.key, *row) for row in zip(*columns, strict=True))
+
+    def part(self, chosen: "slice | Integers | Flags") -> "Outcomes":
+        """Those at the chosen places."""
+        return Outcomes(
+            key=self.key,
+            entity=self.entity[chosen],
+            order=self.order[chosen],
+            delay=self.delay[chosen],
+            time=self.time[chosen],
+            bad=None if self.bad is None else self.bad[chosen],
+            value=None if self.value is None else self.value[chosen],
+        )
+
+
+def in_columns(rows: Iterable[Outcome]) -> tuple[Outcomes, ...]:
+    """The rows by key, in the order in which keys and rows come."""
+    by_key: dict[OutcomeKey, list[Outcome]] = {}
+    for row in rows:
+        by_key.setdefault(OutcomeKey(*row[:7]), []).append(row)
+    return tuple(_column(key, found) for key, found in by_key.items())
+
+
+def _column(key: OutcomeKey, rows: list[Outcome]) -> Outcomes:
+    values = [row.value for row in rows]
+    return Outcomes(
+        key=key,
+        entity=np.array([row.entity for row in rows], np.int64),
+        order=np.array([row.order for row in rows], np.int64),
+        delay=np.array([row.delay for row in rows], np.int64),
+        time=np.array([row.time for row in rows], np.int64),
+        bad=np.array([row.bad for row in rows], np.bool_),
+        value=None if None in values else np.array(values, np.float64),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +130,13 @@ class Count:
     model_version: str
     predicted: int = 0
     errors: int = 0
+    late: int = 0
     labelled: int = 0
     correct: int = 0
     revised: int = 0
     delays: Mapping[int, int] = field(default_factory=dict)
     latencies: Mapping[int, int] = field(default_factory=dict)
+    model_latencies: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -55,28 +145,33 @@ class Tally:
 
     predicted: int = 0
     errors: int = 0
+    late: int = 0
     labelled: int = 0
     correct: int = 0
     revised: int = 0
     delays: Counter[int] = field(default_factory=Counter)
     latencies: Counter[int] = field(default_factory=Counter)
+    model_latencies: Counter[int] = field(default_factory=Counter)
 
     def add(self, count: "Count | Tally") -> None:
         self.predicted += count.predicted
         self.errors += count.errors
+        self.late += count.late
         self.labelled += count.labelled
         self.correct += count.correct
         self.revised += count.revised
         # update, not +=: a correction may take a bucket below another partition's share of it
         self.delays.update(count.delays)
         self.latencies.update(count.latencies)
+        self.model_latencies.update(count.model_latencies)
 
 
-class StableBadDelay(NamedTuple):
-    """A bad outcome of stable while no rollout has a number."""
+@dataclass(frozen=True, slots=True)
+class BadDelays:
+    """Stable's bad answers of a window by the age at which their first label came: bucket to number."""
 
     window: int
-    delay: int
+    delays: Mapping[int, int]
 
 
 class Silence(NamedTuple):
@@ -108,12 +203,13 @@ class RolloutStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochInForce:
-    """Control record: a split came into force."""
+    """Control record: a split came into force, at `since` (ms since the epoch), which old records do not tell."""
 
     epoch: int
     digest: str
     rollout: int
     weights: Mapping[str, float]
+    since: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,9 +221,9 @@ class Evidence:
     partition: int | None = None
     positions: Positions | None = None
     watermark: int | None = None
-    outcomes: tuple[Outcome, ...] = ()
+    outcomes: tuple[Outcomes, ...] = ()
     counts: tuple[Count, ...] = ()
-    stable_bad_delays: tuple[StableBadDelay, ...] = ()
+    bad_delays: tuple[BadDelays, ...] = ()
     silences: tuple[Silence, ...] = ()
     rollout_started: RolloutStarted | None = None
     epoch_in_force: EpochInForce | None = None

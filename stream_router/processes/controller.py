@@ -7,12 +7,8 @@ from typing import Final
 
 import structlog
 
-from stream_router.adapters.avro.records import (
-    decode_evidence,
-    encode_evidence,
-    encode_rollout_event,
-    encode_windowed_accuracy,
-)
+from stream_router.adapters.avro.evidence import decode_evidence, encode_evidence
+from stream_router.adapters.avro.records import encode_rollout_event, encode_windowed_accuracy
 from stream_router.adapters.clock import now_ms
 from stream_router.adapters.kafka.clients import partition_count
 from stream_router.adapters.kafka.control_topics import ControlTopics

@@ -10,8 +10,9 @@ from support.recount import recount, said
 from support.waiting import wait_until
 from xxhash import xxh3_64_intdigest
 
+from stream_router.adapters.avro.evidence import decode_evidence
 from stream_router.adapters.avro.labels import decode_label
-from stream_router.adapters.avro.records import decode_evidence, decode_prediction
+from stream_router.adapters.avro.records import decode_prediction
 from stream_router.adapters.kafka.clients import reader, stable_ends
 from stream_router.core.dead_letter import REASON_HEADER
 from stream_router.core.evidence import Evidence

@@ -7,7 +7,7 @@ from confluent_kafka import Producer
 from support.kafka import kafka_records
 from support.waiting import wait_until
 
-from stream_router.adapters.avro.records import encode_evidence
+from stream_router.adapters.avro.evidence import encode_evidence
 from stream_router.core.evidence import Count, Evidence
 from stream_router.processes.controller import control
 

@@ -8,7 +8,7 @@ from confluent_kafka.admin import AdminClient
 from conftest import Servers
 from support.kafka import kafka_records
 
-from stream_router.adapters.avro.records import decode_evidence
+from stream_router.adapters.avro.evidence import decode_evidence
 from stream_router.adapters.kafka.clients import reader
 from stream_router.adapters.kafka.evidence_log import EvidenceLog, ResumePoint
 from stream_router.adapters.kafka.producers import Outgoing

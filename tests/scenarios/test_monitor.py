@@ -16,8 +16,9 @@ from support.processes import Processes
 from support.raw_headers import produce_batch
 from support.waiting import wait_until
 
+from stream_router.adapters.avro.evidence import decode_evidence
 from stream_router.adapters.avro.labels import encode_label
-from stream_router.adapters.avro.records import decode_evidence, decode_prediction, encode_prediction
+from stream_router.adapters.avro.records import decode_prediction, encode_prediction
 from stream_router.core.route import Route
 from stream_router.processes.monitor import run_monitor
 from stream_router.settings import Settings

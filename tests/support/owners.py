@@ -12,8 +12,9 @@ from aiokafka.errors import IllegalStateError
 from faust.types import TP
 from support.scripted_kafka import ScriptedKafka
 
+from stream_router.adapters.avro.evidence import decode_evidence
 from stream_router.adapters.avro.labels import encode_label
-from stream_router.adapters.avro.records import decode_evidence, encode_prediction
+from stream_router.adapters.avro.records import encode_prediction
 from stream_router.adapters.faust.chunks import Chunk
 from stream_router.adapters.kafka.dead_letters import DeadLetters
 from stream_router.adapters.kafka.evidence_log import EvidenceLog

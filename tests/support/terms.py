@@ -8,11 +8,10 @@ from support.evidence import POLICY, Simulation
 from support.kafka_script import assigned, first
 from support.scripted_kafka import ScriptedKafka
 
+from stream_router.adapters.avro.evidence import decode_evidence, encode_evidence
 from stream_router.adapters.avro.records import (
-    decode_evidence,
     decode_rollout_event,
     decode_windowed_accuracy,
-    encode_evidence,
     encode_rollout_event,
     encode_split,
 )

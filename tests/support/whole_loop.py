@@ -10,7 +10,8 @@ from support.processes import Processes
 from support.truth import Truth
 from support.waiting import wait_until
 
-from stream_router.adapters.avro.records import decode_evidence, decode_rollout_event
+from stream_router.adapters.avro.evidence import decode_evidence
+from stream_router.adapters.avro.records import decode_rollout_event
 from stream_router.core.evidence import Evidence
 from stream_router.core.policy import Policy
 

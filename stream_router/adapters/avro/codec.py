@@ -101,3 +101,8 @@ class Codec:
 def fingerprint_of(schema: Any) -> bytes:
     """The 8 bytes of a schema's CRC-64-AVRO fingerprint, little-endian as on the wire."""
     return bytes.fromhex(fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO"))
+
+
+def renamed(record: Mapping[str, Any], name: str, new_name: str) -> dict[str, Any]:
+    """The record with one of its fields under another name."""
+    return {new_name if field == name else field: value for field, value in record.items()}

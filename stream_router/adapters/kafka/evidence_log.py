@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import structlog
 from confluent_kafka import Consumer, TopicPartition
 
-from stream_router.adapters.avro.records import decode_evidence, encode_evidence
+from stream_router.adapters.avro.evidence import decode_evidence, encode_evidence
 from stream_router.adapters.detached import detached
 from stream_router.adapters.kafka.clients import TIMEOUT, reader
 from stream_router.adapters.kafka.polling import TopicReader

@@ -40,7 +40,7 @@ class Block:
         else:
             self.stable_labels += 1
             self.stable_bad += outcome.bad
-        self.newest_label_at = max(self.newest_label_at, outcome.labelled_at)
+        self.newest_label_at = max(self.newest_label_at, outcome.time)
 
 
 def full_size(canary_share: float) -> int:

@@ -81,7 +81,10 @@ class _Rollout:
         if evidence.partition is None:
             return []
         return [
-            _Waiting(evidence.partition, outcome) for outcome in evidence.outcomes if outcome.rollout == self.rollout
+            _Waiting(evidence.partition, outcome)
+            for outcomes in evidence.outcomes
+            if outcomes.key.rollout == self.rollout
+            for outcome in outcomes.rows()
         ]
 
     def _released(self, evidence: Evidence) -> list[_Waiting]:
@@ -217,7 +220,9 @@ class EvidenceFold:
 
 def _rollouts_in(evidence: Evidence) -> Iterator[int]:
     """Every rollout that the record names; 0 is none."""
-    for entries in (evidence.outcomes, evidence.counts, evidence.silences):
+    for outcomes in evidence.outcomes:
+        yield outcomes.key.rollout
+    for entries in (evidence.counts, evidence.silences):
         for entry in entries:
             yield entry.rollout
     if evidence.rollout_started:

@@ -1,12 +1,10 @@
 """The ripe age: how long the test waits for a window's labels, so that slowly labelled errors are among them."""
 
 from collections import Counter
-from collections.abc import Iterable
 from typing import Final
 
 from stream_router.core.evidence import Evidence
-from stream_router.core.histogram import bucket_of, quantile
-from stream_router.core.lane import STABLE
+from stream_router.core.histogram import quantile
 from stream_router.core.policy import Policy
 
 QUANTILE: Final = 0.98
@@ -28,8 +26,8 @@ class Ripeness:
 
     def on_record(self, evidence: Evidence, now: int | None) -> None:
         """Fold one record; `now` is the newest watermark so far."""
-        for window, delay in _stable_bad_delays(evidence):
-            self._young.setdefault(window, Counter())[bucket_of(delay)] += 1
+        for bad in evidence.bad_delays:
+            self._young.setdefault(bad.window, Counter()).update(bad.delays)
         if evidence.watermark is None or now is None:
             return
         mature_until = now - self._policy.matures_after
@@ -43,10 +41,3 @@ class Ripeness:
             return self._policy.label_horizon
         age = quantile(self._mature, QUANTILE)
         return self._policy.label_horizon if age is None else min(age, self._policy.label_horizon)
-
-
-def _stable_bad_delays(evidence: Evidence) -> Iterable[tuple[int, int]]:
-    yield from evidence.stable_bad_delays
-    for outcome in evidence.outcomes:
-        if outcome.bad and outcome.lane == STABLE:
-            yield outcome.window, outcome.delay

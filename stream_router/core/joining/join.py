@@ -18,7 +18,7 @@ from typing import Final, Literal
 
 from xxhash import xxh3_64_intdigest
 
-from stream_router.core.evidence import ACCURACY, Outcome, Positions, StableBadDelay, Tally
+from stream_router.core.evidence import ACCURACY, BadDelays, Outcome, Positions, Tally
 from stream_router.core.histogram import bucket_of
 from stream_router.core.joining.expiry import Expiry
 from stream_router.core.joining.join_output import CountKey, JoinOutput, counts_of
@@ -64,7 +64,7 @@ class Join:
         self._next_prediction = self._next_label = 0
         self._count_keys: dict[CountKey, CountKey] = {}
         self._outcomes: list[Outcome] = []
-        self._stable_bad_delays: list[StableBadDelay] = []
+        self._bad_delays: dict[int, Counter[int]] = {}
         self._changes: dict[CountKey, Tally] = {}
 
     @property
@@ -114,8 +114,9 @@ class Join:
 
     def take(self) -> JoinOutput:
         """All that came about since the last call."""
-        output = JoinOutput(self._outcomes, self._stable_bad_delays, counts_of(self._changes))
-        self._outcomes, self._stable_bad_delays, self._changes = [], [], {}
+        bad_delays = [BadDelays(window, dict(delays)) for window, delays in self._bad_delays.items()]
+        output = JoinOutput(self._outcomes, bad_delays, counts_of(self._changes))
+        self._outcomes, self._bad_delays, self._changes = [], {}, {}
         return output
 
     def rebuild_from(self, positions: Positions) -> Positions:
@@ -196,12 +197,12 @@ class Join:
                     entity=row.entity,
                     order=order,
                     delay=delay,
-                    labelled_at=label.time,
+                    time=label.time,
                     bad=bad,
                 )
             )
-        elif bad and key.lane == STABLE:
-            self._stable_bad_delays.append(StableBadDelay(key.window, delay))
+        if bad and key.lane == STABLE:
+            self._bad_delays.setdefault(key.window, Counter())[bucket_of(delay)] += 1
 
     def _count_key(self, prediction: Prediction) -> CountKey:
         """One object for all rows that are counted together."""

@@ -5,7 +5,16 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Final, NamedTuple, TypeVar
 
-from stream_router.core.evidence import MAX_OUTCOMES, Count, Evidence, Outcome, Positions, StableBadDelay, Tally
+from stream_router.core.evidence import (
+    MAX_OUTCOMES,
+    BadDelays,
+    Count,
+    Evidence,
+    Outcome,
+    Positions,
+    Tally,
+    in_columns,
+)
 
 MAX_COUNTS: Final = 500
 """Counts that one record may hold; each brings two histograms."""
@@ -29,11 +38,11 @@ class JoinOutput:
     """Outcomes and count changes, each exactly once."""
 
     outcomes: Sequence[Outcome] = ()
-    stable_bad_delays: Sequence[StableBadDelay] = ()
+    bad_delays: Sequence[BadDelays] = ()
     counts: Sequence[Count] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.outcomes or self.stable_bad_delays or self.counts)
+        return bool(self.outcomes or self.bad_delays or self.counts)
 
     def records(
         self, *, by: str, written_at: int, partition: int, positions: Positions, watermark: int | None
@@ -41,7 +50,7 @@ class JoinOutput:
         """At least one record, none too large for its topic; the last carries the positions and the watermark."""
         parts = zip_longest(
             _parts(self.outcomes, MAX_OUTCOMES),
-            _parts(self.stable_bad_delays, MAX_OUTCOMES),
+            _parts(self.bad_delays, MAX_COUNTS),
             _parts(self.counts, MAX_COUNTS),
             fillvalue=(),
         )
@@ -52,8 +61,8 @@ class JoinOutput:
                 by=by,
                 written_at=written_at,
                 partition=partition,
-                outcomes=outcomes,
-                stable_bad_delays=delays,
+                outcomes=in_columns(outcomes),
+                bad_delays=delays,
                 counts=counts,
                 positions=positions if number == last else None,
                 watermark=watermark if number == last else None,
@@ -76,11 +85,13 @@ def counts_of(changes: dict[CountKey, Tally]) -> list[Count]:
             model_version=version,
             predicted=change.predicted,
             errors=change.errors,
+            late=change.late,
             labelled=change.labelled,
             correct=change.correct,
             revised=change.revised,
             delays=dict(change.delays),
             latencies=dict(change.latencies),
+            model_latencies=dict(change.model_latencies),
         )
         for (window, rollout, lane, version), change in merged.items()
     ]

@@ -116,7 +116,13 @@ class Controller:
                 self._asked.add(split_id)
                 weights = {STABLE: applied.split.stable, CANARY: applied.split.canary}
                 missing.append(
-                    EpochInForce(epoch=applied.epoch, digest=applied.digest, rollout=applied.rollout, weights=weights)
+                    EpochInForce(
+                        epoch=applied.epoch,
+                        digest=applied.digest,
+                        rollout=applied.rollout,
+                        weights=weights,
+                        since=applied.time,
+                    )
                 )
         return missing
 
