@@ -1,4 +1,4 @@
-"""How often the sequential test calls a healthy canary unhealthy, and how soon it finds a bad one."""
+"""How often the sequential tests call a healthy canary unhealthy and a bad one healthy, and how soon they are right."""
 
 import time
 from collections.abc import Iterator
@@ -8,7 +8,18 @@ from pathlib import Path
 
 import click
 import numpy as np
-from decision_cases import Case, Result, changing, constant, delayed, drift_and_ramp, entities, late_change
+from decision_cases import (
+    Case,
+    Result,
+    changing,
+    constant,
+    delayed,
+    drift_and_ramp,
+    drift_worse_by,
+    entities,
+    healthy,
+    late_change,
+)
 from rich.console import Console
 from vectorised_decision import EProcesses
 
@@ -18,7 +29,7 @@ from stream_router.core.policy import Policy
 
 @dataclass(frozen=True)
 class Row:
-    """What is asked of a case: the most or the least part that is called unhealthy, and canary labels needed."""
+    """What is asked of a case: the most or the least part that gets the verdict, and canary labels needed."""
 
     name: str
     case: Case
@@ -28,11 +39,12 @@ class Row:
     p90: int | None = None
     power: float | None = None
     runs: float = 1.0
+    verdict: str = "unhealthy"
 
     def line(self, result: Result) -> tuple[str, str, bool]:
         """Target, measured, and whether it is met."""
         if self.most is not None:
-            return f"unhealthy <= {self.most:.1%}", f"{result.rate:.2%}", result.rate <= self.most
+            return f"{self.verdict} <= {self.most:.1%}", f"{result.rate:.2%}", result.rate <= self.most
         needed = result.needed
         found = {"mean": needed.mean(), "median": np.median(needed), "p90": np.quantile(needed, 0.9)}
         wanted = {"mean": self.mean, "median": self.median, "p90": self.p90}
@@ -68,6 +80,19 @@ def rows() -> Iterator[Row]:
         for name, bursts in (("at once", True), ("over time", False)):
             case = entities(canary_entities, bursts=bursts)
             yield Row(f"{canary_entities:,} entities, 5 labels {name}", case, most=0.055, runs=part)
+    margin = 0.02
+    yield Row(
+        "equal canary, margin 0.02, share 10%",
+        constant(0.1, 0.1, 0.1, healthy(margin)),
+        median=1_500,
+        p90=3_800,
+        power=1,
+        verdict="healthy",
+    )
+    worse = constant(0.1, 0.1, 0.1 + margin, healthy(margin))
+    yield Row("worse by the margin, share 10%", worse, most=0.05, verdict="healthy")
+    drifting = changing(drift_worse_by(margin), healthy(margin))
+    yield Row("worse by the margin, drift and ramp", drifting, most=0.05, verdict="healthy")
 
 
 def measure(index: int, runs: int, seed: int) -> tuple[str, int, str, str, bool, float]:

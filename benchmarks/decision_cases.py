@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from vectorised_decision import EProcesses
+from vectorised_decision import EProcesses, ForwardTests
 
 from stream_router.core.deciding.blocks import full_size
 from stream_router.core.policy import Policy
@@ -24,50 +24,68 @@ Blocks = Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarr
 
 @dataclass(frozen=True)
 class Result:
-    """Per run, shape (runs,): whether it was called unhealthy, after how many canary labels, and when it went bad."""
+    """Per run, shape (runs,): whether the verdict fell, after how many canary labels, and when canary went bad."""
 
-    unhealthy: np.ndarray
+    decided: np.ndarray
     canary_labels: np.ndarray
     changed_at: np.ndarray | None = None
 
     @property
     def rate(self) -> float:
-        """Part of the runs that were called unhealthy, of those not called so before they went bad."""
+        """Part of the runs that were decided, of those not decided before they went bad."""
         if self.changed_at is None:
-            return float(self.unhealthy.mean())
-        eligible = ~self.unhealthy | (self.canary_labels > self.changed_at)
-        return float(self.unhealthy[eligible].mean())
+            return float(self.decided.mean())
+        eligible = ~self.decided | (self.canary_labels > self.changed_at)
+        return float(self.decided[eligible].mean())
 
     @property
     def needed(self) -> np.ndarray:
-        """Canary labels until the verdict (since the change) of the runs that were called unhealthy."""
+        """Canary labels until the verdict (since the change) of the runs that were decided."""
         if self.changed_at is None:
-            return self.canary_labels[self.unhealthy]
-        late = self.unhealthy & (self.canary_labels > self.changed_at)
+            return self.canary_labels[self.decided]
+        late = self.decided & (self.canary_labels > self.changed_at)
         return (self.canary_labels - self.changed_at)[late]
 
 
 Case = Callable[[int, np.random.Generator], Result]
 
 
-def judge(blocks: Blocks, runs: int, alpha: float = 0.05) -> Result:
-    """Feed the blocks to the test."""
+Judge = Callable[[Blocks, int], Result]
+"""Feeds the blocks of so many runs to a test."""
+
+
+def unhealthy(blocks: Blocks, runs: int, alpha: float = 0.05) -> Result:
+    """The verdict is that canary is worse."""
     tests = EProcesses(Policy(alpha=alpha, max_labels=MAX_LABELS), runs)
-    labels = np.zeros(runs, int)
+    return _judged(blocks, tests.update, tests.unhealthy)
+
+
+def healthy(margin: float, beta: float = 0.05) -> Judge:
+    """The verdict is that canary is not worse by the margin."""
+
+    def judge(blocks: Blocks, runs: int) -> Result:
+        tests = ForwardTests(margin, beta, runs)
+        return _judged(blocks, tests.update, tests.healthy)
+
+    return judge
+
+
+def _judged(blocks: Blocks, update: Callable[..., None], decided: np.ndarray) -> Result:
+    labels = np.zeros(len(decided), int)
     for of, n_a, n_b, e_a, e_b in blocks:
-        labels[of] += np.where(tests.unhealthy[of], 0, n_b)
-        tests.update(of, n_a, n_b, e_a, e_b)
-        if tests.unhealthy.all():
+        labels[of] += np.where(decided[of], 0, n_b)
+        update(of, n_a, n_b, e_a, e_b)
+        if decided.all():
             break
-    return Result(tests.unhealthy, labels)
+    return Result(decided, labels)
 
 
-def constant(share: float, stable_error: float, canary_error: float) -> Case:
+def constant(share: float, stable_error: float, canary_error: float, judge: Judge = unhealthy) -> Case:
     """Blocks full at ceil(10 / share) outcomes, constant error rates."""
-    return changing(lambda _: (share, stable_error, canary_error))
+    return changing(lambda _: (share, stable_error, canary_error), judge)
 
 
-def changing(at: Callable[[float], tuple[float, float, float]]) -> Case:
+def changing(at: Callable[[float], tuple[float, float, float]], judge: Judge = unhealthy) -> Case:
     """`at` maps the progress of the rollout, 0 to 1 of its requests, to share, stable's and canary's error rate."""
 
     def case(runs: int, rng: np.random.Generator) -> Result:
@@ -95,6 +113,16 @@ def drift_and_ramp(progress: float) -> tuple[float, float, float]:
     return (0.01, 0.05, 0.10, 0.25)[int(progress * 4)], error, error
 
 
+def drift_worse_by(margin: float) -> Callable[[float], tuple[float, float, float]]:
+    """As drift_and_ramp, with a canary that is worse by the margin all the while."""
+
+    def at(progress: float) -> tuple[float, float, float]:
+        share, stable_error, canary_error = drift_and_ramp(progress)
+        return share, stable_error, canary_error + margin
+
+    return at
+
+
 def late_change(near: int, error: float, share: float = 0.1) -> Case:
     """Canary turns bad at a moment uniform in `near` plus or minus a fifth, in canary labels."""
 
@@ -111,8 +139,8 @@ def late_change(near: int, error: float, share: float = 0.1) -> Case:
                 seen += n_b
                 yield everyone, size - n_b, n_b, rng.binomial(size - n_b, 0.1), rng.binomial(n_b, canary_error)
 
-        result = judge(blocks(), runs)
-        return Result(result.unhealthy, result.canary_labels, changes)
+        result = unhealthy(blocks(), runs)
+        return Result(result.decided, result.canary_labels, changes)
 
     return case
 
@@ -134,7 +162,7 @@ def entities(canary_entities: int, *, bursts: bool, labels_each: int = 5, share:
                 c, e = canary[:, start : start + size], bad[:, start : start + size]
                 yield everyone, (~c).sum(1), c.sum(1), (e & ~c).sum(1), (e & c).sum(1)
 
-        return judge(blocks(), runs)
+        return unhealthy(blocks(), runs)
 
     return case
 
@@ -182,6 +210,6 @@ def delayed(stable_bad: float, canary_bad: float, *, ripe: bool = True, good: fl
                 open_blocks[:, of] = 0
                 yield of, stable_good + e_a, canary_good + e_b, e_a, e_b
 
-        return judge(blocks(), runs)
+        return unhealthy(blocks(), runs)
 
     return case

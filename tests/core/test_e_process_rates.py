@@ -17,7 +17,7 @@ def test_a_healthy_canary_is_rarely_called_unhealthy(case):
 
 def test_a_canary_of_085_is_found_soon():
     result = constant(0.10, 0.1, 0.15)(1_000, np.random.default_rng(2))
-    assert result.unhealthy.all()
+    assert result.decided.all()
     assert np.median(result.needed) <= 300
     assert np.quantile(result.needed, 0.9) <= 740
 
