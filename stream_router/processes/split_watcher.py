@@ -58,6 +58,7 @@ class SplitWatcher:
         self._lock = threading.Lock()
         self._stop, self._wake, self._has_asked = threading.Event(), threading.Event(), threading.Event()
         self._has_read, self._redis_answers = False, True
+        self._has_answered = threading.Event()
         self._refused: tuple[str, bytes] | None = None
         self._has_looked = False
         self._follower = Worker("control-topics", lambda: not self._stop.is_set(), self._follow)
@@ -147,10 +148,11 @@ class SplitWatcher:
                 self._wake.set()
 
     def _track(self) -> None:
-        worked = self._tracking.works
+        worked, redis_answers = self._tracking.works, self._has_answered.is_set()
+        self._has_answered.clear()
         try:
-            has_changed = self._tracking.wait()
-        except UnreachableError:  # said by who calls the script
+            has_changed = self._tracking.wait(redis_answers=redis_answers)
+        except UnreachableError:  # said by who calls the script or, where only this fails, by the tracking
             has_changed = False
         if has_changed or self._tracking.works != worked:
             self._wake.set()
@@ -184,6 +186,7 @@ class SplitWatcher:
         if not self._redis_answers:
             _log.info("Redis answers again")
         self._redis_answers = True
+        self._has_answered.set()
         if not isinstance(reply, AppliedSplit):
             return
         with self._lock:
