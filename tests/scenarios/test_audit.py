@@ -15,6 +15,7 @@ from stream_router.adapters.kafka import topics
 from stream_router.core.lane import LANES
 from stream_router.core.route import Route
 from stream_router.core.routing.header import HEADER
+from stream_router.errors import AuditError
 
 pytestmark = pytest.mark.stack
 
@@ -121,14 +122,14 @@ def test_each_planted_fault_is_found_and_nothing_else(stack, route, routed, audi
     code, report = audited()
     found = [(fault["kind"], fault["topic"], fault["partition"], fault["offset"]) for fault in report["shown"]]
     assert sorted(found) == sorted(placed), report["shown"]
-    assert code == 1
+    assert code == AuditError.exit_code
     assert all(fault["why"] for fault in report["shown"])
     text = stack_processes.run("audit", "--route", route.name)
-    assert text.wait() == 1
+    assert text.wait() == AuditError.exit_code
     for kind, topic, partition, offset in placed:
         assert f"{topic} {partition} {offset}" in text.stdout
         assert kind in text.stdout
-    assert text.stderr == ""
+    assert text.stderr == f"stream-router: {len(placed)} faults in the lanes of route {route.name}\n"
 
 
 def commit(stack, group, offsets):
@@ -168,7 +169,7 @@ def test_what_retention_or_a_later_start_took_away_is_no_fault_and_since_judges_
     code, report = audited()
     assert (code, report["routed"], report["before"]) == (0, 400, 200)
     code, report = audited("--since", "0")
-    assert (code, report["faults"]["lost"]) == (1, 200)
+    assert (code, report["faults"]["lost"]) == (AuditError.exit_code, 200)
     admin = AdminClient({"bootstrap.servers": stack.bootstrap_servers})
     for topic, share in (("requests", 3), ("requests.stable", 2)):
         ends = {record.partition: record.offset for record in lanes.read(topic)}
