@@ -14,7 +14,7 @@ from stream_router.adapters.redis.tracking import SplitTracking
 from stream_router.core.rollout.rollout_event import ROLLBACK
 from stream_router.core.routing.applied_split import AppliedSplit
 from stream_router.core.routing.routing_state import SCRIPT_DEADLINE_MS, RoutingState
-from stream_router.core.routing.split_store import SplitStore, call_until_read
+from stream_router.core.routing.split_store import Refusal, SplitStore, call_until_read
 from stream_router.errors import StreamRouterError, UnreachableError
 from stream_router.processes.worker import HUNG, Worker
 
@@ -177,9 +177,9 @@ class SplitWatcher:
     def _adopt_answer(self) -> None:
         with self._lock:
             view = replace(self._state.view)
-        now = self._clock()
+        now, rejected = self._clock(), list[Refusal | None]()
         try:
-            reply = call_until_read(self._store, view, now=now, who=self._state.who)
+            reply = call_until_read(self._store, view, now=now, who=self._state.who, on_rejected=rejected.append)
         except UnreachableError as error:
             self._redis_is_away(str(error))
             return
@@ -193,14 +193,11 @@ class SplitWatcher:
             has_changed = self._state.on_applied(reply, self._clock())
         if has_changed:
             _log.info("split in force", epoch=reply.epoch, canary=reply.canary, rollout=reply.rollout, why=reply.why)
-        self._say_refusals(now)
+        for refusal in rejected:
+            self._say_refusal(refusal, now)
 
-    def _say_refusals(self, now: int) -> None:
-        """Each document once. What `:rejected` held at the start is history, unless that call at `now` wrote it."""
-        try:
-            refusal = self._store.rejected()
-        except UnreachableError:  # looked at again after the next call
-            return
+    def _say_refusal(self, refusal: Refusal | None, now: int) -> None:
+        """Each document once. What `:rejected` held at the start is history, unless the call at `now` wrote it."""
         refused = None if refusal is None else (refusal.type, refusal.raw)
         is_news = refusal is not None and (refusal.time == now or (self._has_looked and refused != self._refused))
         if refusal is not None and is_news:

@@ -156,6 +156,15 @@ def test_a_refused_document_is_said_once_with_its_value_and_why(world):
     assert "write it as" in why
 
 
+def test_refusals_are_told_by_the_script_itself(world, monkeypatch):
+    monkeypatch.setattr(world.store, "rejected", lambda: 1 / 0)
+    world.started()
+    with capture_logs() as logs:
+        world.store.propose(b"10%")
+        world.look()
+    assert [value for value, _ in refusals(logs)] == ["10%"]
+
+
 def test_a_document_that_is_refused_at_a_start_is_said_but_not_one_refused_long_ago(world, monkeypatch):
     with capture_logs() as logs:
         world.started(b"10%")
