@@ -152,6 +152,22 @@ def test_data_of_a_later_kafka_is_refused_with_what_to_do(processes, tmp_path):
 
 
 @of_one_folder
+def test_the_readme_has_a_redis_cli_for_those_who_have_none(running):
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (function,) = (line for line in readme.splitlines() if line.startswith("redis-cli() {"))
+    key, split = "stream_router:{flights}:split", '{"stable": 0.9, "canary": 0.1}'
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    shell = subprocess.run(
+        [shutil.which("bash") or "bash", "-c", f"{function}\nredis-cli SET '{key}' '{split}' && redis-cli GET '{key}'"],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={"PATH": path, "STREAM_ROUTER_REDIS_URL": running.redis_url},
+    )
+    assert shell.stdout.splitlines()[1:] == [split]
+
+
+@of_one_folder
 def test_another_port_than_that_of_a_running_server_is_refused(running, data):
     with pytest.raises(LocalStackError, match=f"runs already, with kafka on {running.bootstrap_servers}"):
         stack.start(data, kafka_port=1)
