@@ -39,7 +39,7 @@ class Workbench:
     """A local stack; `folder` is for whatever else a benchmark writes."""
 
     def __init__(self, stack: Stack, folder: Path) -> None:
-        self.brokers, self.folder = stack.bootstrap_servers, folder
+        self.stack, self.brokers, self.folder = stack, stack.bootstrap_servers, folder
         self._redis_url = stack.redis_url
         self.settings = load_settings(
             flags={"bootstrap_servers": stack.bootstrap_servers, "redis_url": stack.redis_url}

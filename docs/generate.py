@@ -276,7 +276,7 @@ def _exit_codes_part() -> Iterator[str]:
         ("code", "when"),
         [
             ("0", "The work is done, or SIGINT or SIGTERM ended a process that runs until then, once it has started."),
-            ("1", "The answer is no: `topics verify` finds differences, `audit` faults, `local status` no servers."),
+            ("1", "The answer is no: `topics verify` finds differences, `local status` no servers."),
             ("1", "`score --until end` was stopped before the end, a call of Kafka hung, or nobody foresaw the error."),
             (
                 str(click.UsageError.exit_code),

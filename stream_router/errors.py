@@ -11,6 +11,7 @@ StreamRouterError               exit code 1
 ├── TopicError                  1   a topic that is missing or differs from its declaration
 ├── ModelError                  2   a model that cannot be loaded, or a version that the lane refuses
 ├── FencedError               * 1   another process has our identity, or we were away too long
+├── AuditError                  7   an audit that has found faults of the routers
 ├── LocalStackError             1   the local Kafka or Valkey does not start or stop
 ├── RollbackExpectedError       1   the demo ended without the rollback it exists to show
 └── UnreachableError          * 6   a server does not answer
@@ -69,6 +70,10 @@ class ModelError(StreamRouterError):
 
 class FencedError(StreamRouterError):
     restart_mends = True
+
+
+class AuditError(StreamRouterError):
+    exit_code = 7
 
 
 class LocalStackError(StreamRouterError):

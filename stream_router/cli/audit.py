@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from stream_router.cli.common import example, output_option, route_option, settings_options
 from stream_router.cli.running import TimeType
 from stream_router.core.route import Route
+from stream_router.errors import AuditError
 from stream_router.processes.audit import Progress as Report
 from stream_router.processes.audit import audit_route
 from stream_router.settings import Settings
@@ -41,12 +42,12 @@ _SHOWN: Final = 20
     help="Only requests with this timestamp or a later one, all of which must be routed.  [the first routed one]",
 )
 @output_option
-def command(settings: Settings, route: Route, since: int | None, output: str) -> int:
-    """Check what the routers did: exit code 1 if anything is wrong.
+def command(settings: Settings, route: Route, since: int | None, output: str) -> None:
+    """Check what the routers did: exit code 7 if anything is wrong.
 
     Walks the requests and the lanes in step, while routers run or not, and recomputes each lane from the split that the
     record's header names. It needs the routers' policy.assign_by. What a router with --delivery at-least-once wrote
-    twice is a fault here, too.
+    twice is a fault here, too. Other exit codes say that the audit was not done: 6 where a server does not answer.
     """
     with _progress() as progress:
         findings = audit_route(settings, route, since=since, progress=progress)
@@ -55,7 +56,8 @@ def command(settings: Settings, route: Route, since: int | None, output: str) ->
     else:
         for line in view.lines(findings, route, since, _SHOWN):
             click.echo(line)
-    return 0 if findings.clean else 1
+    if not findings.clean:
+        raise AuditError(f"{findings.faults.total():,} faults in the lanes of route {route.name}")
 
 
 @contextmanager

@@ -2,20 +2,19 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from confluent_kafka import KafkaError, Message
 
 from stream_router.adapters.avro.codec import Codec
 from stream_router.adapters.avro.labels import encode_label
-from stream_router.adapters.kafka.clients import producer_for
-from stream_router.adapters.kafka.failures import explain
+from stream_router.adapters.kafka.failures import explaining
+from stream_router.adapters.kafka.producers import AtLeastOnceProducer
 from stream_router.core.route import Route
 from stream_router.demo.flights import REPLAYED, load_flights, requests_of
-from stream_router.errors import UnreachableError
 from stream_router.settings import Settings
 
 _CHUNK: Final = 2_000
@@ -65,48 +64,33 @@ class FlightProducer:
 
     def __init__(self, settings: Settings, route: Route) -> None:
         self._settings, self._route = settings, route
-        contract = {"partitioner": "murmur2_random", "enable.idempotence": True}
-        self._producer = producer_for(settings, {"linger.ms": 5}, contract)
+        self._producer = AtLeastOnceProducer(settings, linger=5)
         self._request = Codec.of("flight_request")
-        self._error: KafkaError | None = None
         self.sent = Sent()
 
     def send(self, event: Event) -> None:
         content = event.content
         if event.kind == "request":
-            self._produce(self._route.topic("requests"), content["tailnum"], self._request.encode(content))
+            key, value = content["tailnum"], self._request.encode(content)
+            self._producer.send(self._route.topic("requests"), value, key.encode())
             self.sent.requests += 1
         else:
-            self._produce(self._route.topic("ground-truth"), content["request_id"], encode_label(**content))
+            key, value = content["request_id"], encode_label(**content)
+            self._producer.send(self._route.topic("ground-truth"), value, key.encode())
             self.sent.labels += 1
 
     def serve(self) -> None:
         """Let the client report what it delivered."""
-        self._producer.poll(0)
-        if self._error is not None:
-            raise explain(self._error, self._settings, f"sending flights to route {self._route.name}")
+        with self._explaining():
+            self._producer.check()
 
     def close(self, patience: float = 10) -> None:
         """Waits at most so many seconds for what is not delivered yet."""
-        undelivered = self._producer.flush(patience)
-        self.serve()
-        if undelivered:
-            raise UnreachableError(
-                f"Kafka at {self._settings.bootstrap_servers} did not take {undelivered} records of flights within "
-                f"{patience} s"
-            )
+        with self._explaining():
+            self._producer.deliver(patience)
 
-    def _produce(self, topic: str, key: str, value: bytes) -> None:
-        while True:
-            try:
-                self._producer.produce(topic, value, key.encode(), on_delivery=self._on_delivery)
-            except BufferError:
-                self._producer.poll(0.1)
-            else:
-                return
-
-    def _on_delivery(self, error: KafkaError | None, _message: Message) -> None:
-        self._error = self._error or error
+    def _explaining(self) -> AbstractContextManager[None]:
+        return explaining(self._settings, f"sending flights to route {self._route.name}")
 
 
 def replay(producer: FlightProducer, flights: pd.DataFrame, pace: float, stop: Callable[[], bool]) -> None:

@@ -13,6 +13,8 @@ KAFKA_VERSION: Final = "4.2.2"
 """Not 4.3.0, 4.3.1 or 4.4.0: where a partition has no leader, as in the restart of a lone broker, these take it for
 deleted, write no marker for its transaction and call that complete (KRaftMetadataCache.getPartitionLeaderEndpoint).
 """
+METADATA_VERSION: Final = 29
+"""The latest form of its own metadata that this Kafka reads, and the one that it writes."""
 BROKER: Final = (
     f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}:::compile",
     "org.slf4j:slf4j-simple:1.7.36:::compile",

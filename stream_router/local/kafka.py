@@ -2,6 +2,7 @@
 
 import base64
 import os
+import shlex
 import shutil
 import subprocess
 import uuid
@@ -13,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 
 from stream_router.errors import LocalStackError
 from stream_router.local.daemon import Daemon, private_folder
-from stream_router.local.jars import Progress, class_path, missing_extra
+from stream_router.local.jars import KAFKA_VERSION, METADATA_VERSION, Progress, class_path, missing_extra
 from stream_router.local.ports import PortName
 
 _FOREVER: Final = 9223372036854775807
@@ -71,6 +72,7 @@ class Kafka:
 
     def start(self, port: int, controller_port: int, progress: Progress) -> None:
         """Start the process, not waiting until it answers. Raises LocalStackError."""
+        self._refuse_data_of_a_later_one()
         java = self._java(class_path(progress))
         private_folder(self.daemon.folder)
         shutil.rmtree(self._temporary, ignore_errors=True)  # a killed broker leaves libraries there
@@ -79,6 +81,21 @@ class Kafka:
         if not self._formatted.exists():
             self._format(java)
         self.daemon.spawn([*java, *_JVM, "kafka.Kafka", self._config.name], _environment())
+
+    def _refuse_data_of_a_later_one(self) -> None:
+        """The broker would end with a stack trace."""
+        try:
+            bootstrap = (self._data / "bootstrap.checkpoint").read_bytes()
+        except FileNotFoundError:
+            return
+        _, _, level = bootstrap.partition(b"metadata.version")
+        if (found := int.from_bytes(level[:2], "big")) > METADATA_VERSION:
+            folder = self.daemon.folder
+            raise LocalStackError(
+                f"a later Kafka has written {folder} (metadata version {found}) than the {KAFKA_VERSION} of this local "
+                f"stack, which reads versions up to {METADATA_VERSION}: delete that folder, and with it all topics, by "
+                f"`rm -r {shlex.quote(str(folder))}`, or name another --data",
+            )
 
     def _format(self, java: list[str]) -> None:
         # Without the marker an earlier formatting was cut short, so that nothing of worth is lost.

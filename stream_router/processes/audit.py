@@ -99,12 +99,18 @@ class _Audit:
 
         start_of_source = start(source, begin.low, source_end)
         starts = {lane: start(self._route.lane_topic(lane), begins[lane].low, end) for lane, end in ends.items()}
+        is_near = from_time > (since or 0)
         bounds = Bounds(
             committed=self._ends.committed[partition],
             since=from_time,
             whole=since is not None,
-            cut={lane for lane in LANES if begins[lane].is_cut and starts[lane] == begins[lane].low < ends[lane]},
-            source_cut=begin.is_cut and start_of_source == begin.low,
+            cut={
+                lane
+                for lane in LANES
+                if begins[lane].may_lack(starts[lane], is_near=is_near)
+                and (starts[lane] < ends[lane] or self._rules.splits.gave(lane, from_time))
+            },
+            source_cut=begin.may_lack(start_of_source, is_near=is_near),
         )
         diverted = self._diverted.get(partition, set())
         PartitionWalk(self._rules, bounds, partition, diverted, findings).run(

@@ -14,7 +14,7 @@ from stream_router.adapters.redis.tracking import SplitTracking
 from stream_router.core.rollout.rollout_event import ROLLBACK
 from stream_router.core.routing.applied_split import AppliedSplit
 from stream_router.core.routing.routing_state import SCRIPT_DEADLINE_MS, RoutingState
-from stream_router.core.routing.split_store import SplitStore, call_until_read
+from stream_router.core.routing.split_store import Refusal, SplitStore, call_until_read
 from stream_router.errors import StreamRouterError, UnreachableError
 from stream_router.processes.worker import HUNG, Worker
 
@@ -58,6 +58,7 @@ class SplitWatcher:
         self._lock = threading.Lock()
         self._stop, self._wake, self._has_asked = threading.Event(), threading.Event(), threading.Event()
         self._has_read, self._redis_answers = False, True
+        self._has_answered = threading.Event()
         self._refused: tuple[str, bytes] | None = None
         self._has_looked = False
         self._follower = Worker("control-topics", lambda: not self._stop.is_set(), self._follow)
@@ -147,10 +148,11 @@ class SplitWatcher:
                 self._wake.set()
 
     def _track(self) -> None:
-        worked = self._tracking.works
+        worked, redis_answers = self._tracking.works, self._has_answered.is_set()
+        self._has_answered.clear()
         try:
-            has_changed = self._tracking.wait()
-        except UnreachableError:  # said by who calls the script
+            has_changed = self._tracking.wait(redis_answers=redis_answers)
+        except UnreachableError:  # said by who calls the script or, where only this fails, by the tracking
             has_changed = False
         if has_changed or self._tracking.works != worked:
             self._wake.set()
@@ -175,29 +177,27 @@ class SplitWatcher:
     def _adopt_answer(self) -> None:
         with self._lock:
             view = replace(self._state.view)
-        now = self._clock()
+        now, rejected = self._clock(), list[Refusal | None]()
         try:
-            reply = call_until_read(self._store, view, now=now, who=self._state.who)
+            reply = call_until_read(self._store, view, now=now, who=self._state.who, on_rejected=rejected.append)
         except UnreachableError as error:
             self._redis_is_away(str(error))
             return
         if not self._redis_answers:
             _log.info("Redis answers again")
         self._redis_answers = True
+        self._has_answered.set()
         if not isinstance(reply, AppliedSplit):
             return
         with self._lock:
             has_changed = self._state.on_applied(reply, self._clock())
         if has_changed:
             _log.info("split in force", epoch=reply.epoch, canary=reply.canary, rollout=reply.rollout, why=reply.why)
-        self._say_refusals(now)
+        for refusal in rejected:
+            self._say_refusal(refusal, now)
 
-    def _say_refusals(self, now: int) -> None:
-        """Each document once. What `:rejected` held at the start is history, unless that call at `now` wrote it."""
-        try:
-            refusal = self._store.rejected()
-        except UnreachableError:  # looked at again after the next call
-            return
+    def _say_refusal(self, refusal: Refusal | None, now: int) -> None:
+        """Each document once. What `:rejected` held at the start is history, unless the call at `now` wrote it."""
         refused = None if refusal is None else (refusal.type, refusal.raw)
         is_news = refusal is not None and (refusal.time == now or (self._has_looked and refused != self._refused))
         if refusal is not None and is_news:

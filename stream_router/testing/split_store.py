@@ -8,7 +8,14 @@ from stream_router.core.route import Route
 from stream_router.core.routing.applied_split import AppliedSplit, Models
 from stream_router.core.routing.control_view import ControlView
 from stream_router.core.routing.proposal import Proposal, Step
-from stream_router.core.routing.split_store import Latch, ReadAgain, Refusal, StepRefused, version_conflict
+from stream_router.core.routing.split_store import (
+    Latch,
+    OnRejected,
+    ReadAgain,
+    Refusal,
+    StepRefused,
+    version_conflict,
+)
 from stream_router.errors import ModelError, UnreachableError
 from stream_router.testing.rules import Call, Keys, proposal_of
 
@@ -35,8 +42,13 @@ class FakeSplitStore:
         now: int,
         who: str,
         step: Step | None = None,
+        on_rejected: OnRejected | None = None,
     ) -> AppliedSplit | ReadAgain | StepRefused:
-        return Call(self._reached(), self.route.key("release"), view, now, who).run(proposal, step)
+        keys = self._reached()
+        reply = Call(keys, self.route.key("release"), view, now, who).run(proposal, step)
+        if on_rejected is not None and isinstance(reply, AppliedSplit):
+            on_rejected(keys.rejected)
+        return reply
 
     def register_model(self, lane: Lane, version: str) -> None:
         if not version:

@@ -34,7 +34,8 @@ def lines(findings: Findings, route: Route, since: int | None, most: int) -> Ite
     if findings.waiting:
         yield f"{findings.waiting:,} more are not routed yet"
     if findings.before:
-        yield f"{findings.before:,} before the first routed ones are not judged; --since TIME judges those from TIME on"
+        remedy = "; --since TIME judges those from TIME on" if since is None else ": what a lane had of them is deleted"
+        yield f"{findings.before:,} before the first routed ones are not judged{remedy}"
     if findings.judged_from > (since or 0):
         begin = datetime.fromtimestamp(findings.judged_from / 1000, UTC).isoformat(timespec="seconds")
         yield f"only those from {begin} on: in one of the topics what is older has been deleted"

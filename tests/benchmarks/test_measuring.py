@@ -71,6 +71,15 @@ def test_a_table_replaces_what_stands_between_its_marks(tmp_path):
     assert file.read_text() == f"before\n<!-- a -->\n| x | y |\n| --- | --- |\n| 1 | 2 |\n<!-- /a -->\n{rest}"
 
 
+def test_a_table_of_times_says_which_goals_are_met():
+    found = {"fast": [1.0, 2.0, 3.0], "slow": [1.0, 2.0, 90.0], "free": [5.0]}
+    goals = {"fast": {"p50": 2, "most": 3}, "slow": {"p50": 2, "most": 89}}
+    fast, slow, free = page.quantiles("ms", found, goals).splitlines()[2:]
+    assert fast.endswith("| p50 <= 2, most <= 3 | yes |")
+    assert slow.endswith("| p50 <= 2, most <= 89 | no: most |")
+    assert free.endswith("|  |  |")
+
+
 def test_a_page_without_the_marks_is_not_touched(tmp_path):
     file = tmp_path / "page.md"
     file.write_text("nothing")

@@ -17,7 +17,9 @@ from support.valkey import valkey_server
 
 from stream_router.adapters.redis.store import KEYS, RedisSplitStore
 from stream_router.core.route import RedisKey, Route
+from stream_router.core.routing.applied_split import AppliedSplit
 from stream_router.core.routing.control_view import ControlView
+from stream_router.core.routing.split_store import Refusal
 from stream_router.errors import KeyContentError, SettingError, UnreachableError
 from stream_router.settings import Settings
 
@@ -181,3 +183,14 @@ def test_a_lane_misspelt_in_the_models_is_shown_once_and_left_alone(
 
 def _settings(url: str, **options: object) -> Settings:
     return Settings(redis_url=url, redis=options)  # type: ignore[arg-type]
+
+
+def test_foreign_content_in_rejected_does_not_stop_the_script(valkey_url: str, new_route: Callable[[], Route]) -> None:
+    bench = ValkeyBench(new_route(), valkey_url)
+    bench.client.hset(bench.route.key("rejected"), "code", "nonsense")
+    bench.store.propose(TENTH)
+    told = list[Refusal | None]()
+    reply = bench.store.call(ControlView(), bench.store.look(), now=1, who="test", on_rejected=told.append)
+    assert isinstance(reply, AppliedSplit)
+    assert (reply.raw, told) == (TENTH, [])
+    bench.store.close()

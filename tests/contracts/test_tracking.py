@@ -11,9 +11,10 @@ from redis import Redis
 from structlog.testing import capture_logs
 from support.valkey import valkey_server
 from support.waiting import wait_until
+from support.wire import Wire
 
 from stream_router.adapters.redis.store import RedisSplitStore
-from stream_router.adapters.redis.tracking import WAIT, SplitTracking
+from stream_router.adapters.redis.tracking import LOSSES, RETRY, RETRY_REFUSED, WAIT, SplitTracking
 from stream_router.core.route import Route
 from stream_router.core.routing.control_view import ControlView
 from stream_router.core.routing.split_store import call_until_read
@@ -157,6 +158,44 @@ def test_a_user_without_the_right_is_said_once_and_asked_again_later(client, tra
     assert tracking.pause > WAIT
     client.execute_command("ACL", "SETUSER", "default", "+@all")
     assert tracking.wait()
+
+
+def test_connections_that_are_only_lost_are_a_refusal_while_redis_answers_others(url):
+    wire = Wire(url)
+    wire.cut_at(b"TRACKING")
+    tracking = SplitTracking(ROUTE, Settings(redis_url=wire.url))
+    with capture_logs() as logs:
+        for _ in range(2 * LOSSES):
+            assert not connects(tracking)
+        assert not tracking.works
+        assert (logs, tracking.pause) == ([], RETRY), "Redis may be away"
+        for _ in range(2 * LOSSES):
+            with pytest.raises(UnreachableError):
+                tracking.wait(redis_answers=True)
+    (line,) = logs
+    assert "Redis tells no changes" in line["event"]
+    assert f"lost {LOSSES} times" in line["error"]
+    assert tracking.pause == RETRY_REFUSED
+    wire.cut_at(b"")
+    assert tracking.wait()
+    assert not tracking.wait()
+    assert tracking.pause == RETRY
+    wire.close()
+
+
+def test_connections_that_are_lost_now_and_then_are_no_refusal(url):
+    wire = Wire(url)
+    tracking = SplitTracking(ROUTE, Settings(redis_url=wire.url))
+    with capture_logs() as logs:
+        for _ in range(LOSSES):
+            assert tracking.wait(redis_answers=True)
+            tracking.wait(redis_answers=True)
+            wire.be("sound")
+            with pytest.raises(UnreachableError):
+                tracking.wait(redis_answers=True)
+    assert logs == []
+    tracking.close()
+    wire.close()
 
 
 def test_a_user_who_may_not_ping_is_answered_all_the_same(client, tracking):

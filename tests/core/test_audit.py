@@ -299,3 +299,10 @@ def test_a_fault_is_counted_also_where_it_is_not_shown_any_more():
     history = History(numbered(300), skipped=range(100, 250))
     findings = history.findings()
     assert (findings.faults["lost"], len(findings.shown)) == (150, 100)
+
+
+def test_a_lane_had_a_share_from_a_time_on_if_a_split_in_force_then_gave_it_one():
+    splits = KnownSplits([replace(HALF, time=100), replace(INITIAL_SPLIT, epoch=2, time=200)])
+    assert [since for since in (0, 150, 199, 200, 300) if splits.gave("canary", since)] == [0, 150, 199]
+    assert splits.gave("stable", 300)
+    assert not KnownSplits([]).gave("canary", 0)

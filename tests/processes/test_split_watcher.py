@@ -14,10 +14,13 @@ from support.kafka_script import event, fails, passes
 from support.scripted_kafka import ScriptedKafka
 from support.valkey import valkey_server
 from support.waiting import wait_until
+from support.wire import Wire
 
 from stream_router.adapters.avro.records import encode_rollout_event, encode_split
 from stream_router.adapters.kafka.control_topics import ControlTopics
+from stream_router.adapters.redis import tracking
 from stream_router.adapters.redis.store import RedisSplitStore
+from stream_router.adapters.redis.tracking import SplitTracking
 from stream_router.core.rollout.rollout_event import ROLLBACK, RolloutEvent
 from stream_router.core.route import Route
 from stream_router.core.routing.applied_split import AppliedSplit
@@ -49,7 +52,8 @@ class FakeTracking:
     def tell(self) -> None:
         self._change.set()
 
-    def wait(self) -> bool:
+    def wait(self, *, redis_answers: bool = False) -> bool:
+        del redis_answers
         told = self._change.wait(0.01)
         self._change.clear()
         return told
@@ -61,10 +65,10 @@ class FakeTracking:
 class World:
     """A watcher with a scripted Kafka, a fake Redis and a clock that stands still."""
 
-    def __init__(self, monkeypatch, store=None) -> None:
+    def __init__(self, monkeypatch, store=None, tracking=None) -> None:
         self.kafka, self.now = ScriptedKafka(monkeypatch), 1_000_000
         self.store = store or FakeSplitStore(ROUTE)
-        self.state, self.tracking = RoutingState(who="router"), FakeTracking()
+        self.state, self.tracking = RoutingState(who="router"), tracking or FakeTracking()
         topics = ControlTopics(Settings(), ROUTE)
         self.watcher = SplitWatcher(topics, self.store, self.tracking, self.state, clock=lambda: self.now)
         self._monkeypatch = monkeypatch
@@ -150,6 +154,15 @@ def test_a_refused_document_is_said_once_with_its_value_and_why(world):
     (first, why), (second, _) = refusals(logs)
     assert (first, second) == ('{"stable": 9, "canary": 1}', "10%")
     assert "write it as" in why
+
+
+def test_refusals_are_told_by_the_script_itself(world, monkeypatch):
+    monkeypatch.setattr(world.store, "rejected", lambda: 1 / 0)
+    world.started()
+    with capture_logs() as logs:
+        world.store.propose(b"10%")
+        world.look()
+    assert [value for value, _ in refusals(logs)] == ["10%"]
 
 
 def test_a_document_that_is_refused_at_a_start_is_said_but_not_one_refused_long_ago(world, monkeypatch):
@@ -534,7 +547,7 @@ def test_a_rollback_and_a_law_of_another_router_wake_the_script_and_what_is_know
 def test_a_turn_of_the_tracking_that_fails_is_no_end_and_is_tried_again(world, monkeypatch):
     tells = iter([True])
 
-    def fails_once():
+    def fails_once(**_):
         if next(tells, None):
             raise UnreachableError("away")
         return True
@@ -545,6 +558,27 @@ def test_a_turn_of_the_tracking_that_fails_is_no_end_and_is_tried_again(world, m
     world.watcher._track()
     assert world.watcher._wake.is_set()
     world.watcher.check()
+
+
+@pytest.mark.parametrize("command", [b"HELLO", b"TRACKING"])
+def test_a_proxy_that_ends_what_would_track_is_said_once_polled_often_and_tried_again(monkeypatch, command):
+    monkeypatch.setattr(split_watcher, "NET", 3_600.0)
+    for pause in ("RETRY", "RETRY_REFUSED"):
+        monkeypatch.setattr(tracking, pause, 0.01)
+    with valkey_server() as url:
+        wire, store = Wire(url), patient_store(url)
+        wire.cut_at(command)
+        world = World(monkeypatch, store, SplitTracking(ROUTE, Settings(redis_url=wire.url)))
+        with capture_logs() as logs, world.running():
+            wait_until(lambda: said(logs, "Redis tells no changes"), 60, "the refusal to be said")
+            store.propose(HALF)
+            wait_until(lambda: world.watcher.in_force().raw == HALF, 30, "the change to be in force")
+            wire.cut_at(b"")
+            wait_until(lambda: world.tracking.works, 30, "the tracking to work")
+        assert said(logs, "Redis tells no changes") == 1
+        assert said(logs, "routing goes on with the last split") == 0
+        store.close()
+        wire.close()
 
 
 def test_a_start_without_redis_takes_the_latest_split_of_the_topic(world):

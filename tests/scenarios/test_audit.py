@@ -3,6 +3,7 @@
 import json
 import time
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
@@ -11,10 +12,13 @@ from support.processes import Processes
 from support.raw_headers import produce_batch
 from support.waiting import wait_until
 
+from stream_router.adapters.kafka import audited as audited_topics
 from stream_router.adapters.kafka import topics
 from stream_router.core.lane import LANES
 from stream_router.core.route import Route
 from stream_router.core.routing.header import HEADER
+from stream_router.errors import AuditError, TopicError
+from stream_router.processes.audit import audit_route
 
 pytestmark = pytest.mark.stack
 
@@ -121,14 +125,14 @@ def test_each_planted_fault_is_found_and_nothing_else(stack, route, routed, audi
     code, report = audited()
     found = [(fault["kind"], fault["topic"], fault["partition"], fault["offset"]) for fault in report["shown"]]
     assert sorted(found) == sorted(placed), report["shown"]
-    assert code == 1
+    assert code == AuditError.exit_code
     assert all(fault["why"] for fault in report["shown"])
     text = stack_processes.run("audit", "--route", route.name)
-    assert text.wait() == 1
+    assert text.wait() == AuditError.exit_code
     for kind, topic, partition, offset in placed:
         assert f"{topic} {partition} {offset}" in text.stdout
         assert kind in text.stdout
-    assert text.stderr == ""
+    assert text.stderr == f"stream-router: {len(placed)} faults in the lanes of route {route.name}\n"
 
 
 def commit(stack, group, offsets):
@@ -168,17 +172,106 @@ def test_what_retention_or_a_later_start_took_away_is_no_fault_and_since_judges_
     code, report = audited()
     assert (code, report["routed"], report["before"]) == (0, 400, 200)
     code, report = audited("--since", "0")
-    assert (code, report["faults"]["lost"]) == (1, 200)
-    admin = AdminClient({"bootstrap.servers": stack.bootstrap_servers})
+    assert (code, report["faults"]["lost"]) == (AuditError.exit_code, 200)
     for topic, share in (("requests", 3), ("requests.stable", 2)):
-        ends = {record.partition: record.offset for record in lanes.read(topic)}
-        cut = [TopicPartition(route.topic(topic), partition, end // share) for partition, end in ends.items()]
-        for deleted in admin.delete_records(cut).values():
-            deleted.result()
+        last = {record.partition: record.offset for record in lanes.read(topic)}
+        delete_heads(stack, route.topic(topic), {partition: offset // share for partition, offset in last.items()})
         code, report = audited()
         assert (code, report["shown"]) == (0, [])
         assert report["routed"] > 100
         assert report["judged_from"] > 0, "a part that is not judged is not passed over in silence"
+
+
+def delete_heads(stack, topic, ends):
+    """What lies before these offsets, -1 for all, by partition: as no retention by time would do it."""
+    admin = AdminClient({"bootstrap.servers": stack.bootstrap_servers})
+    heads = [TopicPartition(topic, partition, end) for partition, end in ends.items()]
+    for deleted in admin.delete_records(heads).values():
+        deleted.result()
+
+
+@pytest.mark.usefixtures("routed")
+@pytest.mark.parametrize("topic", ["requests", "requests.stable", "requests.canary"])
+def test_what_was_deleted_to_the_end_of_a_topic_is_no_fault_and_what_comes_after_it_is_judged(
+    stack, stack_processes: Processes, route, feeder, lanes, audited, topic
+):
+    delete_heads(stack, route.topic(topic), dict.fromkeys(range(4), -1))
+    code, report = audited()
+    assert (code, report["shown"]) == (0, [])
+    assert report["requests"] < 800
+    kept = lanes.count()
+    router = stack_processes.start("route", "--route", route.name)
+    feeder.send(400)
+    wait_until(lambda: lanes.count() == kept + 400, 30, "all requests to be routed")
+    assert router.terminate() == 0
+    code, report = audited()
+    assert (code, report["shown"]) == (0, [])
+    assert report["routed"] >= 300
+
+
+def test_of_times_out_of_order_the_head_of_both_lanes_may_be_deleted(
+    stack, stack_processes: Processes, route, redis, lanes, audited
+):
+    """As producers on several machines write them: what was deleted is not all older than what was kept."""
+    producer = Producer({"bootstrap.servers": stack.bootstrap_servers, "partitioner": "murmur2_random"})
+    now = int(time.time() * 1000)
+    for number in range(800):
+        producer.produce(route.topic("requests"), b"%d" % number, b"%d" % number, timestamp=now - number * 7 % 100)
+    assert producer.flush(10) == 0
+    redis.set(route.key("split"), '{"stable": 0.5, "canary": 0.5}')
+    router = stack_processes.start("route", "--route", route.name)
+    wait_until(lambda: lanes.count() == 800, 30, "all requests to be routed")
+    assert router.terminate() == 0
+    for topic, share in (("requests.stable", 3), ("requests.canary", 2)):
+        last = {record.partition: record.offset for record in lanes.read(topic)}
+        delete_heads(stack, route.topic(topic), {partition: offset // share for partition, offset in last.items()})
+    code, report = audited()
+    assert (code, report["shown"]) == (0, [])
+
+
+@pytest.mark.parametrize("is_committed", [True, False])
+def test_the_end_of_a_transaction_that_is_open_meanwhile_is_waited_for(
+    stack, settings, route, routed, monkeypatch, is_committed
+):
+    """As a router's that was read into the ends of the lanes, and not yet into its group's offset."""
+    copies = [record for record in routed["stable"] if record.key][:10]
+    producer = Producer({"bootstrap.servers": stack.bootstrap_servers, "partitioner": "murmur2_random"})
+    for record in copies:
+        fields = {"key": record.key, "partition": record.partition, "headers": record.headers[:-1]}
+        producer.produce(route.topic("requests"), b"new " + record.value, timestamp=record.timestamp, **fields)
+    assert producer.flush(10) == 0
+    router = Producer({"bootstrap.servers": stack.bootstrap_servers, "transactional.id": f"{route.name}-open"})
+    router.init_transactions(30)
+    router.begin_transaction()
+    for record in copies:
+        fields = {"key": record.key, "partition": record.partition, "headers": record.headers}
+        router.produce(route.lane_topic("stable"), b"new " + record.value, timestamp=record.timestamp, **fields)
+    assert router.flush(10) == 0
+    waits = []
+
+    def end_it(_seconds):
+        if not waits:
+            (router.commit_transaction if is_committed else router.abort_transaction)(30)
+        waits.append(1)
+
+    monkeypatch.setattr(audited_topics, "time", SimpleNamespace(monotonic=time.monotonic, sleep=end_it))
+    findings = audit_route(settings, route, since=None, progress=lambda *_: None)
+    assert waits
+    assert findings.shown == []
+    assert (findings.routed, findings.waiting) == ((810, 0) if is_committed else (800, 10))
+
+
+@pytest.mark.usefixtures("routed")
+def test_a_transaction_that_nobody_ends_is_an_error_that_says_where(stack, settings, route, monkeypatch):
+    producer = Producer({"bootstrap.servers": stack.bootstrap_servers, "transactional.id": f"{route.name}-hangs"})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    producer.produce(route.lane_topic("canary"), b"hangs", b"key", 2)
+    assert producer.flush(10) == 0
+    monkeypatch.setattr(audited_topics, "_PATIENCE", 0)
+    with pytest.raises(TopicError, match=rf"{route.lane_topic('canary')}, partition 2, from offset \d+ on"):
+        audit_route(settings, route, since=None, progress=lambda *_: None)
+    producer.abort_transaction(30)
 
 
 def test_partitions_that_differ_are_an_error_that_says_so(stack, stack_processes: Processes, settings, route_name):

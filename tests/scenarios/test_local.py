@@ -136,6 +136,37 @@ def test_up_prints_lines_that_a_shell_takes(processes, running, data):
     ]
 
 
+def test_data_of_a_later_kafka_is_refused_with_what_to_do(processes, tmp_path):
+    """As 4.3.0 has formatted it, which an earlier release of ours brought."""
+    data = tmp_path / "some where" / "kafka" / "data"
+    data.mkdir(parents=True)
+    (data.parent / "formatted").touch()
+    (data / "meta.properties").write_text("cluster.id=AIYdwIkkRXKgjob6lSTH9w\nnode.id=1\nversion=1\n")
+    (data / "bootstrap.checkpoint").write_bytes(b"\x01\x0c\0\x11metadata.version\0\x1e\0\0")
+    up = processes.run("local", "up", "--data", str(tmp_path / "some where"))
+    assert up.process.returncode == LocalStackError.exit_code
+    assert f"by `rm -r '{data.parent}'`" in up.stderr
+    assert "(metadata version 30)" in up.stderr
+    assert len(up.stderr.splitlines()) == 1
+    assert not Daemon("Valkey", tmp_path / "some where" / "redis").runs()
+
+
+@of_one_folder
+def test_the_readme_has_a_redis_cli_for_those_who_have_none(running):
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (function,) = (line for line in readme.splitlines() if line.startswith("redis-cli() {"))
+    key, split = "stream_router:{flights}:split", '{"stable": 0.9, "canary": 0.1}'
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    shell = subprocess.run(
+        [shutil.which("bash") or "bash", "-c", f"{function}\nredis-cli SET '{key}' '{split}' && redis-cli GET '{key}'"],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={"PATH": path, "STREAM_ROUTER_REDIS_URL": running.redis_url},
+    )
+    assert shell.stdout.splitlines()[1:] == [split]
+
+
 @of_one_folder
 def test_another_port_than_that_of_a_running_server_is_refused(running, data):
     with pytest.raises(LocalStackError, match=f"runs already, with kafka on {running.bootstrap_servers}"):

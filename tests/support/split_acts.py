@@ -5,7 +5,7 @@ from support.split_benches import Bench
 from stream_router.core.routing.applied_split import AppliedSplit
 from stream_router.core.routing.control_view import ControlView
 from stream_router.core.routing.proposal import Step
-from stream_router.core.routing.split_store import ReadAgain, StepRefused
+from stream_router.core.routing.split_store import ReadAgain, Refusal, StepRefused
 
 TENTH = b'{"stable": 0.9, "canary": 0.1}'
 THIRD = b'{"stable": 0.7, "canary": 0.3}'
@@ -15,7 +15,12 @@ NONE = b'{"stable": 1, "canary": 0}'
 def call(
     bench: Bench, view: ControlView | None = None, step: Step | None = None
 ) -> AppliedSplit | ReadAgain | StepRefused:
-    return bench.store.call(view or ControlView(), bench.store.look(), now=1_000, who="test", step=step)
+    told = list[Refusal | None]()
+    reply = bench.store.call(
+        view or ControlView(), bench.store.look(), now=1_000, who="test", step=step, on_rejected=told.append
+    )
+    assert told == ([bench.store.rejected()] if isinstance(reply, AppliedSplit) else [])
+    return reply
 
 
 def applied_of(bench: Bench, view: ControlView | None = None, step: Step | None = None) -> AppliedSplit:

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Literal
 from urllib.parse import urlsplit
@@ -14,7 +15,7 @@ class Wire:
     """Leads to the server of a `unix://` URL; `url` is its own end, on TCP."""
 
     def __init__(self, server: str) -> None:
-        self._server, self._state = server, "sound"
+        self._server, self._state, self._forbidden = server, "sound", b""
         self._lock, self._open = threading.Lock(), list[tuple[socket.socket, threading.Event]]()
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.url = f"redis://127.0.0.1:{self._listening.getsockname()[1]}/0"
@@ -31,6 +32,10 @@ class Wire:
 
     def be(self, state: State) -> None:
         self.lead_to(self._server, state)
+
+    def cut_at(self, command: bytes) -> None:
+        """From now on, connections that ask for it end instead, as some proxies do; b"" allows all."""
+        self._forbidden = command
 
     def fall_silent(self) -> None:
         """The connections that there are carry nothing any more, and nobody is told; new ones do."""
@@ -62,16 +67,20 @@ class Wire:
             far = socket.socket(socket.AF_UNIX)
             far.connect(urlsplit(self._server).path)
             self._open.append((far, is_silent))
-        self._run(_carry, near, far, is_silent)
-        self._run(_carry, far, near, is_silent)
+        self._run(_carry, near, far, is_silent, lambda: self._forbidden)
+        self._run(_carry, far, near, is_silent, lambda: b"")
 
     def _run(self, target, *arguments) -> None:
         threading.Thread(target=target, args=arguments, daemon=True).start()
 
 
-def _carry(source: socket.socket, sink: socket.socket, is_silent: threading.Event) -> None:
+def _carry(
+    source: socket.socket, sink: socket.socket, is_silent: threading.Event, forbidden: Callable[[], bytes]
+) -> None:
     with source, suppress(OSError):
         while chunk := source.recv(_CHUNK):
+            if (command := forbidden()) and command in chunk:
+                break
             if not is_silent.is_set():
                 sink.sendall(chunk)
     if not is_silent.is_set():

@@ -36,10 +36,15 @@ class Beginning:
     first: int | None
     kept_since: int
 
-    @property
-    def is_cut(self) -> bool:
-        """Whether there were records before."""
-        return self.low > 0
+    def may_lack(self, start: int, *, is_near: bool) -> bool:
+        """Whether records were deleted that belong behind the offset `start`, which is the first from some time on.
+
+        Times are not in order. What retention deletes by time is all older than `kept_since`; what anything else
+        deletes may be younger than what is left, by a little: `is_near` says that the time is one at which a topic
+        begins.
+        """
+        by_time_only = self.first is not None and self.first <= self.kept_since
+        return self.low > 0 and (start == self.low or (is_near and not by_time_only))
 
 
 def settled_ends(settings: Settings, topics: Iterable[str]) -> dict[str, dict[int, int]]:

@@ -231,13 +231,22 @@ class AtLeastOnceProducer(_Sender):
     def begin(self) -> None:
         self._delivery_error = None
 
-    def commit(self, offsets: Sequence[TopicPartition], consumer: Consumer, timeout: float) -> None:
-        """See LoopProducer."""
+    def check(self) -> None:
+        """Raises KafkaException where something that was sent since `begin` could not be delivered."""
+        self._client.poll(0)
+        if self._delivery_error is not None:
+            raise KafkaException(self._delivery_error)
+
+    def deliver(self, timeout: float) -> None:
+        """Wait until all that was sent is there. Raises KafkaException."""
         if undelivered := self._client.flush(timeout):
             late = KafkaError(KafkaError._TIMED_OUT, f"{undelivered} records are not acknowledged")  # noqa: SLF001 - librdkafka's own code is spelt so
             raise KafkaException(late)
-        if self._delivery_error is not None:
-            raise KafkaException(self._delivery_error)
+        self.check()
+
+    def commit(self, offsets: Sequence[TopicPartition], consumer: Consumer, timeout: float) -> None:
+        """See LoopProducer."""
+        self.deliver(timeout)
         if offsets:
             commit = partial(consumer.commit, offsets=list(offsets), asynchronous=False)
             try:

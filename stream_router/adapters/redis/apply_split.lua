@@ -1,7 +1,8 @@
 -- The one script that puts a split in force, called by everyone. It compares and stores raw bytes; its callers
 -- validate.
 -- KEYS: the keys of one route, all in one slot. ARGV: pairs of a name and a value; "" stands for nothing.
--- Returns {"applied", field, value, ...}, {"none"} before the first split, {"again"} or {"refused", why}.
+-- Returns {"applied", refusal, {field, value, ...}}, {"none", refusal} before the first split, {"again"} or
+-- {"refused", why}; a refusal is what :rejected holds, likewise as fields and values.
 -- Fields of hashes that Redis holds: "" and absent are the same. A key of the wrong type counts as missing.
 
 local SPLIT, APPLIED, REJECTED, LATCH, RELEASE, MODELS, HISTORY = unpack(KEYS)
@@ -171,10 +172,13 @@ local function under(document)
 end
 
 local function in_force()
-  if not applied then return {'none'} end
-  local reply = redis.call('HGETALL', APPLIED)
-  table.insert(reply, 1, 'applied')
-  return reply
+  local refusal = {}
+  for field, value in pairs(rejected) do
+    refusal[#refusal + 1] = field
+    refusal[#refusal + 1] = value
+  end
+  if not applied then return {'none', refusal} end
+  return {'applied', refusal, redis.call('HGETALL', APPLIED)}
 end
 
 -- 1. Remember what Redis forgot.

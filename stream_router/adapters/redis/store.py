@@ -1,7 +1,7 @@
 """The keys of a route in Redis or Valkey. Every change of the split in force is one call of apply_split.lua."""
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -25,7 +25,7 @@ from stream_router.core.routing.applied_split import INITIAL_SPLIT, AppliedSplit
 from stream_router.core.routing.control_view import ControlView
 from stream_router.core.routing.proposal import Proposal, Step
 from stream_router.core.routing.split import ALL_STABLE_RAW, digest_of
-from stream_router.core.routing.split_store import Latch, ReadAgain, Refusal, StepRefused, version_conflict
+from stream_router.core.routing.split_store import Latch, OnRejected, ReadAgain, Refusal, StepRefused, version_conflict
 from stream_router.errors import KeyContentError, ModelError
 from stream_router.settings import Settings, masked_url
 
@@ -69,6 +69,7 @@ class RedisSplitStore:
         now: int,
         who: str,
         step: Step | None = None,
+        on_rejected: OnRejected | None = None,
     ) -> AppliedSplit | ReadAgain | StepRefused:
         arguments: dict[str, Any] = {
             "now": now,
@@ -101,9 +102,12 @@ class RedisSplitStore:
             return ReadAgain()
         if outcome == b"refused":
             return StepRefused(rest[0].decode())
+        if on_rejected is not None:
+            with suppress(KeyContentError):  # told by who asks for it, and no reason to route by another split
+                on_rejected(self._refusal(_pairs(rest[0])))
         if outcome == b"none":
             return INITIAL_SPLIT
-        fields = dict(zip(*[iter(rest)] * 2, strict=True))
+        fields = _pairs(rest[1])
         self._show_unknown(fields.get(UNKNOWN_IN_MODELS, b""))
         return self._read(applied_from_fields, fields)
 
@@ -139,8 +143,7 @@ class RedisSplitStore:
         return self._read(applied_from_fields, fields) if fields else None
 
     def rejected(self) -> Refusal | None:
-        fields = self._hash("rejected")
-        return self._read(refusal_from_fields, fields, "rejected") if fields else None
+        return self._refusal(self._hash("rejected"))
 
     def latch(self) -> Latch | None:
         fields = self._hash("latch")
@@ -170,6 +173,9 @@ class RedisSplitStore:
             )
         self._unknown = names
 
+    def _refusal(self, fields: dict[bytes, bytes]) -> Refusal | None:
+        return self._read(refusal_from_fields, fields, "rejected") if fields else None
+
     def _key(self, key: RedisKey) -> str:
         return self._route.key(key)
 
@@ -190,6 +196,10 @@ class RedisSplitStore:
 
     def _reaching(self) -> AbstractContextManager[None]:
         return reaching(self._shown_url)
+
+
+def _pairs(flat: list[bytes]) -> dict[bytes, bytes]:
+    return dict(zip(*[iter(flat)] * 2, strict=True))
 
 
 def _text(fields: Mapping[bytes, bytes]) -> dict[str, str]:

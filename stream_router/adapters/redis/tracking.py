@@ -1,6 +1,5 @@
 """Hears from Redis that somebody has written what the script reads: `CLIENT TRACKING` in RESP3."""
 
-import time
 from typing import Any, Final
 
 import redis
@@ -9,6 +8,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from stream_router.adapters.redis.clients import TIMEOUT, client_for, reaching
 from stream_router.core.route import RedisKey, Route
+from stream_router.errors import UnreachableError
 from stream_router.settings import Settings, masked_url
 
 WATCHED: Final[tuple[RedisKey, ...]] = ("split", "release", "models")
@@ -23,6 +23,9 @@ RETRY: Final = 0.2
 RETRY_REFUSED: Final = 30.0
 """Seconds before a server that refuses to track is asked again."""
 
+LOSSES: Final = 10
+"""Connections lost in a row, while Redis answers others, that count as a refusal: so does a proxy say it."""
+
 _log = structlog.get_logger()
 
 
@@ -35,8 +38,8 @@ class SplitTracking:
         contract = {"protocol": 3, "maint_notifications_config": MaintNotificationsConfig(enabled=False)}
         self._client = client_for(settings, contract | {"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT})
         self._connection: Any = None
-        self._changed = False
-        self._refused_at: float | None = None
+        self._changed, self._is_refused = False, False
+        self._losses = 0
 
     @property
     def works(self) -> bool:
@@ -46,12 +49,13 @@ class SplitTracking:
     @property
     def pause(self) -> float:
         """Seconds before the next `wait`, after one that raised or found the server unwilling."""
-        return RETRY if self._refused_at is None else RETRY_REFUSED
+        return RETRY_REFUSED if self._is_refused else RETRY
 
-    def wait(self) -> bool:
+    def wait(self, *, redis_answers: bool = False) -> bool:
         """Whether something may have changed: a key was written, all were deleted, or we were deaf until now.
 
-        Connects where there is no connection, and returns after WAIT seconds at the latest. Raises UnreachableError.
+        Connects where there is no connection, and returns after WAIT seconds at the latest. `redis_answers`: others had
+        an answer since the last call. Raises UnreachableError.
         """
         self._changed = False
         try:
@@ -62,9 +66,16 @@ class SplitTracking:
                     self._ask_whether_it_is_there()
                 while self._connection.can_read(0):
                     self._connection.read_response(push_request=True)
+        except UnreachableError as error:
+            self.close()
+            self._losses += redis_answers
+            if self._losses >= LOSSES:
+                self._on_refusal(f"the connection was lost {LOSSES} times in a row: {error}")
+            raise
         except BaseException:
             self.close()
             raise
+        self._losses, self._is_refused = 0, False
         return self._changed
 
     def close(self) -> None:
@@ -83,22 +94,22 @@ class SplitTracking:
             connection.read_response()
         except redis.ResponseError as error:
             connection.disconnect()
-            self._on_refusal(error)
+            self._on_refusal(str(error))
             return False
         except BaseException:
             connection.disconnect()
             raise
-        self._connection, self._refused_at = connection, None
+        self._connection = connection
         return True
 
-    def _on_refusal(self, error: Exception) -> None:
-        if self._refused_at is None:
+    def _on_refusal(self, why: str) -> None:
+        if not self._is_refused:
             _log.warning(
                 f"Redis tells no changes, so the split is asked for each {RETRY:g} s: it takes RESP3 and the right to "
                 "CLIENT TRACKING",
-                error=str(error),
+                error=why,
             )
-        self._refused_at = time.monotonic()
+        self._is_refused = True
 
     def _ask_whether_it_is_there(self) -> None:
         self._connection.send_command("PING", check_health=False)

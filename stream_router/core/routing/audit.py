@@ -4,9 +4,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf
+from operator import itemgetter
 from typing import Final, Literal, NamedTuple
 
-from stream_router.core.lane import Lane
+from stream_router.core.lane import LANES, Lane
 from stream_router.core.routing.applied_split import INITIAL_SPLIT, AppliedSplit
 from stream_router.core.routing.header import HEADER, Headers, Routing, parse_routing
 from stream_router.core.routing.split import Split
@@ -113,9 +115,21 @@ class KnownSplits:
 
     def __init__(self, applied: Iterable[AppliedSplit]) -> None:
         self._splits: dict[tuple[int, str, int], Split] = {}
+        times: list[tuple[int, Split]] = []
         for one in (INITIAL_SPLIT, *applied):
             with suppress(SplitError):  # of a version with another form of the split: whoever routed by it stands out
                 self._splits[one.epoch, one.digest, one.rollout] = one.split
+                times.append((one.time, one.split))
+        times.sort(key=itemgetter(0))
+        ends = [*(begin for begin, _ in times[1:]), inf]
+        self._given: dict[Lane, float] = {
+            lane: max((end for (_, split), end in zip(times, ends, strict=True) if split.weight(lane) > 0), default=0)
+            for lane in LANES
+        }
+
+    def gave(self, lane: Lane, since: int) -> bool:
+        """Whether the lane had a share at this time (milliseconds since the epoch) or later."""
+        return self._given[lane] > since
 
     def of(self, routing: Routing) -> Split | None:
         """By epoch and digest, where the rollout is that of the split, too."""

@@ -31,7 +31,8 @@ class Bounds:
     `committed` is the router's offset: what lies before it is routed. Only records with a timestamp of `since`
     (milliseconds since the epoch) or later are looked at, which a request and its copy share. `whole`: the caller knows
     that the router had begun; otherwise requests before the first routed one are not judged. `cut` are the lanes, and
-    `source_cut` says whether it is the source, whose first record here had others before it that are deleted.
+    `source_cut` says whether it is the source, from which records may have been deleted that would be looked at: all of
+    them before the first that is.
     """
 
     committed: int

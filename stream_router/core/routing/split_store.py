@@ -1,5 +1,6 @@
 """The interface to the keys of a route: what Redis and the fake for tests have in common."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -36,6 +37,9 @@ class Refusal:
     time: int
 
 
+OnRejected = Callable[[Refusal | None], object]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Latch:
     """`:latch`: the rollout that was rolled back last; `time` in milliseconds since the epoch.
@@ -64,11 +68,12 @@ class SplitStore(Protocol):
         now: int,
         who: str,
         step: Step | None = None,
+        on_rejected: OnRejected | None = None,
     ) -> AppliedSplit | ReadAgain | StepRefused:
         """One call of the script; `now` in milliseconds since the epoch.
 
         The caller has read R.splits and R.rollout-events to their ends. Returns the split in force, INITIAL_SPLIT
-        before the first.
+        before the first; `on_rejected` is then told what `:rejected` holds, unless that cannot be read.
         """
 
     def register_model(self, lane: Lane, version: str) -> None:
@@ -100,11 +105,15 @@ class SplitStore(Protocol):
 
 
 def call_until_read(
-    store: SplitStore, view: ControlView, *, now: int, who: str
+    store: SplitStore, view: ControlView, *, now: int, who: str, on_rejected: OnRejected | None = None
 ) -> AppliedSplit | ReadAgain | StepRefused:
     """Read and validate `:split` and call the script; once more where it has changed in between."""
-    reply = store.call(view, store.look(), now=now, who=who)
-    return store.call(view, store.look(), now=now, who=who) if isinstance(reply, ReadAgain) else reply
+
+    def call() -> AppliedSplit | ReadAgain | StepRefused:
+        return store.call(view, store.look(), now=now, who=who, on_rejected=on_rejected)
+
+    reply = call()
+    return call() if isinstance(reply, ReadAgain) else reply
 
 
 def version_conflict(route: str, lane: Lane, models_key: str, registered: str, given: str) -> str:
