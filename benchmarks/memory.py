@@ -12,7 +12,7 @@ from workbench import Workbench, lanes_of, router_command, workbench
 
 MIB = 2**20
 MOST = Goal("most resident, MiB", most=250, form=".0f")
-FLAT = Goal("most of the second half against the first", most=1.05)
+FLAT = Goal("most of the second half against the first", most=1.1)
 
 Samples = list[tuple[int, int]]
 """Records routed, and bytes resident at that time."""

@@ -118,7 +118,7 @@ def test_goals_stand_in_a_table_of_their_own_below_the_figures():
 
 def test_memory_that_grows_in_the_second_half_is_not_flat():
     growing = [(0, 100 * MIB), (499, 200 * MIB), (500, 210 * MIB), (999, 240 * MIB)]
-    assert [row[1:] for row in goals(growing, 1_000)] == [["240", "<= 250", "yes"], ["1.20", "<= 1.05", "no"]]
+    assert [row[1:] for row in goals(growing, 1_000)] == [["240", "<= 250", "yes"], ["1.20", "<= 1.10", "no"]]
 
 
 def test_a_page_without_the_marks_is_not_touched(tmp_path):
