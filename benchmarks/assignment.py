@@ -8,12 +8,14 @@ import time
 
 import click
 import page
+from goals import Goal, goals_table
 from load import key_of
 
 from stream_router.core.routing.partitioner import WeightedPartitioner
 from stream_router.core.routing.split import Split
 
 BATCH = 5_000
+GOAL = Goal(f"keys/s, {BATCH:,} at once", least=3_000_000, form=",.0f")
 
 
 def rates(batches: int) -> list[float]:
@@ -33,7 +35,7 @@ def rates(batches: int) -> list[float]:
 def main(batches: int, *, write: bool) -> None:
     """WeightedPartitioner.is_canary alone; prints the median."""
     rate = statistics.median(rates(batches))
-    lines = page.table(["keys of a batch", "keys/s", "ns a key"], [[f"{BATCH:,}", f"{rate:,.0f}", f"{1e9 / rate:.0f}"]])
+    lines = goals_table([GOAL.judge(rate)])
     click.echo(lines)
     if write:
         page.write("bench-assignment", lines)

@@ -1,24 +1,34 @@
 """What Kafka's client alone costs: consume, produce to one topic with the same partition, timestamp and one header,
 offsets in the transaction. No hashing, no split, no limits, no metrics; the client settings are the router's.
 
-python benchmarks/bare_loop.py SOURCE TARGET: an endless loop, ended by SIGTERM.
+python benchmarks/bare_loop.py SOURCE TARGET SECONDS: an endless loop, ended by SIGTERM; a transaction stays open for at
+most so many seconds.
 """
 
-import sys
 import time
 
+import click
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
 from stream_router.adapters.kafka.handler import LoopConfig
 from stream_router.adapters.kafka.loop_clients import loop_consumer, loop_producer
 from stream_router.adapters.kafka.outages import Outages
+from stream_router.adapters.memory import handle_batches
 from stream_router.settings import load_settings
 
 HEADER = [("stream-router", b"epoch=1;split=1f3a9c0b77d2;rollout=3;t=1795420000123")]
 BATCH = 5_000
 
 
-def main(source: str, target: str, seconds: float) -> None:
+@click.command()
+@click.argument("source")
+@click.argument("target")
+@click.argument("seconds", type=float)
+@click.option("--our-memory", is_flag=True, help="Handle memory as the router does.")
+def main(source: str, target: str, seconds: float, *, our_memory: bool) -> None:
+    """Copy one topic to another."""
+    if our_memory:
+        handle_batches()
     config = LoopConfig(
         topic=source, group=f"{target}.bare", instance="bare", dead_letters="", stage="", interval=seconds
     )
@@ -61,4 +71,4 @@ def from_the_beginning(consumer: Consumer, partitions: list[TopicPartition]) -> 
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], float(sys.argv[3]))
+    main()

@@ -7,6 +7,7 @@ import time
 
 import click
 import page
+from goals import Goal, goals_table
 from measuring import cpu_seconds
 from workbench import Workbench, router_command, workbench
 
@@ -30,7 +31,8 @@ def main(seconds: float, *, write: bool) -> None:
     """One router without traffic on a local stack; prints its share of a core."""
     with workbench() as bench:
         found = share(bench, seconds)
-    lines = page.table(["seconds without a request", "share of a core"], [[f"{seconds:g}", f"{found:.1%}"]])
+    goal = Goal(f"share of a core in {seconds:g} s without a request", most=0.03, form=".1%")
+    lines = goals_table([goal.judge(found)])
     click.echo(lines)
     if write:
         page.write("bench-idle", lines)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
 import click
 import page
@@ -15,6 +16,10 @@ from workbench import Workbench, committed_reader, lanes_of, router_command, wor
 
 SETTLED = 10.0
 """Seconds from the first request until they are measured."""
+
+ADDED: Final = "added"
+GOAL: Final[dict[page.Statistic, float]] = {"p50": 30, "p99": 100}
+"""Milliseconds."""
 
 Arrivals = dict[int, float]
 """Of each request's number, milliseconds after it was sent."""
@@ -56,7 +61,7 @@ def run(bench: Workbench, seconds: float, rate: int) -> dict[str, list[float]]:
     return {
         "seen in the source": sent,
         "seen in its lane": routed,
-        "added": [late - early for late, early in zip(routed, sent, strict=True)],
+        ADDED: [late - early for late, early in zip(routed, sent, strict=True)],
     }
 
 
@@ -68,7 +73,7 @@ def main(seconds: float, rate: int, *, write: bool) -> None:
     """One router under load on a local stack; prints quantiles."""
     with workbench() as bench:
         found = run(bench, seconds, rate)
-    lines = page.quantiles("of a request, ms after it was sent", found)
+    lines = page.quantiles("of a request, ms after it was sent", found, {ADDED: GOAL})
     click.echo(lines)
     if write:
         page.write("bench-latency", lines)

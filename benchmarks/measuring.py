@@ -5,11 +5,14 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import click
 import numpy as np
 from page import table
+
+Field = Literal["rate", "cpu"]
+"""Of a Result."""
 
 FIRST, LAST = 0.2, 0.95
 """Of the records: what lies between is measured, start and end are not."""
@@ -64,14 +67,21 @@ def compared(results: Mapping[str, Sequence[Result]], reference: str, unit: str)
     """A table: medians, and ratios of pairs in one round; `unit` is what is counted."""
     rows = []
     for name, found in results.items():
-        pairs = list(zip(found, results[reference], strict=True))
         rate, cpu = (statistics.median(getattr(result, field) for result in found) for field in ("rate", "cpu"))
-        rates = interval([result.rate / other.rate for result, other in pairs])
-        cpus = interval([result.cpu / other.cpu for result, other in pairs])
+        rates, cpus = (
+            interval(ratios(results, name, reference, "rate")),
+            interval(ratios(results, name, reference, "cpu")),
+        )
         rows.append([name, f"{rate:,.0f}", f"{cpu:.2f}", rates, cpus])
     return table(
         ["variant", f"{unit}s/s", f"CPU us a {unit}", f"rate against {reference}", f"CPU against {reference}"], rows
     )
+
+
+def ratios(results: Mapping[str, Sequence[Result]], name: str, reference: str, field: Field) -> list[float]:
+    """Of pairs in one round."""
+    pairs = zip(results[name], results[reference], strict=True)
+    return [getattr(result, field) / getattr(other, field) for result, other in pairs]
 
 
 def interval(ratios: Sequence[float]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import page
+from goals import RatioGoal, judged
 from kafka_streams import KafkaStreams, why_not
 from load import fill
 from measuring import Result, compared, interleaved, measured
@@ -20,6 +21,18 @@ from stream_router.core.route import Route
 
 INTERVAL = 0.2
 """Seconds that a transaction stays open."""
+
+BARE, BARE_OUR_MEMORY, ROUTER = "bare loop", "bare loop, our memory settings", "router"
+STREAMS, STREAMS_2, QUIX = "Kafka Streams, 1 thread", "Kafka Streams, 2 threads", "quixstreams"
+GOALS = (
+    RatioGoal("rate", ROUTER, BARE, least=0.95),
+    RatioGoal("cpu", ROUTER, BARE, most=1.1),
+    RatioGoal("rate", ROUTER, BARE_OUR_MEMORY, least=0.95),
+    RatioGoal("cpu", ROUTER, BARE_OUR_MEMORY, most=1.1),
+    RatioGoal("rate", ROUTER, STREAMS_2, least=1.2),
+    RatioGoal("cpu", ROUTER, STREAMS_2, most=0.6),
+    RatioGoal("rate", ROUTER, QUIX, least=8),
+)
 
 
 @dataclass(frozen=True)
@@ -33,9 +46,13 @@ class Variant:
     lanes: int = 2
 
 
-def bare(_brokers: str, route: Route) -> list[str]:
+def bare(_brokers: str, route: Route, *options: str) -> list[str]:
     script, names = HERE / "bare_loop.py", (route.topic("requests"), route.lane_topic("stable"))
-    return [sys.executable, str(script), *names, str(INTERVAL)]
+    return [sys.executable, str(script), *names, str(INTERVAL), *options]
+
+
+def bare_our_memory(brokers: str, route: Route) -> list[str]:
+    return bare(brokers, route, "--our-memory")
 
 
 def router(_brokers: str, route: Route) -> list[str]:
@@ -52,17 +69,20 @@ def faust_agent(brokers: str, route: Route) -> list[str]:
 
 def variants(folder: Path) -> dict[str, Variant]:
     """Those that can run here, from fast to slow; says which cannot."""
-    found = {"bare loop": Variant(bare, lanes=1), "router": Variant(router)}
+    found = {
+        BARE: Variant(bare, lanes=1),
+        BARE_OUR_MEMORY: Variant(bare_our_memory, lanes=1),
+        ROUTER: Variant(router),
+    }
     if reason := why_not():
         click.echo(f"Kafka Streams is skipped: {reason}", err=True)
     else:
         streams = KafkaStreams(folder)
-        for threads in (1, 2):
-            found[f"Kafka Streams, {threads} thread{'s' * (threads > 1)}"] = with_threads(streams, threads)
+        found |= {STREAMS: with_threads(streams, 1), STREAMS_2: with_threads(streams, 2)}
     if reason := quix_is_missing():
         click.echo(f"quixstreams is skipped: {reason}", err=True)
     else:
-        found["quixstreams"] = Variant(quixstreams, share=1 / 10)
+        found[QUIX] = Variant(quixstreams, share=1 / 10)
     return found | {"Faust agent": Variant(faust_agent, share=1 / 50)}
 
 
@@ -89,7 +109,7 @@ def main(rounds: int, records: int, *, write: bool) -> None:
     with workbench() as bench:
         competing = variants(bench.folder)
         results = interleaved(list(competing), rounds, lambda name: run(bench, competing[name], records))
-    lines = compared(results, "bare loop", "record")
+    lines = judged(compared(results, BARE, "record"), [goal.judge(results) for goal in GOALS])
     click.echo(lines)
     if write:
         page.write("bench-router", lines)

@@ -5,6 +5,7 @@ python benchmarks/scaling.py --help; `make bench-router-more` writes its table i
 
 import click
 import page
+from goals import RatioGoal, judged
 from load import fill
 from measuring import FIRST, Result, compared, interleaved, measured
 from workbench import Workbench, lanes_of, router_command, workbench
@@ -13,6 +14,8 @@ from stream_router.core.route import Route
 
 PARTITIONS = 16
 ROUTERS = {f"{number} router{'s' * (number > 1)}": number for number in (1, 2, 4)}
+ALONE, *SEVERAL = ROUTERS
+GOALS = [RatioGoal("cpu", name, ALONE, most=1.1) for name in SEVERAL]
 
 
 def run(bench: Workbench, routers: int, records: int) -> Result:
@@ -46,7 +49,7 @@ def main(rounds: int, records: int, *, write: bool) -> None:
     """In interleaved rounds; prints rates and CPU of all routers together."""
     with workbench() as bench:
         results = interleaved(list(ROUTERS), rounds, lambda name: run(bench, ROUTERS[name], records))
-    lines = compared(results, "1 router", "record")
+    lines = judged(compared(results, ALONE, "record"), [goal.judge(results) for goal in GOALS])
     click.echo(lines)
     if write:
         page.write("bench-scaling", lines)

@@ -4,11 +4,13 @@ python benchmarks/scoring.py --help; `make bench-score` writes its table into be
 """
 
 import json
+import statistics
 import sys
 from collections.abc import Callable
 
 import click
 import page
+from goals import Goal, judged
 from load import Outgoing, fill
 from measuring import Result, compared, interleaved, measured
 from quix import quix_command, quix_is_missing
@@ -22,6 +24,8 @@ INTERVAL = 0.2
 """Seconds that a transaction stays open: a scoring job's own."""
 
 HEADERS: list[tuple[str, str | bytes | None]] = [(HEADER, Routing(1, "1f3a9c0b77d2", 3, 1_795_420_000_123).encode())]
+JOB = "scoring job"
+GOAL = Goal(f"CPU us a request of the {JOB}", most=25, form=".1f")
 Command = Callable[[str, Route], list[str]]
 
 
@@ -44,7 +48,7 @@ def quixstreams(brokers: str, route: Route) -> list[str]:
 
 def variants() -> dict[str, Command]:
     """Those that can run here; says which cannot."""
-    found: dict[str, Command] = {"scoring job": scoring_job}
+    found: dict[str, Command] = {JOB: scoring_job}
     if reason := quix_is_missing():
         click.echo(f"quixstreams is skipped: {reason}", err=True)
         return found
@@ -69,7 +73,8 @@ def main(rounds: int, requests: int, *, write: bool) -> None:
     with workbench() as bench:
         competing = variants()
         results = interleaved(list(competing), rounds, lambda name: run(bench, competing[name], requests))
-    lines = compared(results, "scoring job", "request")
+    own = statistics.median(result.cpu for result in results[JOB])
+    lines = judged(compared(results, JOB, "request"), [GOAL.judge(own)])
     click.echo(lines)
     if write:
         page.write("bench-score", lines)

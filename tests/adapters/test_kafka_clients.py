@@ -81,6 +81,18 @@ def test_what_only_one_kind_of_client_refuses_is_named_with_what_it_does_not_go_
         assert part in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "kafka",
+    [
+        {"message_max_bytes": "20000000"},
+        {"message_max_bytes": "20000000", "fetch_max_bytes": "20000000"},
+        {"queued_max_messages_kbytes": "100"},
+    ],
+)
+def test_the_loop_takes_other_sizes_than_its_own(kafka):
+    CLIENTS["loop"](given(**kafka))
+
+
 MEMBERS = {
     "loop": CLIENTS["loop"],
     "controller": CLIENTS["controller"],

@@ -6,9 +6,10 @@ from pathlib import Path
 import page
 import pytest
 from assignment import rates
+from goals import Goal, RatioGoal, judged
 from load import KEYS, key_of
 from measuring import Result, Sample, compared, interleaved, interval, measured
-from memory import MIB, rows
+from memory import MIB, goals, rows
 from quix import quix_is_missing
 
 BENCHMARKS = Path(page.__file__).parent
@@ -78,6 +79,46 @@ def test_a_table_of_times_says_which_goals_are_met():
     assert fast.endswith("| p50 <= 2, most <= 3 | yes |")
     assert slow.endswith("| p50 <= 2, most <= 89 | no: most |")
     assert free.endswith("|  |  |")
+
+
+@pytest.mark.parametrize(
+    ("goal", "figure", "row"),
+    [
+        (Goal("rate", least=3_000, form=",.0f"), 3_000, ["rate", "3,000", ">= 3,000", "yes"]),
+        (Goal("rate", least=3_000, form=",.0f"), 2_990, ["rate", "2,990", ">= 3,000", "no"]),
+        (Goal("share", most=0.03, form=".1%"), 0.031, ["share", "3.1%", "<= 3.0%", "no"]),
+        (Goal("share", most=0.03, form=".1%"), None, ["share", "not run", "<= 3.0%", ""]),
+    ],
+)
+def test_a_goal_is_met_by_its_bound_and_no_less(goal, figure, row):
+    assert goal.judge(figure) == row
+
+
+def test_the_median_of_ratios_decides_about_a_goal_of_two_variants():
+    results = {"own": [Result(rate, 2.0) for rate in (90.0, 96.0, 200.0)], "bare": [Result(100.0, 1.0)] * 3}
+    assert RatioGoal("rate", "own", "bare", least=0.95).judge(results) == [
+        "rate of own against bare",
+        "0.96 (0.90 to 2.00)",
+        ">= 0.95",
+        "yes",
+    ]
+    assert RatioGoal("cpu", "own", "bare", most=1.1).judge(results)[1:] == ["2.00 (2.00 to 2.00)", "<= 1.10", "no"]
+    assert RatioGoal("cpu", "own", "skipped", most=1.1).judge(results)[1:] == ["not run", "<= 1.10", ""]
+
+
+def test_goals_stand_in_a_table_of_their_own_below_the_figures():
+    assert judged("| x |", [["a", "1", ">= 1", "yes"]]).splitlines() == [
+        "| x |",
+        "",
+        "| figure | measured | goal | met |",
+        "| --- | --- | --- | --- |",
+        "| a | 1 | >= 1 | yes |",
+    ]
+
+
+def test_memory_that_grows_in_the_second_half_is_not_flat():
+    growing = [(0, 100 * MIB), (499, 200 * MIB), (500, 210 * MIB), (999, 240 * MIB)]
+    assert [row[1:] for row in goals(growing, 1_000)] == [["240", "<= 250", "yes"], ["1.20", "<= 1.10", "no"]]
 
 
 def test_a_page_without_the_marks_is_not_touched(tmp_path):

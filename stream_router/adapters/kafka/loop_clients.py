@@ -12,6 +12,9 @@ from stream_router.settings import Settings
 _LINGER: Final = 5
 """Milliseconds for batches to fill."""
 
+_FETCH: Final = 2 * 2**20
+"""Bytes, compressed, of a fetch. What waits takes several times that in memory."""
+
 
 def loop_producer(settings: Settings, config: LoopConfig, on_error: OnError) -> LoopProducer:
     """Of the delivery that is configured; `on_error` as error_cb. Raises SettingError."""
@@ -34,8 +37,10 @@ def loop_consumer(settings: Settings, config: LoopConfig, on_error: OnError) -> 
         **session(settings, 10_000, 1_000),
         "fetch.queue.backoff.ms": 10,
         "queued.min.messages": 100_000,
-        "queued.max.messages.kbytes": 16_384,  # 40 ms of a router that is behind; more is no faster
+        "queued.max.messages.kbytes": 8_192,  # a fetch begins while less waits, and then all that it brings waits, too
     }
+    if "message.max.bytes" not in settings.kafka:  # a fetch may not be smaller than a message
+        defaults["fetch.max.bytes"] = _FETCH
     if config.static_member:
         defaults["group.instance.id"] = config.instance
     contract = {
