@@ -57,6 +57,8 @@ def run(bench: Workbench, seconds: float, rate: int) -> dict[str, list[float]]:
             stop.set()
         first = round(rate * SETTLED)
         there = sorted(number for number in source.result().keys() & lanes.result().keys() if number >= first)
+        if not there:
+            raise click.ClickException("no request that counts was seen in its lane in time: give more --seconds")
         sent, routed = ([found.result()[number] for number in there] for found in (source, lanes))
     return {
         "seen in the source": sent,
