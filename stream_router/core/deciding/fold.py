@@ -128,7 +128,7 @@ class EvidenceFold:
             fold._offset, fold.rollout_in_force = state["offset"], state["rollout_in_force"]
             fold.refused_watermarks, fold.unattributed = state["refused_watermarks"], state["unattributed"]
             fold._over = state["over"]
-            fold._watermarks = {partition: watermark for partition, watermark in state["watermarks"]}
+            fold._watermarks = dict(state["watermarks"])
             fold._epochs = {(epoch, digest) for epoch, digest in state["epochs"]}
             fold._ripeness = Ripeness.restored(policy, state["ripeness"])
             fold.windows = Windows.restored(policy, state["windows"])

@@ -79,7 +79,7 @@ class RolloutEvidence:
         """Raises LookupError, TypeError or ValueError where the state is none."""
         one = cls(state["rollout"], state["first_offset"], policy)
         one.epochs = Epochs.restored(state["epochs"])
-        one._watermarks = {partition: watermark for partition, watermark in state["watermarks"]}
+        one._watermarks = dict(state["watermarks"])
         one.trial = state["trial"] and Trial.restored(state["trial"], one.epochs, one._watermarks)
         one.waiting = Pool.restored(state["waiting"])
         one.given_up_unstarted = state["given_up_unstarted"]

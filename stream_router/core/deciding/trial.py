@@ -192,9 +192,9 @@ class Trial:
         bad = np.add.reduceat(entering & rows["bad"], starts, dtype=np.int64).tolist()
         newest = np.maximum.reduceat(np.where(entering, rows["time"], 0), starts).tolist()
         now = max(self._watermarks.values())
-        for batch, *of_batch in zip(batches, labels, bad, newest, strict=True):
-            if of_batch[0]:
-                self._blocks.add(batch.key, *of_batch, now)
+        for batch, entered, bad_ones, newest_label in zip(batches, labels, bad, newest, strict=True):
+            if entered:
+                self._blocks.add(batch.key, entered, bad_ones, newest_label, now)
 
     def _remarks(self) -> tuple[str, ...]:
         if self.unhealthy:
