@@ -51,14 +51,14 @@ class EvidenceFold:
     windows until they can no longer change, rollouts until a later one is in force.
 
     A watermark further beyond the time at which the broker appended it than clocks may differ is refused: as if the
-    record had none. `refused_watermarks` counts them, `unattributed` the outcomes given up of rollouts that had no
+    record had none. `refused_watermarks` counts them, `never_started` the outcomes given up of rollouts that had no
     start record.
     """
 
     def __init__(self, policy: Policy, partitions: int) -> None:
         self.windows = Windows(policy)
         self.rollout_in_force = 0
-        self.refused_watermarks = self.unattributed = 0
+        self.refused_watermarks = self.never_started = 0
         self._policy = policy
         self._partitions = partitions
         self._ripeness = Ripeness(policy)
@@ -82,7 +82,7 @@ class EvidenceFold:
             blocks += closed
             if verdict:
                 verdicts.append(verdict)
-            self.unattributed += rollout.given_up_unstarted - before
+            self.never_started += rollout.given_up_unstarted - before
             if rollout.given_up_unstarted > before and rollout.is_nothing:
                 del self._rollouts[rollout.rollout]
         self.windows.add(offset, evidence.counts)
@@ -109,7 +109,7 @@ class EvidenceFold:
             "offset": self._offset,
             "rollout_in_force": self.rollout_in_force,
             "refused_watermarks": self.refused_watermarks,
-            "unattributed": self.unattributed,
+            "never_started": self.never_started,
             "over": self._over,
             "watermarks": list(map(list, self._watermarks.items())),
             "epochs": sorted(map(list, self._epochs)),
@@ -126,7 +126,7 @@ class EvidenceFold:
                 raise ValueError(f"it was made by another policy: {state['policy']}, now {_what_matters(policy)}")
             fold = cls(policy, partitions)
             fold._offset, fold.rollout_in_force = state["offset"], state["rollout_in_force"]
-            fold.refused_watermarks, fold.unattributed = state["refused_watermarks"], state["unattributed"]
+            fold.refused_watermarks, fold.never_started = state["refused_watermarks"], state["never_started"]
             fold._over = state["over"]
             fold._watermarks = dict(state["watermarks"])
             fold._epochs = {(epoch, digest) for epoch, digest in state["epochs"]}
