@@ -1,7 +1,7 @@
 """The fold of R.evidence: windows, blocks and verdicts, from its records in order and nothing else."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from stream_router.core.deciding.epochs import Epoch
@@ -41,6 +41,11 @@ class Summary:
     ignored: Ignored
     entities_used_up: bool
     max_labels_reached: bool
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """Outcomes that the test did not take, by reason."""
+        return asdict(self.ignored) | {"repeats": self.repeats}
 
 
 class EvidenceFold:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from stream_router.core.deciding.fold import EvidenceFold
+from stream_router.core.deciding.fold import EvidenceFold, Summary
 from stream_router.core.deciding.verdict import Verdict
 from stream_router.core.deciding.windows import WindowedAccuracy
 from stream_router.core.evidence import EpochInForce, Evidence, RolloutStarted
@@ -98,6 +98,11 @@ class Controller:
         return self.next_offset if replay is None else replay
 
     @property
+    def summary(self) -> Summary | None:
+        """Of the rollout in force; None where it has not started, or is not judged."""
+        return self.fold.summary(self.in_force.rollout)
+
+    @property
     def is_held(self) -> bool:
         """Whether the rollout in force is not judged, because evidence of it was lost."""
         rollout = self.in_force.rollout
@@ -111,9 +116,7 @@ class Controller:
                 f"held: R.evidence no longer holds the beginning of rollout {rollout}, so that it is not judged, and no "
                 "bad canary is rolled back; set canary to 0 and to another model version, and the next rollout is judged"
             )
-        return status_of(
-            self.view, self.policy, self.fold, self.fold.summary(rollout), self._rollbacks.get(rollout), remark
-        )
+        return status_of(self.view, self.policy, self.fold, self.summary, self._rollbacks.get(rollout), remark)
 
     def _acts_on(self, verdict: Verdict) -> bool:
         is_over = verdict.rollout < self.in_force.rollout or self._is_rolled_back(verdict.rollout)

@@ -100,7 +100,7 @@ def status_of(
 
 
 def _trial_status(summary: Summary) -> TrialStatus:
-    verdict, ignored = summary.verdict, summary.ignored
+    verdict = summary.verdict
     return TrialStatus(
         verdict=verdict.status,
         metric=verdict.metric,
@@ -108,10 +108,7 @@ def _trial_status(summary: Summary) -> TrialStatus:
         unripe=summary.unripe,
         summary=verdict.reason,
         waiting=summary.waiting,
-        repeats=summary.repeats,
-        not_ours=ignored.not_ours,
-        one_sided=ignored.one_sided,
-        unattributed=ignored.unattributed,
+        **summary.left_out,
     )
 
 
