@@ -63,7 +63,7 @@ EVIDENCE_BEHIND: Final = Gauge(
 )
 OUTCOMES_LEFT_OUT: Final = Gauge(
     "stream_router_outcomes_left_out",
-    "Outcomes of the rollout in force that its test did not take, by reason: not_ours, one_sided, unattributed, repeats.",
+    "Outcomes of the rollout in force left out of its test: not_ours, one_sided, unattributed or repeats.",
     ["route", "reason"],
 )
 REFUSED_WATERMARKS: Final = Gauge(

@@ -160,8 +160,9 @@ class ControllerTerm:
         records = [*(letter.outgoing for letter in self._unreadable), *self._records(writes)]
         moved = controller.next_offset > controller.position
         if records or (moved and time.monotonic() - self._committed_at >= _COMMIT_EVERY):
-            if moved and not writes.events:  # a verdict waits for no snapshot
-                records += self._snapshots.due(controller.fold, controller.next_offset)
+            if moved:
+                is_verdict = bool(writes.events)
+                records += self._snapshots.due(controller.fold, controller.next_offset, in_a_hurry=is_verdict)
             self._log.write(records, controller.next_offset, controller.replay_from, controller.held)
             controller.position, self._committed_at = controller.next_offset, time.monotonic()
             self._snapshots.on_committed()

@@ -54,15 +54,15 @@ class Snapshots:
         self._offset, self._written_at = snapshot.offset, time.monotonic()
         return fold, snapshot.offset
 
-    def due(self, fold: EvidenceFold, next_offset: int) -> list[Outgoing]:
+    def due(self, fold: EvidenceFold, next_offset: int, *, in_a_hurry: bool = False) -> list[Outgoing]:
         """The records of a snapshot, if it is time for one; they belong to the transaction of the position.
 
-        `next_offset`: of the first record that the fold does not know.
+        `next_offset`: of the first record that the fold does not know. What is in a hurry does not wait for one.
         """
         self._pending, now = None, time.monotonic()
         if self._offset is not None:
             is_due = next_offset - self._offset >= _RECORDS or now - self._written_at >= _EVERY
-            if not is_due or now < self._not_before:
+            if in_a_hurry or not is_due or now < self._not_before:
                 return []
         self._pending, self._begun_at = next_offset, now
         return list(records_of(self._route, Snapshot(next_offset, FORMAT, fold.snapshot())))

@@ -152,7 +152,8 @@ def test_what_waits_is_taken_by_partition_and_window_in_the_order_in_which_it_ca
     st.sampled_from([None, 2, 5]),
 )
 def test_an_entity_has_one_outcome_a_period_its_first(records, period):
-    entities, taken, requests = Entities(Policy(entity_period=period)), [], sum(records, [])
+    entities, taken = Entities(Policy(entity_period=period)), []
+    requests = [request for record in records for request in record]
     for record in records:
         outcomes = [outcome(entity=e, window=w) for e, w in record]
         taken += [

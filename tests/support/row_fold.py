@@ -13,8 +13,8 @@ from stream_router.core.policy import CLOCK_SKEW_MS
 class RowFold:
     """One rollout that no later one replaces; its start record comes before its watermarks.
 
-    `bets` are the blocks in the order in which they were bet on, each with the record's offset and the e-value after it;
-    `decided_at` is the offset of the verdict.
+    `bets` are the blocks as they were bet on, each with the record's offset and the e-value after it; `decided_at` is
+    the offset of the verdict.
     """
 
     rollout: int = 1

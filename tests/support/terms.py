@@ -33,6 +33,7 @@ from stream_router.testing import FakeSplitStore
 
 ROUTE: Final = Route("r")
 EVIDENCE: Final = ROUTE.topic("evidence")
+STATE: Final = ROUTE.topic("verdict-state")
 SPLIT: Final = AppliedSplit(
     raw=b'{"stable": 0.7, "canary": 0.3}', canary=0.3, epoch=1, rollout=1, bound=Versions("v1", "v2")
 )

@@ -52,33 +52,28 @@ def newest_snapshot(settings: Settings, route: Route) -> Snapshot | None:
             low, end = client.get_watermark_offsets(partition, TIMEOUT)
     finally:
         client.close()
-    span = _FIRST_LOOK
-    while True:
+    span, start = _FIRST_LOOK, end
+    while start > low:
         start = max(low, end - span)
-        parts = _newest(_read(settings, topic, start, end))
-        if parts and len(parts) == parts[0].parts:
-            return Snapshot(parts[0].offset, parts[0].format, unpack(b"".join(part.body for part in parts)))
-        if start == low:
-            break
+        values = _read(settings, topic, start, end)
+        last = decode_part(values[-1]) if values else None
+        if last is not None and (len(values) >= last.parts or start == low):
+            return _together([decode_part(value) for value in values[-last.parts :]])
         span *= 8
-    if parts:
-        raise DecodeError(f"the snapshot at offset {parts[0].offset} has {len(parts)} of its {parts[0].parts} parts")
     return None
 
 
-def _read(settings: Settings, topic: str, start: int, end: int) -> list[Part]:
-    """Raises DecodeError."""
+def _read(settings: Settings, topic: str, start: int, end: int) -> list[bytes | None]:
     topic_reader = TopicReader(settings, topic, {_PARTITION: start})
     try:
-        return [decode_part(record.value()) for record in topic_reader.read_to({_PARTITION: end})]
+        return [record.value() for record in topic_reader.read_to({_PARTITION: end})]
     finally:
         topic_reader.close()
 
 
-def _newest(parts: list[Part]) -> list[Part]:
-    """Those of the snapshot to which the last one belongs, by number; older parts of a longer one are none of it."""
-    if not parts:
-        return []
+def _together(parts: list[Part]) -> Snapshot:
+    """Raises DecodeError where these are not all parts of one snapshot."""
     last = parts[-1]
-    same = {part.part: part for part in parts if (part.offset, part.parts) == (last.offset, last.parts)}
-    return [same[number] for number in sorted(same) if number < last.parts]
+    if [part.part for part in parts if part.offset == last.offset] != list(range(last.parts)):
+        raise DecodeError(f"of the snapshot that stands for offset {last.offset} not all {last.parts} parts are there")
+    return Snapshot(last.offset, last.format, unpack(b"".join(part.body for part in parts)))

@@ -113,8 +113,8 @@ class Controller:
         rollout = self.in_force.rollout
         if remark is None and self.is_held:
             remark = (
-                f"held: R.evidence no longer holds the beginning of rollout {rollout}, so that it is not judged, and no "
-                "bad canary is rolled back; set canary to 0 and to another model version, and the next rollout is judged"
+                f"held: R.evidence no longer holds the beginning of rollout {rollout}, so that it is not judged and "
+                "never rolled back: set canary to 0 and name another canary version, whose rollout will be judged"
             )
         return status_of(self.view, self.policy, self.fold, self.summary, self._rollbacks.get(rollout), remark)
 
