@@ -5,11 +5,14 @@ from collections.abc import Callable
 from typing import Any
 
 from confluent_kafka import KafkaError
+from support.evidence import POLICY
 from support.kafka_script import assigned, event, fails, lost, passes, revoked
 from support.scripted_kafka import ScriptedConsumer
-from support.terms import RECORDS, ROUTE, SPLIT, STATE, World
+from support.terms import EVIDENCE, RECORDS, ROUTE, SPLIT, STATE, World
 
+from stream_router.adapters.avro.evidence import decode_evidence
 from stream_router.adapters.kafka import verdict_state
+from stream_router.core.deciding.fold import EvidenceFold
 from stream_router.processes import snapshots
 
 # ruff: noqa: SLF001 - librdkafka's own codes are spelt so
@@ -50,11 +53,23 @@ class Storm:
         digests = [record.epoch_in_force.digest for record in world.controls if record.epoch_in_force]
         return [
             ("one rollback", [rollback.rollout for rollback in world.rollbacks] == [1]),
+            ("with the numbers that the evidence gives", self._said() == self._evident()),
             ("windows as of one that nothing disturbed", world.windows == windows),
             ("one control record of the split", digests == [SPLIT.digest]),
             ("one dead letter", world.kafka.values(ROUTE.topic("dead-letters")) == [b"nonsense"]),
             ("canary has no share", world.store.applied().canary == 0.0),
         ]
+
+    def _said(self) -> list[Any]:
+        return [(rollback.evidence_offset, rollback.numbers) for rollback in self.world.rollbacks]
+
+    def _evident(self) -> list[Any]:
+        """What one fold of all records says."""
+        fold, verdicts = EvidenceFold(POLICY, 2), []
+        for record in self.world.kafka.records(EVIDENCE):
+            if record.value() != b"nonsense":
+                verdicts += fold.on_record(record.offset(), decode_evidence(record.value())).verdicts
+        return [(verdict.offset, verdict.numbers) for verdict in verdicts]
 
     def _turn(self, client: ScriptedConsumer, call: Callable[[], Any]) -> Any:
         chance, world = self.chance, self.world
