@@ -226,10 +226,8 @@ def test_a_monitor_that_was_30_days_ahead_for_10_seconds_changes_nothing_afterwa
 
 
 def test_a_start_record_of_before_says_what_a_fold_has_read():
-    begin = RolloutStarted(
-        rollout=1, versions=started().rollout_started.versions, ripe_age=0, first_offset=7, policy=POLICY
-    )
-    fold = folded(replace(started(), rollout_started=begin), first=9)
+    begin = started()
+    fold = folded(replace(begin, rollout_started=replace(begin.rollout_started, first_offset=7)), first=9)
     assert fold.has_all_of(1, 7)
     assert not fold.has_all_of(1, 8)
     assert not fold.has_all_of(2, 0)
