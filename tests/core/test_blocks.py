@@ -166,6 +166,12 @@ def test_an_entity_has_one_outcome_a_period_its_first(records, period):
     assert entities.repeats == len(requests) - len(taken)
 
 
+def test_requests_that_are_assigned_each_by_itself_are_entities_of_their_own():
+    entities = Entities(Policy(assign_by="request"))
+    assert admitted(entities, [outcome(entity=1)] * 300) == [True] * 300
+    assert (entities.repeats, entities.used_up, entities.state()["seen"]) == (0, False, [])
+
+
 @settings(deadline=None)
 @given(st.lists(st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 3), max_size=100), max_size=10))
 def test_a_set_of_entities_is_a_set(additions):

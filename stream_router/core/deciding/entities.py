@@ -15,12 +15,14 @@ FEW: Final = 100
 class Entities:
     """The entities of one metric and rollout that have had their outcome.
 
-    The first outcome of each entity counts in each `entity_period` of the windows' time, or in the whole rollout.
-    Retention: the rollout's; 64-bit hashes, up to 32 bytes an entity.
+    The first outcome of each entity counts in each `entity_period` of the windows' time, or in the whole rollout. Where
+    each request is assigned by itself, it is an entity of its own, and none is kept. Retention: the rollout's; 64-bit
+    hashes, up to 32 bytes an entity.
     """
 
     def __init__(self, policy: Policy) -> None:
         self._period = policy.entity_period
+        self._each_its_own = policy.assign_by == "request"
         self._seen: dict[int, EntitySet] = {}
         self._canary = 0
         self._canary_repeats_in_a_row = 0
@@ -28,7 +30,9 @@ class Entities:
 
     def admit(self, entity: Integers, window: Integers, is_canary: Flags) -> Flags:
         """Which of n outcomes, in this order, are their entity's first in their period; the entities then are used."""
-        if self._period:
+        if self._each_its_own:
+            is_first = np.ones(len(entity), np.bool_)
+        elif self._period:
             is_first, period = np.zeros(len(entity), np.bool_), window // self._period
             for number in np.unique(period).tolist():
                 here = np.flatnonzero(period == number)
