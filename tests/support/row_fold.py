@@ -84,12 +84,12 @@ class RowFold:
         self._watermarks[partition] = max(watermark, self._watermarks.get(partition, watermark))
         if not self._started:
             return
-        ripe = [item for item in self._unripe if item[0] == partition and self._is_ripe(*item)]
-        self._unripe = [item for item in self._unripe if item not in ripe]
+        ripe, self._unripe = _parted(self._unripe, lambda item: item[0] == partition and self._is_ripe(*item))
         for _, outcome in sorted(ripe, key=lambda item: (item[1].window, item[1].order)):
             self._enter(outcome)
-        late = [item for item in self._waiting if item[0] == partition and self._is_ripe(*item, CLOCK_SKEW_MS)]
-        self._waiting = [item for item in self._waiting if item not in late]
+        late, self._waiting = _parted(
+            self._waiting, lambda item: item[0] == partition and self._is_ripe(*item, CLOCK_SKEW_MS)
+        )
         self.left_out["unattributed"] += len(late)
         self._given_up |= {(outcome.window, partition, outcome.epoch, outcome.digest) for _, outcome in late}
 
@@ -134,3 +134,10 @@ class RowFold:
         mature = self._last_window[epoch] + policy.matures_after <= now
         ended = max(number for number, _ in self._epochs) > epoch[0]
         return now - self._open[epoch].opened_at >= policy.block_age or (mature and ended)
+
+
+def _parted(items, is_chosen):
+    chosen, others = [], []
+    for item in items:
+        (chosen if is_chosen(item) else others).append(item)
+    return chosen, others
