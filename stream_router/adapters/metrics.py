@@ -51,3 +51,23 @@ E_VALUE: Final = Gauge(
     "stream_router_e_value", "The e-value against canary: 1 at the start, 1 / alpha at a rollback.", ["route"]
 )
 ROLLBACKS: Final = Counter("stream_router_rollbacks_total", "Rollbacks decided, and written to Kafka.", ["route"])
+HELD: Final = Gauge(
+    "stream_router_rollout_held",
+    "1 where the rollout in force is not judged because evidence of it was lost: a person has to act.",
+    ["route"],
+)
+EVIDENCE_BEHIND: Final = Gauge(
+    "stream_router_evidence_behind_records",
+    "Records of R.evidence that a controller has yet to read before it acts.",
+    ["route"],
+)
+OUTCOMES_LEFT_OUT: Final = Gauge(
+    "stream_router_outcomes_left_out",
+    "Outcomes of the rollout in force left out of its test: not_ours, one_sided, unattributed or repeats.",
+    ["route", "reason"],
+)
+REFUSED_WATERMARKS: Final = Gauge(
+    "stream_router_refused_watermarks",
+    "Watermarks of monitors whose clock is ahead of the broker's, left out.",
+    ["route"],
+)

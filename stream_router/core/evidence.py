@@ -214,7 +214,10 @@ class EpochInForce:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """One record of R.evidence."""
+    """One record of R.evidence.
+
+    `appended_at`, in milliseconds since the epoch, is no field of it: the broker's time, where the topic has that.
+    """
 
     by: str
     written_at: int
@@ -227,3 +230,4 @@ class Evidence:
     silences: tuple[Silence, ...] = ()
     rollout_started: RolloutStarted | None = None
     epoch_in_force: EpochInForce | None = None
+    appended_at: int | None = None

@@ -15,6 +15,7 @@ Topic = Literal[
     "predictions",
     "ground-truth",
     "evidence",
+    "verdict-state",
     "windowed-accuracy",
     "rollout-events",
     "splits",

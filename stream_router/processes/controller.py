@@ -3,9 +3,11 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 import structlog
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME
 
 from stream_router.adapters.avro.evidence import decode_evidence, encode_evidence
 from stream_router.adapters.avro.records import encode_rollout_event, encode_windowed_accuracy
@@ -17,7 +19,14 @@ from stream_router.adapters.kafka.dead_letters import DeadLetter, DeadLetters, U
 from stream_router.adapters.kafka.polling import Record
 from stream_router.adapters.kafka.producers import Outgoing
 from stream_router.adapters.kafka.record_headers import readable_headers
-from stream_router.adapters.metrics import E_VALUE, ROLLBACKS
+from stream_router.adapters.metrics import (
+    E_VALUE,
+    EVIDENCE_BEHIND,
+    HELD,
+    OUTCOMES_LEFT_OUT,
+    REFUSED_WATERMARKS,
+    ROLLBACKS,
+)
 from stream_router.adapters.redis.store import RedisSplitStore
 from stream_router.core.deciding.fold import EvidenceFold
 from stream_router.core.evidence import EpochInForce, Evidence
@@ -28,6 +37,7 @@ from stream_router.core.route import Route
 from stream_router.core.routing.applied_split import AppliedSplit
 from stream_router.core.routing.split_store import call_until_read
 from stream_router.errors import DecodeError, GapError, StreamRouterError, UnreachableError
+from stream_router.processes.snapshots import Snapshots
 from stream_router.settings import Settings
 
 _PAUSE: Final = 0.1
@@ -35,6 +45,9 @@ _PAUSE: Final = 0.1
 
 _COMMIT_EVERY: Final = 1.0
 """Seconds after which a position is committed although nothing follows from the records."""
+
+_TELL_EVERY: Final = 2.0
+"""Seconds between two words on how far a controller has read before it acts."""
 
 _AFTER_ERROR: Final = 1.0
 """Seconds before a new term."""
@@ -57,6 +70,7 @@ def control(settings: Settings, route: Route, who: str, stop: threading.Event) -
                 route,
                 ControllerLog(settings, route),
                 ControlTopics(settings, route),
+                Snapshots(settings, route),
                 store,
                 dead_letters,
                 policy=settings.policy.to_policy(),
@@ -91,6 +105,7 @@ class ControllerTerm:
         route: Route,
         log: ControllerLog,
         topics: ControlTopics,
+        snapshots: Snapshots,
         store: StatusStore,
         dead_letters: DeadLetters,
         *,
@@ -99,12 +114,13 @@ class ControllerTerm:
         who: str,
     ) -> None:
         self._route, self._store, self._who = route, store, who
-        self._log, self._topics, self._dead_letters = log, topics, dead_letters
+        self._log, self._topics, self._snapshots, self._dead_letters = log, topics, snapshots, dead_letters
         self._policy, self._partitions = policy, partitions
         self._shown: RolloutStatus | None = None
         self._unreadable: list[DeadLetter] = []
         self._rolled_back: set[int] = set()
-        self._committed_at = time.monotonic()
+        self._committed_at = self._told_at = time.monotonic()
+        self._refused_watermarks, self._said_held = 0, False
 
     def close(self) -> None:
         self._log.close()
@@ -117,27 +133,39 @@ class ControllerTerm:
             records = self._log.read(_PAUSE)
         if stop():
             return
-        controller, term = self._controller(), self._log.term
+        controller, term = self._begun(), self._log.term
+        if controller.next_offset != self._log.replay_from:
+            records = ()
+            self._log.begin_at(controller.next_offset)
         while not stop() and self._log.leads and self._log.term == term:
             self._read(controller, records)
             # Not only where nothing more is on its way: under load evidence never stops coming.
             if self._log.caught_up:
                 self._act(controller)
+            elif time.monotonic() - self._told_at >= _TELL_EVERY:
+                self._tell_progress(controller)
             records = self._log.read(_PAUSE)
 
-    def _act(self, controller: Controller) -> None:
+    def _learn(self, controller: Controller) -> None:
         # What a predecessor wrote before it was shut out stands before the ends of now.
         news = self._topics.read() if self._topics.at_ends else self._topics.read_to_ends()
         for applied in news.splits:
             controller.on_split(applied)
         for event in news.events:
             controller.on_event(event)
+
+    def _act(self, controller: Controller) -> None:
+        self._learn(controller)
         writes = controller.due_writes(now_ms())
         records = [*(letter.outgoing for letter in self._unreadable), *self._records(writes)]
         moved = controller.next_offset > controller.position
         if records or (moved and time.monotonic() - self._committed_at >= _COMMIT_EVERY):
+            if moved:
+                is_verdict = bool(writes.events)
+                records += self._snapshots.due(controller.fold, controller.next_offset, in_a_hurry=is_verdict)
             self._log.write(records, controller.next_offset, controller.replay_from, controller.held)
             controller.position, self._committed_at = controller.next_offset, time.monotonic()
+            self._snapshots.on_committed()
             for letter in self._unreadable:
                 letter.on_committed()
             self._unreadable.clear()
@@ -147,25 +175,39 @@ class ControllerTerm:
                 ROLLBACKS.labels(self._route.name).inc()
                 _log.warning("rollback", rollout=event.rollout, reason=event.reason)
         self._carry_out(controller)
-        self._show(controller.status)
+        self._measure(controller)
+        self._show(controller.status())
 
-    def _controller(self) -> Controller:
-        if self._log.evidence_missing:
-            _log.error("R.evidence no longer holds the beginning of the running rollout: it is held, not judged")
+    def _begun(self) -> Controller:
+        """As of the newest snapshot that serves, else as of nothing: what came since is replayed."""
+        log = self._log
+        begun = self._snapshots.begin(log.low, log.position, self._policy, self._partitions)
+        fold, offset = begun or (EvidenceFold(self._policy, self._partitions), log.replay_from)
+        _log.info("the controller reads on", offset=offset, position=log.position, from_snapshot=begun is not None)
         return Controller(
             policy=self._policy,
-            fold=EvidenceFold(self._policy, self._partitions),
-            position=self._log.position,
-            evidence_missing=self._log.evidence_missing,
-            held=self._log.held,
-            next_offset=self._log.replay_from,
+            fold=fold,
+            position=log.position,
+            missing_before=log.low if begun is None and log.asked < log.low else None,
+            held=log.held,
+            next_offset=offset,
         )
+
+    def _tell_progress(self, controller: Controller) -> None:
+        """What is shown until all was read that R.evidence held at the election."""
+        self._learn(controller)
+        read, records = self._log.progress
+        percent = round(100 * read / max(1, records))
+        _log.info("the controller catches up", read=read, records=records, percent=percent)
+        self._show(controller.status(f"catching up: {read:,} of {records:,} records of evidence read ({percent} %)"))
+        EVIDENCE_BEHIND.labels(self._route.name).set(records - read)
+        self._told_at = time.monotonic()
 
     def _read(self, controller: Controller, records: Sequence[Record]) -> None:
         for record in records:
             offset, value = record.offset(), record.value()
             try:
-                controller.on_evidence(offset, decode_evidence(value))
+                controller.on_evidence(offset, _appended(decode_evidence(value), record))
             except DecodeError as error:
                 if offset >= controller.position:
                     unreadable = Unreadable.of(record, readable_headers(record))
@@ -206,10 +248,31 @@ class ControllerTerm:
             if is_news and reply.rollout <= controller.carried_out:
                 _log.info("rollback carried out", rollout=view.latch, epoch=reply.epoch, canary=reply.canary)
 
+    def _measure(self, controller: Controller) -> None:
+        name, summary = self._route.name, controller.summary
+        EVIDENCE_BEHIND.labels(name).set(0)
+        HELD.labels(name).set(controller.is_held)
+        if controller.is_held and not self._said_held:
+            self._said_held = True
+            _log.error(
+                "R.evidence no longer holds the beginning of the running rollout: it is held, not judged",
+                rollout=controller.in_force.rollout,
+            )
+        refused = controller.fold.refused_watermarks
+        REFUSED_WATERMARKS.labels(name).set(refused)
+        if refused > self._refused_watermarks:
+            _log.error(
+                "watermarks of a monitor whose clock is ahead of the broker's are left out: set its clock",
+                watermarks=refused - self._refused_watermarks,
+            )
+        self._refused_watermarks = refused
+        if summary is not None:
+            E_VALUE.labels(name).set(summary.verdict.numbers.e_value)
+            for reason, outcomes in summary.left_out.items():
+                OUTCOMES_LEFT_OUT.labels(name, reason).set(outcomes)
+
     def _show(self, status: RolloutStatus) -> None:
         """Write the status into Redis where it changed; it is for display, so an absent Redis costs nothing."""
-        if status.trial is not None:
-            E_VALUE.labels(self._route.name).set(status.trial.e_value)
         if status == self._shown:
             return
         try:
@@ -218,3 +281,9 @@ class ControllerTerm:
             _log.debug("the status is not in Redis", error=str(error))
         else:
             self._shown = status
+
+
+def _appended(evidence: Evidence, record: Record) -> Evidence:
+    """With the broker's time, where the topic has that."""
+    kind, time_ms = record.timestamp()
+    return replace(evidence, appended_at=time_ms) if kind == TIMESTAMP_LOG_APPEND_TIME else evidence

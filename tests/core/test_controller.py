@@ -1,13 +1,14 @@
 """What the controller does about the evidence."""
 
 import pytest
+from support.evidence import flush, outcome
 
 from stream_router.core.deciding.fold import EvidenceFold, Outputs
 from stream_router.core.deciding.verdict import Numbers, Status, Verdict
 from stream_router.core.evidence import EpochInForce, Evidence, RolloutStarted
 from stream_router.core.policy import Policy
 from stream_router.core.rollout.controller import Controller
-from stream_router.core.rollout.rollout_event import ROLLBACK, RolloutEvent
+from stream_router.core.rollout.rollout_event import ROLLBACK, RolloutEvent, rollback_event
 from stream_router.core.routing.applied_split import AppliedSplit, Versions
 
 POLICY = Policy()
@@ -90,18 +91,69 @@ def test_a_verdict_on_a_rollout_that_a_later_one_has_replaced_is_dropped():
 
 
 def test_where_evidence_was_lost_the_rollout_in_force_is_held_and_the_next_one_judged():
-    held = controller(3, evidence_missing=True)
+    held = controller(3, missing_before=1)
     held.on_split(split(3, 5))
     held.on_evidence(0, RECORD)
     assert rollbacks(held) == []
+    assert held.is_held
+    assert "held: R.evidence no longer holds the beginning of rollout 3" in held.status().remark
     successor = controller(3, held=held.held)
     successor.on_split(split(3, 5))
     successor.on_evidence(1, RECORD)
     assert rollbacks(successor) == []
+    assert successor.status().remark == held.status().remark
     following = controller(4, held=held.held)
     following.on_split(split(4, 6))
     following.on_evidence(2, RECORD)
     assert rollbacks(following) == [4]
+    assert following.status().remark is None
+
+
+def event_of(rollout: int) -> RolloutEvent:
+    return rollback_event(verdict(rollout), now=9)
+
+
+def test_a_rollout_that_was_rolled_back_is_not_held_where_its_evidence_was_lost_and_shown_as_decided():
+    one = Controller(policy=POLICY, fold=EvidenceFold(POLICY, 1), position=0, missing_before=1)
+    one.on_split(split(3, 5))
+    one.on_event(event_of(3))
+    one.due_writes(now=9)
+    status = one.status()
+    assert (one.held, one.is_held, status.remark) == (0, False, None)
+    assert (status.trial.verdict, status.trial.summary, status.trial.blocks) == (Status.UNHEALTHY, "worse", 1)
+
+
+@pytest.mark.parametrize(("first_offset", "is_held"), [(4, True), (5, False)])
+def test_a_rollout_that_began_behind_what_was_lost_is_judged(first_offset, is_held):
+    one = Controller(policy=POLICY, fold=EvidenceFold(POLICY, 1), position=5, missing_before=5)
+    start = RolloutStarted(rollout=3, versions=Versions("1", "2"), ripe_age=0, first_offset=first_offset, policy=POLICY)
+    one.on_evidence(5, Evidence(by="a", written_at=0, rollout_started=start))
+    one.on_split(split(3, 5))
+    one.due_writes(now=9)
+    assert one.is_held is is_held
+
+
+def test_a_rollout_that_was_rolled_back_pins_no_evidence_and_wants_no_records():
+    """Nor does it in a successor that begins behind its start record."""
+    one = Controller(policy=POLICY, fold=EvidenceFold(POLICY, 1), position=0)
+    one.on_split(split(3, 5))
+    one.on_evidence(0, outcomes_of(3))
+    assert one.replay_from == 0
+    assert [type(record) for record in one.due_writes(now=1).controls] == [RolloutStarted, EpochInForce]
+    one.on_event(event_of(3))
+    one.on_evidence(1, outcomes_of(3))
+    assert one.replay_from == 2
+    successor = Controller(policy=POLICY, fold=EvidenceFold(POLICY, 1), position=1)
+    successor.on_evidence(1, outcomes_of(3))
+    successor.on_split(split(3, 5))
+    successor.on_event(event_of(3))
+    successor.on_evidence(2, outcomes_of(3))
+    assert RolloutStarted not in map(type, successor.due_writes(now=2).controls)
+    assert successor.replay_from == 3
+
+
+def outcomes_of(rollout: int) -> Evidence:
+    return flush(0, outcome(rollout=rollout))
 
 
 def test_control_records_are_asked_for_once_and_not_where_the_evidence_has_them():
@@ -130,4 +182,4 @@ def test_the_phase_follows_from_the_split_and_the_latch(canary, rolled_back, pha
         one.on_event(
             RolloutEvent(kind=ROLLBACK, rollout=3, epoch=5, digest="", verdict="unhealthy", reason="", decided_at=0)
         )
-    assert one.status.phase == phase
+    assert one.status().phase == phase

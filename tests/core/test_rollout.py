@@ -19,15 +19,21 @@ seeds = st.integers(0, 2**32 - 1)
 def folded(records, fold=None, first=0):
     """The fold and its outputs, record by record."""
     fold = fold or EvidenceFold(POLICY, partitions=2)
-    return fold, [fold.on_record(offset, record) for offset, record in enumerate(records, first)]
+    return fold, [brings(fold, offset, record) for offset, record in enumerate(records, first)]
 
 
-def verdicts(outputs):
-    return [verdict for output in outputs for verdict in output.verdicts]
+def brings(fold, offset, record):
+    """What the record brought, with the windows that it changed."""
+    outputs = fold.on_record(offset, record)
+    return outputs, fold.windows.take_changed()
 
 
-def blocks(outputs):
-    return [closed.block for output in outputs for closed in output.blocks]
+def verdicts(brought):
+    return [verdict for outputs, _ in brought for verdict in outputs.verdicts]
+
+
+def blocks(brought):
+    return [closed.block for outputs, _ in brought for closed in outputs.blocks]
 
 
 def test_a_bad_canary_is_called_unhealthy_once_with_its_numbers():
@@ -36,7 +42,7 @@ def test_a_bad_canary_is_called_unhealthy_once_with_its_numbers():
     fed = blocks(outputs)
     numbers = verdict.numbers
     assert verdict.status is Status.UNHEALTHY
-    assert verdict == outputs[verdict.offset].verdicts[0]
+    assert verdict == outputs[verdict.offset][0].verdicts[0]
     assert (verdict.rollout, verdict.epoch, verdict.digest) == (1, 1, "d1")
     assert (verdict.stable_version, verdict.canary_version) == ("v1", "v2")
     assert numbers.stable_labels == sum(block.stable_labels for block in fed)

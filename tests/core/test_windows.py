@@ -58,12 +58,27 @@ def test_equals_a_recount_with_numpy_whatever_the_order_of_deltas(seed, n):
         assert (one.latency_p50, one.latency_p99) == tuple(upper_end(latency[here], q) for q in (0.5, 0.99))
 
 
-def test_says_which_windows_changed_each_once():
+def test_a_changed_window_is_taken_once_in_its_newest_state():
     windows = Windows(POLICY)
-    changed = windows.add(7, [Count(window=w, **OF, predicted=1) for w in (100, 0, 100)])
-    assert changed == (WindowKey(100, 1, "canary", "v1"), WindowKey(0, 1, "canary", "v1"))
-    assert windows[changed[0]].predicted == 2
+    windows.add(7, [Count(window=w, **OF, predicted=1) for w in (100, 0, 100)])
+    windows.add(8, [Count(window=100, **OF, predicted=3)])
+    taken = windows.take_changed()
+    assert [window.key for window in taken] == [WindowKey(100, 1, "canary", "v1"), WindowKey(0, 1, "canary", "v1")]
+    assert [window.predicted for window in taken] == [5, 1]
+    assert windows.take_changed() == ()
     assert windows.first_offset == 7
+    windows.add(9, [Count(window=100, **OF, predicted=1)])
+    windows.drop_changed()
+    assert windows.take_changed() == ()
+
+
+def test_what_changed_before_it_was_forgotten_can_still_be_taken():
+    windows = Windows(POLICY)
+    windows.add(7, [Count(window=0, **OF, predicted=2)])
+    windows.forget(10**9)
+    (last,) = windows.take_changed()
+    assert (last.window_start, last.predicted) == (0, 2)
+    assert not list(windows)
 
 
 def test_a_window_that_can_no_longer_change_is_forgotten_and_never_published_in_part():
@@ -75,6 +90,8 @@ def test_a_window_that_can_no_longer_change_is_forgotten_and_never_published_in_
     assert windows.first_offset == 3
     windows.forget(over)
     assert windows.first_offset == 4
-    assert windows.add(5, [Count(window=0, **OF, predicted=1)]) == ()
+    windows.drop_changed()
+    windows.add(5, [Count(window=0, **OF, predicted=1)])
+    assert windows.take_changed() == ()
     assert windows.late == 1
     assert Counter(w.window_start for w in windows) == {100: 1}

@@ -4,14 +4,28 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from confluent_kafka import KafkaError, Message
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, Message
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
+from support.evidence import flush, outcome
 from support.kafka_script import assigned, brings_nothing, event, fails, first, lost, meanwhile, passes, revoked
-from support.terms import EVIDENCE, RECORDS, ROUTE, SPLIT, VERDICT_AT, World
+from support.terms import EVIDENCE, RECORDS, ROUTE, SPLIT, STATE, VERDICT_AT, World
 
+from stream_router.adapters.arrays import pack, unpack
+from stream_router.adapters.avro.evidence import decode_evidence, encode_evidence
 from stream_router.adapters.avro.records import encode_split
+from stream_router.adapters.avro.verdict_state import Part, decode_part, encode_part
+from stream_router.adapters.kafka import verdict_state
+from stream_router.adapters.kafka.verdict_state import newest_snapshot
+from stream_router.core.deciding.fold import FORMAT
+from stream_router.core.rollout.controller import Controller
 from stream_router.core.rollout.rollout_event import ROLLBACK
-from stream_router.errors import DeadLetterLimitError, FencedError, TopicError, UnreachableError
+from stream_router.errors import DeadLetterLimitError, DecodeError, FencedError, TopicError, UnreachableError
+from stream_router.processes import controller
+from stream_router.settings import Settings
+
+WRITTEN_BETWEEN = 2
+"""Offsets that a control record of the split and the end of its transaction take up."""
 
 # ruff: noqa: SLF001 - librdkafka's own codes are spelt so
 
@@ -277,20 +291,179 @@ def test_past_the_quota_of_dead_letters_control_ends(world):
     assert world.kafka.values(ROUTE.topic("dead-letters")) == []
 
 
+def deleted_until(world, offset):
+    """Retention has deleted evidence, and there is no snapshot."""
+    world.kafka.starts[EVIDENCE, 0] = offset
+    world.kafka.logs[STATE, 0].clear()
+
+
 @pytest.mark.parametrize("evidence_missing", [False, True])
 def test_a_rollout_whose_evidence_was_deleted_is_held_by_this_term_and_the_next(world, evidence_missing):
     world.happens(*RECORDS[:40])
     world.serve()
-    if evidence_missing:
-        world.kafka.starts[EVIDENCE, 0] = 20
+    deleted_until(world, 20 * evidence_missing)
     world.new_term()
-    world.serve()
-    assert world.log.evidence_missing is evidence_missing
+    world.happens(RECORDS[40])
+    with capture_logs() as logs:
+        world.serve()
     assert world.metadata.endswith(f"held={int(evidence_missing)}")
-    world.happens(*RECORDS[40:])
+    assert ("it is held, not judged" in str(logs)) is evidence_missing
+    assert bool(world.store.status().remark) is evidence_missing
+    assert REGISTRY.get_sample_value("stream_router_rollout_held", {"route": "r"}) == evidence_missing
+    world.happens(*RECORDS[41:])
     world.new_term()
     world.serve()
     assert len(world.rollbacks) == (0 if evidence_missing else 1)
+
+
+def test_a_decided_rollout_pins_no_evidence_and_is_not_held_past_retention(world):
+    world.happens(*RECORDS)
+    world.serve()
+    deleted_until(world, len(RECORDS))
+    shown = world.store.status()
+    world.new_term()
+    world.happens(encode_evidence(flush(0, outcome())))
+    world.serve()
+    assert world.metadata.endswith("held=0")
+    assert world.store.status().remark is None
+    assert world.store.status().trial == replace(shown.trial, repeats=0, unattributed=0)
+    assert len(world.rollbacks) == 1
+
+
+def test_evidence_before_a_snapshot_is_not_missed(world):
+    world.happens(*RECORDS[:40])
+    world.serve()
+    world.kafka.starts[EVIDENCE, 0] = 40
+    world.happens(*RECORDS[40:])
+    world.new_term()
+    world.serve()
+    assert [rollback.evidence_offset for rollback in world.rollbacks] == [VERDICT_AT + WRITTEN_BETWEEN]
+
+
+def test_a_term_reads_only_what_came_after_the_newest_snapshot(world, undisturbed, monkeypatch):
+    read, on_evidence = [], Controller.on_evidence
+
+    def reading(self, offset, evidence):
+        read.append(offset)
+        on_evidence(self, offset, evidence)
+
+    world.happens(*RECORDS[:40])
+    world.serve()
+    monkeypatch.setattr(Controller, "on_evidence", reading)
+    world.happens(*RECORDS[40:])
+    world.new_term()
+    world.serve()
+    assert read[0] == 40
+    assert [rollback.evidence_offset for rollback in world.rollbacks] == [VERDICT_AT + WRITTEN_BETWEEN]
+    assert world.windows == undisturbed
+
+
+def damaged(world):
+    (record,) = world.kafka.records(STATE)
+    world.kafka.fill(STATE, record.value()[:-9] + b"x" * 9)
+
+
+def cut_off(world):
+    (record,) = world.kafka.records(STATE)
+    part = decode_part(record.value())
+    world.kafka.fill(STATE, encode_part(replace(part, parts=2)))
+
+
+def of_another_format(world):
+    (record,) = world.kafka.records(STATE)
+    world.kafka.fill(STATE, encode_part(replace(decode_part(record.value()), format=FORMAT + 1)))
+
+
+def of_another_log(world):
+    (record,) = world.kafka.records(STATE)
+    world.kafka.fill(STATE, encode_part(replace(decode_part(record.value()), offset=1_000)))
+
+
+def of_another_policy(world):
+    (record,) = world.kafka.records(STATE)
+    part = decode_part(record.value())
+    state = unpack(part.body)
+    state["policy"]["window"] = 1
+    world.kafka.fill(STATE, encode_part(replace(part, body=pack(state))))
+
+
+def no_snapshot(world):
+    world.kafka.fill(STATE, encode_part(Part(offset=1, part=0, parts=1, format=FORMAT, body=pack({"a": 1}))))
+
+
+def nonsense(world):
+    world.kafka.fill(STATE, b"nonsense")
+
+
+@pytest.mark.parametrize(
+    "fault", [damaged, cut_off, of_another_format, of_another_log, of_another_policy, no_snapshot, nonsense]
+)
+def test_a_snapshot_that_does_not_serve_is_said_and_all_is_replayed(world, undisturbed, fault):
+    world.happens(*RECORDS[:40])
+    world.serve()
+    fault(world)
+    world.happens(*RECORDS[40:])
+    world.new_term()
+    with capture_logs() as logs:
+        world.serve()
+    assert "the snapshot of R.verdict-state is not used" in [line["event"] for line in logs]
+    assert {line["from_snapshot"] for line in logs if "from_snapshot" in line} == {False}
+    assert [rollback.evidence_offset for rollback in world.rollbacks] == [VERDICT_AT + WRITTEN_BETWEEN]
+    assert world.windows == undisturbed
+    assert newest_snapshot(Settings(), ROUTE).offset > 40, "one that serves follows at once"
+
+
+def test_old_parts_of_a_longer_snapshot_are_none_of_a_shorter_one(world, monkeypatch):
+    monkeypatch.setattr(verdict_state, "_PART_BYTES", 10)
+    long, short = ({"text": "x" * length} for length in (2_000, 10))
+    for offset, state in ((5, long), (6, short)):
+        for record in verdict_state.records_of(ROUTE, verdict_state.Snapshot(offset, 1, state)):
+            world.kafka.fill(STATE, record.value, key=record.key)
+    assert len(world.kafka.records(STATE)) > 64
+    assert newest_snapshot(Settings(), ROUTE).state == short
+    for _ in world.kafka.records(STATE)[-3:]:
+        world.kafka.logs[STATE, 0].pop()
+    with pytest.raises(DecodeError, match="not all"):
+        newest_snapshot(Settings(), ROUTE)
+
+
+def test_a_snapshot_of_many_parts_is_found_from_the_end(world, monkeypatch):
+    monkeypatch.setattr(verdict_state, "_PART_BYTES", 10)
+    state = {"text": "x" * 2_000}
+    for record in verdict_state.records_of(ROUTE, verdict_state.Snapshot(5, 1, state)):
+        world.kafka.fill(STATE, record.value, key=record.key)
+    assert newest_snapshot(Settings(), ROUTE).state == state
+
+
+def test_how_far_it_has_read_is_shown_until_it_acts(world, monkeypatch):
+    monkeypatch.setattr(controller, "_TELL_EVERY", 0.0)
+    shown, write = [], world.store.write_status
+    monkeypatch.setattr(world.store, "write_status", lambda status: (shown.append(status), write(status)))
+    world.happens(*RECORDS)
+    with capture_logs() as logs:
+        world.serve()
+    remarks = [status.remark for status in shown]
+    assert remarks[0] == f"catching up: 10 of {len(RECORDS)} records of evidence read (12 %)"
+    assert shown[0].rollout == 1
+    assert remarks[-1] is None
+    assert "the controller catches up" in [line["event"] for line in logs]
+
+
+def test_a_watermark_ahead_of_the_brokers_time_changes_nothing_and_is_said(world, undisturbed):
+    """As long as the topic has the broker's time."""
+    month = 30 * 24 * 3_600_000
+    world.kafka.fill(EVIDENCE, RECORDS[0], timestamp=(TIMESTAMP_LOG_APPEND_TIME, 0))
+    for second, record in enumerate(RECORDS[1:]):
+        evidence = decode_evidence(record)
+        if 10 < second < 20:
+            evidence = replace(evidence, watermark=evidence.watermark + month)
+        world.kafka.fill(EVIDENCE, encode_evidence(evidence), timestamp=(TIMESTAMP_LOG_APPEND_TIME, second * 500))
+    with capture_logs() as logs:
+        world.serve()
+    assert "watermarks of a monitor whose clock is ahead" in str(logs)
+    assert world.store.status().refused_watermarks == 9
+    assert len(world.rollbacks) == 1
+    assert world.windows == undisturbed
 
 
 def test_the_status_is_shown_where_it_changed_and_nothing_depends_on_redis(world, monkeypatch):

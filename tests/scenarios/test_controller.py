@@ -1,14 +1,21 @@
 """The controller acts while evidence keeps coming."""
 
+import json
 import threading
 
 import pytest
 from confluent_kafka import Producer
+from support.evidence import flush, outcome, started
 from support.kafka import kafka_records
 from support.waiting import wait_until
 
-from stream_router.adapters.avro.evidence import encode_evidence
-from stream_router.core.evidence import Count, Evidence
+from stream_router.adapters.avro.evidence import decode_evidence, encode_evidence
+from stream_router.adapters.avro.records import decode_rollout_event, encode_split
+from stream_router.adapters.clock import now_ms
+from stream_router.core.deciding.fold import EvidenceFold
+from stream_router.core.evidence import Count, EpochInForce, Evidence
+from stream_router.core.policy import Policy
+from stream_router.core.routing.applied_split import AppliedSplit, Versions
 from stream_router.processes.controller import control
 
 pytestmark = pytest.mark.stack
@@ -72,3 +79,95 @@ def test_an_unreadable_record_is_one_dead_letter_whoever_is_the_controller(stack
     assert producer.flush(10) == 0
     serve(lambda: windows_of(route, stack), "the next controller to go on behind it")
     assert [letter.value for letter in dead_letters()] == [b"not evidence"]
+
+
+BEHIND = 200_000
+POLICY = Policy(window=1_000, label_horizon=5_000, prediction_deadline=10_000, block_time=2_000)
+IN_ENVIRONMENT = {
+    "STREAM_ROUTER_POLICY__WINDOW": "1",
+    "STREAM_ROUTER_POLICY__LABEL_HORIZON": "5",
+    "STREAM_ROUTER_POLICY__PREDICTION_DEADLINE": "10",
+    "STREAM_ROUTER_POLICY__BLOCK_TIME": "2",
+}
+SPLIT = AppliedSplit(raw=b'{"stable": 0.5, "canary": 0.5}', canary=0.5, epoch=1, rollout=1, bound=Versions("v1", "v2"))
+
+
+@pytest.mark.long
+def test_a_controller_that_is_killed_is_followed_by_one_that_reads_what_came_after_its_snapshot(
+    stack, route, stack_processes
+):
+    """And says of all the evidence what one fold of it says, bit for bit."""
+    begun = now_ms() - 3_600_000
+
+    def write(topic, values):
+        producer = Producer({"bootstrap.servers": stack.bootstrap_servers, "linger.ms": 5})
+        for value in values:
+            while True:
+                try:
+                    producer.produce(route.topic(topic), value, partition=0)
+                    break
+                except BufferError:
+                    producer.poll(0.1)
+        assert producer.flush(60) == 0
+
+    def outcomes(number, bad):
+        """Twenty of both lanes in the window of that number."""
+        window = POLICY.window_start(begun + number * POLICY.window)
+        rows = [
+            outcome(
+                window=window,
+                epoch=1,
+                digest=SPLIT.digest,
+                lane=lane,
+                entity=hash((number, lane, n)),
+                order=n,
+                time=window,
+                bad=n < bad[lane],
+            )
+            for n in range(10)
+            for lane in ("stable", "canary")
+        ]
+        return encode_evidence(flush(0, *rows, watermark=window + POLICY.window))
+
+    def evidence():
+        yield encode_evidence(started(1, 0, POLICY))
+        control_record = EpochInForce(epoch=1, digest=SPLIT.digest, rollout=1, weights={"stable": 0.5, "canary": 0.5})
+        yield encode_evidence(Evidence(by="test", written_at=0, epoch_in_force=control_record))
+        for number in range(100):
+            yield outcomes(number, {"stable": 2, "canary": 2})
+            yield from [encode_evidence(flush(0, watermark=begun))] * (BEHIND // 100)
+
+    def monitor(worker):
+        return stack_processes.start(
+            "monitor", "--route", route.name, "--worker", worker, "--log-format", "json", **IN_ENVIRONMENT
+        )
+
+    def begins(command):
+        lines = [json.loads(line) for line in command.stderr.splitlines() if line.startswith("{")]
+        return [line for line in lines if line["event"] == "the controller reads on"]
+
+    write("splits", [encode_split(SPLIT)])
+    write("evidence", evidence())
+    first = monitor("a")
+    wait_until(lambda: kafka_records(stack.bootstrap_servers, route.topic("verdict-state")), 120, "a snapshot")
+    first.kill()
+    write("evidence", [outcomes(200 + number, {"stable": 2, "canary": 9}) for number in range(20)])
+    second = monitor("b")
+    (event,) = wait_until(
+        lambda: [
+            decode_rollout_event(r.value) for r in kafka_records(stack.bootstrap_servers, route.topic("rollout-events"))
+        ],
+        120,
+        "the successor's verdict",
+    )
+    assert [line["from_snapshot"] for line in begins(first)] == [False]
+    (begin,) = begins(second)
+    assert begin["from_snapshot"] is True
+    assert begin["offset"] > BEHIND
+    fold = EvidenceFold(POLICY, 4)
+    verdicts = [
+        verdict
+        for record in kafka_records(stack.bootstrap_servers, route.topic("evidence"))
+        for verdict in fold.on_record(record.offset, decode_evidence(record.value)).verdicts
+    ]
+    assert [(verdict.offset, verdict.numbers) for verdict in verdicts] == [(event.evidence_offset, event.numbers)]

@@ -5,9 +5,15 @@ from collections.abc import Callable
 from typing import Any
 
 from confluent_kafka import KafkaError
+from support.evidence import POLICY
 from support.kafka_script import assigned, event, fails, lost, passes, revoked
 from support.scripted_kafka import ScriptedConsumer
-from support.terms import RECORDS, ROUTE, SPLIT, World
+from support.terms import EVIDENCE, RECORDS, ROUTE, SPLIT, STATE, World
+
+from stream_router.adapters.avro.evidence import decode_evidence
+from stream_router.adapters.kafka import verdict_state
+from stream_router.core.deciding.fold import EvidenceFold
+from stream_router.processes import snapshots
 
 # ruff: noqa: SLF001 - librdkafka's own codes are spelt so
 
@@ -17,10 +23,13 @@ _QUIET = 25
 
 
 class Storm:
-    """What the seed decides."""
+    """What the seed decides. Snapshots are small and many; some are damaged, or gone."""
 
     def __init__(self, monkeypatch: Any, seed: int) -> None:
         self.world, self.chance = World(monkeypatch), random.Random(seed)
+        monkeypatch.setattr(verdict_state, "_PART_BYTES", self.chance.choice([1_000, 5_000]))
+        monkeypatch.setattr(snapshots, "_RECORDS", self.chance.choice([1, 7, 1_000]))
+        monkeypatch.setattr(snapshots, "_COST", 0.0)
         start, *self._to_come = RECORDS
         self.world.happens(start)  # else a controller writes one with another ripe age
         self._to_come.insert(self.chance.randrange(len(RECORDS)), b"nonsense")
@@ -44,11 +53,23 @@ class Storm:
         digests = [record.epoch_in_force.digest for record in world.controls if record.epoch_in_force]
         return [
             ("one rollback", [rollback.rollout for rollback in world.rollbacks] == [1]),
+            ("with the numbers that the evidence gives", self._said() == self._evident()),
             ("windows as of one that nothing disturbed", world.windows == windows),
             ("one control record of the split", digests == [SPLIT.digest]),
             ("one dead letter", world.kafka.values(ROUTE.topic("dead-letters")) == [b"nonsense"]),
             ("canary has no share", world.store.applied().canary == 0.0),
         ]
+
+    def _said(self) -> list[Any]:
+        return [(rollback.evidence_offset, rollback.numbers) for rollback in self.world.rollbacks]
+
+    def _evident(self) -> list[Any]:
+        """What one fold of all records says."""
+        fold, verdicts = EvidenceFold(POLICY, 2), []
+        for record in self.world.kafka.records(EVIDENCE):
+            if record.value() != b"nonsense":
+                verdicts += fold.on_record(record.offset(), decode_evidence(record.value())).verdicts
+        return [(verdict.offset, verdict.numbers) for verdict in verdicts]
 
     def _turn(self, client: ScriptedConsumer, call: Callable[[], Any]) -> Any:
         chance, world = self.chance, self.world
@@ -58,6 +79,8 @@ class Storm:
             if chance.random() < 0.7:
                 assigned(0)(client)
             return call()
+        if chance.random() < 0.1:
+            self._lose_snapshots()
         kind = chance.random()
         if kind < 0.05:
             return event(KafkaError.OFFSET_OUT_OF_RANGE)(client, call)
@@ -79,6 +102,12 @@ class Storm:
         if not client.positions:
             assigned(0)(client)
         return call()
+
+    def _lose_snapshots(self) -> None:
+        if self.chance.random() < 0.5:
+            self.world.kafka.logs[STATE, 0].clear()
+        else:
+            self.world.kafka.fill(STATE, b"nonsense")
 
     def _arrive(self, count: int) -> None:
         self.world.happens(*self._to_come[:count])

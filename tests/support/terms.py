@@ -27,11 +27,13 @@ from stream_router.core.route import Route
 from stream_router.core.routing.applied_split import AppliedSplit, Versions
 from stream_router.processes import controller
 from stream_router.processes.controller import ControllerTerm
+from stream_router.processes.snapshots import Snapshots
 from stream_router.settings import PolicySettings, Settings
 from stream_router.testing import FakeSplitStore
 
 ROUTE: Final = Route("r")
 EVIDENCE: Final = ROUTE.topic("evidence")
+STATE: Final = ROUTE.topic("verdict-state")
 SPLIT: Final = AppliedSplit(
     raw=b'{"stable": 0.7, "canary": 0.3}', canary=0.3, epoch=1, rollout=1, bound=Versions("v1", "v2")
 )
@@ -58,9 +60,9 @@ class World:
     def new_term(self) -> ControllerTerm:
         settings = Settings()
         self.log = ControllerLog(settings, ROUTE)
-        topics = ControlTopics(settings, ROUTE)
+        topics, snapshots = ControlTopics(settings, ROUTE), Snapshots(settings, ROUTE)
         self.term = ControllerTerm(
-            ROUTE, self.log, topics, self.store, self.dead_letters, policy=POLICY, partitions=2, who="me"
+            ROUTE, self.log, topics, snapshots, self.store, self.dead_letters, policy=POLICY, partitions=2, who="me"
         )
         return self.term
 

@@ -20,6 +20,7 @@ Subject = Literal[
     "prediction",
     "ground_truth",
     "evidence",
+    "verdict_state",
     "windowed_accuracy",
     "split",
     "rollout_event",

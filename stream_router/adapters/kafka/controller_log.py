@@ -31,17 +31,17 @@ class ControllerLog:
     """One membership in the controller's group.
 
     While it leads: `term` numbers the times it was elected, `position` is the offset behind what was written, and
-    reading begins at `replay_from`; `evidence_missing` says that R.evidence does not reach back as far as that should
-    lie, `held` up to which rollout a predecessor did not judge. Raises FencedError where another controller has taken
-    over, UnreachableError, TopicError.
+    reading begins at `replay_from`, unless `begin_at` says otherwise; `low` is where R.evidence begins, `asked` where
+    reading should have begun, `held` up to which rollout a predecessor did not judge. Raises FencedError where another
+    controller has taken over, UnreachableError, TopicError.
     """
 
     def __init__(self, settings: Settings, route: Route) -> None:
         self._settings, self._route = settings, route
         self._topic = route.topic("evidence")
         self._producer: TransactionalProducer | None = None
-        self.term = self.position = self.replay_from = self._next = self._end = 0
-        self.evidence_missing, self.held = False, 0
+        self.term = self.position = self.replay_from = self.low = self.asked = self.held = 0
+        self._begun_at = self._next = self._end = 0
         contract = {
             "group.id": route.controller_group,
             "isolation.level": "read_committed",
@@ -61,6 +61,17 @@ class ControllerLog:
     def caught_up(self) -> bool:
         """Whether all that R.evidence held when we took over has been read."""
         return self.leads and self._next >= self._end
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Records read on the way to what R.evidence held when we took over, and how many these are."""
+        return self._next - self._begun_at, self._end - self._begun_at
+
+    def begin_at(self, offset: int) -> None:
+        """Read from there instead of `replay_from`; what has been read already is to be dropped."""
+        with explaining(self._settings, f"reading topic {self._topic}"):
+            self._member.client.assign([TopicPartition(self._topic, _PARTITION, offset)])
+        self._begun_at = self._next = offset
 
     def read(self, timeout: float) -> list[Record]:
         """What is new; `timeout` in seconds."""
@@ -105,12 +116,12 @@ class ControllerLog:
         # Before the offset below is asked for, which is then the predecessor's last.
         producer = TransactionalProducer.in_place(self._settings, self._route.controller_group)
         committed = client.committed([evidence], TIMEOUT)[0]
-        low, self._end = client.get_watermark_offsets(evidence, TIMEOUT)
-        self.position = committed.offset if committed.offset >= 0 else low
+        self.low, self._end = client.get_watermark_offsets(evidence, TIMEOUT)
+        self.position = committed.offset if committed.offset >= 0 else self.low
         noted = re.fullmatch(r"replay=(\d+);held=(\d+)", committed.metadata or "")
-        asked, self.held = (int(noted[1]), int(noted[2])) if noted else (self.position, 0)
-        self.evidence_missing, self.replay_from = asked < low, max(low, min(asked, self.position))
-        self._next = self.replay_from
+        self.asked, self.held = (int(noted[1]), int(noted[2])) if noted else (self.position, 0)
+        self.replay_from = max(self.low, min(self.asked, self.position))
+        self._begun_at = self._next = self.replay_from
         client.assign([TopicPartition(self._topic, _PARTITION, self.replay_from)])
         self._producer = producer
         self.term += 1

@@ -93,7 +93,8 @@ def status_to_fields(status: RolloutStatus) -> dict[str, str]:
     del route["trial"]
     if trial:
         trial["evidence"] = trial.pop("e_value")
-    return {name: value if isinstance(value, str) else repr(value) for name, value in (route | trial).items()}
+    fields = route | trial | {"remark": status.remark or ""}
+    return {name: value if isinstance(value, str) else repr(value) for name, value in fields.items()}
 
 
 def status_from_fields(fields: Mapping[bytes, bytes]) -> RolloutStatus:
@@ -102,6 +103,9 @@ def status_from_fields(fields: Mapping[bytes, bytes]) -> RolloutStatus:
 
     def integer(name: bytes) -> int:
         return int(fields[name])
+
+    def count(name: bytes) -> int:
+        return int(fields.get(name, 0))
 
     return RolloutStatus(
         phase=phases[fields[b"phase"].decode()],
@@ -123,9 +127,17 @@ def status_from_fields(fields: Mapping[bytes, bytes]) -> RolloutStatus:
             canary_bad=integer(b"canary_bad"),
             unripe=integer(b"unripe"),
             summary=_text(fields, b"summary") or "",
+            waiting=count(b"waiting"),
+            repeats=count(b"repeats"),
+            not_ours=count(b"not_ours"),
+            one_sided=count(b"one_sided"),
+            unattributed=count(b"unattributed"),
         )
         if fields.get(b"verdict")
         else None,
+        remark=_text(fields, b"remark"),
+        never_started=count(b"never_started"),
+        refused_watermarks=count(b"refused_watermarks"),
     )
 
 

@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
 from stream_router.core.deciding.epochs import Epoch, Epochs, epoch_of
-from stream_router.core.evidence import Outcome
+from stream_router.core.evidence import OutcomeKey
 from stream_router.core.lane import CANARY
 from stream_router.core.policy import Policy
 
@@ -33,14 +33,15 @@ class Block:
     def total(self) -> int:
         return self.stable_labels + self.canary_labels
 
-    def add(self, outcome: Outcome) -> None:
-        if outcome.lane == CANARY:
-            self.canary_labels += 1
-            self.canary_bad += outcome.bad
+    def add(self, lane: str, labels: int, bad: int, newest_label_at: int) -> None:
+        """So many outcomes of the lane, `bad` of them bad."""
+        if lane == CANARY:
+            self.canary_labels += labels
+            self.canary_bad += bad
         else:
-            self.stable_labels += 1
-            self.stable_bad += outcome.bad
-        self.newest_label_at = max(self.newest_label_at, outcome.time)
+            self.stable_labels += labels
+            self.stable_bad += bad
+        self.newest_label_at = max(self.newest_label_at, newest_label_at)
 
 
 def full_size(canary_share: float) -> int:
@@ -61,24 +62,24 @@ class Blocks:
         self._open: dict[Epoch, Block] = {}
         self._last_window: dict[Epoch, int] = {}
 
-    def expect(self, outcome: Outcome) -> None:
-        """The outcome's epoch has outcomes in this window, ripe or not."""
-        epoch = epoch_of(outcome)
-        self._last_window[epoch] = max(self._last_window.get(epoch, outcome.window), outcome.window)
+    def expect(self, key: OutcomeKey) -> None:
+        """The key's epoch has outcomes in this window, ripe or not."""
+        epoch = epoch_of(key)
+        self._last_window[epoch] = max(self._last_window.get(epoch, key.window), key.window)
 
-    def add(self, outcome: Outcome, now: int) -> None:
-        """Into the open block of its epoch, which must be known and give both lanes a share."""
-        self.expect(outcome)
-        block = self._open.get(epoch_of(outcome))
+    def add(self, key: OutcomeKey, labels: int, bad: int, newest_label_at: int, now: int) -> None:
+        """Outcomes into the open block of their epoch, which must be known and give both lanes a share."""
+        self.expect(key)
+        block = self._open.get(epoch_of(key))
         if block is None:
-            block = self._open[epoch_of(outcome)] = Block(
-                rollout=outcome.rollout,
-                metric=outcome.metric,
-                epoch=outcome.epoch,
-                digest=outcome.digest,
+            block = self._open[epoch_of(key)] = Block(
+                rollout=key.rollout,
+                metric=key.metric,
+                epoch=key.epoch,
+                digest=key.digest,
                 opened_at=now,
             )
-        block.add(outcome)
+        block.add(key.lane, labels, bad, newest_label_at)
 
     def close(self, now: int | None = None) -> Iterator[Block]:
         """The blocks that close at the end of a record, oldest epoch first; `now` if the record is a watermark."""
@@ -90,6 +91,23 @@ class Blocks:
     def outcomes(self) -> int:
         """Outcomes in open blocks."""
         return sum(block.total for block in self._open.values())
+
+    def state(self) -> dict[str, Any]:
+        """For a snapshot."""
+        return {
+            "open": [asdict(block) for block in self._open.values()],
+            "last_window": [[*epoch, window] for epoch, window in self._last_window.items()],
+        }
+
+    @classmethod
+    def restored(cls, policy: Policy, epochs: Epochs, state: dict[str, Any]) -> "Blocks":
+        """Raises LookupError or TypeError where the state is none."""
+        blocks = cls(policy, epochs)
+        for fields in state["open"]:
+            block = Block(**fields)
+            blocks._open[block.epoch, block.digest] = block
+        blocks._last_window = {(epoch, digest): window for epoch, digest, window in state["last_window"]}
+        return blocks
 
     def _is_full(self, epoch: Epoch) -> bool:
         return self._open[epoch].total >= full_size(self._epochs.canary_share(epoch))

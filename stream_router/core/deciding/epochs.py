@@ -1,6 +1,9 @@
 """The splits under which a rollout's requests were routed."""
 
-from stream_router.core.evidence import EpochInForce, Outcome
+from dataclasses import asdict
+from typing import Any
+
+from stream_router.core.evidence import EpochInForce, OutcomeKey
 from stream_router.core.lane import CANARY, LANES
 
 Epoch = tuple[int, str]
@@ -19,6 +22,9 @@ class Epochs:
         self._known.setdefault((in_force.epoch, in_force.digest), in_force)
         self._newest = max(self._newest, in_force.epoch)
 
+    def __len__(self) -> int:
+        return len(self._known)
+
     def __contains__(self, epoch: Epoch) -> bool:
         return epoch in self._known
 
@@ -35,6 +41,18 @@ class Epochs:
         """Whether a later epoch of the rollout has come into force."""
         return self._newest > epoch[0]
 
+    def state(self) -> list[dict[str, Any]]:
+        """For a snapshot."""
+        return [{**asdict(known), "weights": dict(known.weights)} for known in self._known.values()]
 
-def epoch_of(outcome: Outcome) -> Epoch:
-    return outcome.epoch, outcome.digest
+    @classmethod
+    def restored(cls, state: list[dict[str, Any]]) -> "Epochs":
+        """Raises LookupError or TypeError where the state is none."""
+        epochs = cls()
+        for fields in state:
+            epochs.add(EpochInForce(**fields))
+        return epochs
+
+
+def epoch_of(key: OutcomeKey) -> Epoch:
+    return key.epoch, key.digest

@@ -1,24 +1,26 @@
 """The fold of R.evidence: windows, blocks and verdicts, from its records in order and nothing else."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
 
-from stream_router.core.deciding.epochs import Epoch, Epochs, epoch_of
+from stream_router.core.deciding.epochs import Epoch
 from stream_router.core.deciding.ripeness import Ripeness
-from stream_router.core.deciding.trial import BlockClosed, Ignored, Trial
-from stream_router.core.deciding.unripe_outcomes import request_order
+from stream_router.core.deciding.rollout_evidence import RolloutEvidence
+from stream_router.core.deciding.trial import BlockClosed, Ignored
 from stream_router.core.deciding.verdict import Verdict
-from stream_router.core.deciding.windows import WindowedAccuracy, Windows
-from stream_router.core.evidence import Evidence, Outcome
-from stream_router.core.policy import Policy
+from stream_router.core.deciding.windows import Windows
+from stream_router.core.evidence import Evidence
+from stream_router.core.policy import CLOCK_SKEW_MS, Policy
+
+FORMAT: Final = 1
+"""Of snapshots: raised with whatever changes what they hold or what it means."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outputs:
     """What one record brought. verdicts: unhealthy ones only, each once, at the record at which it fell."""
 
-    windows: tuple[WindowedAccuracy, ...] = ()
     blocks: tuple[BlockClosed, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
 
@@ -40,75 +42,10 @@ class Summary:
     entities_used_up: bool
     max_labels_reached: bool
 
-
-class _Waiting(NamedTuple):
-    partition: int
-    outcome: Outcome
-
-
-class _Rollout:
-    """One rollout, from the first record that names it on.
-
-    Earlier watermarks are not known to it, so that a replay from that record gives what a replay from the beginning
-    gives. Outcomes wait for the rollout's start record and for their epoch's record.
-    """
-
-    def __init__(self, rollout: int, first_offset: int) -> None:
-        self.rollout = rollout
-        self.first_offset = first_offset
-        self.epochs = Epochs()
-        self.trial: Trial | None = None
-        self.waiting: list[_Waiting] = []
-        self._watermarks: dict[int, int] = {}
-
-    def on_record(self, offset: int, evidence: Evidence) -> tuple[list[BlockClosed], Verdict | None]:
-        """Blocks that closed, and the verdict if it fell at this record."""
-        if self.trial and self.trial.unhealthy:
-            return [], None
-        outcomes = self._released(evidence) + self._named(evidence)
-        for item in outcomes:
-            if self.trial and epoch_of(item.outcome) in self.epochs:
-                self.trial.take(*item)
-            else:
-                self.waiting.append(item)
-        at_watermark = self._watermark(evidence)
-        if self.trial is None:
-            return [], None
-        blocks = self.trial.close_blocks(at_watermark=at_watermark)
-        return blocks, self.trial.verdict(offset) if self.trial.unhealthy else None
-
-    def _named(self, evidence: Evidence) -> list[_Waiting]:
-        if evidence.partition is None:
-            return []
-        return [
-            _Waiting(evidence.partition, outcome)
-            for outcomes in evidence.outcomes
-            if outcomes.key.rollout == self.rollout
-            for outcome in outcomes.rows()
-        ]
-
-    def _released(self, evidence: Evidence) -> list[_Waiting]:
-        """Learn from a control record; returns what waited, if something may wait no longer."""
-        started, in_force = evidence.rollout_started, evidence.epoch_in_force
-        starts = started is not None and started.rollout == self.rollout and self.trial is None
-        if started is not None and starts:
-            self.trial = Trial(started, self.epochs, self._watermarks)
-        changes = in_force is not None and in_force.rollout == self.rollout
-        if in_force is not None and changes:
-            self.epochs.add(in_force)
-        if not (starts or changes):
-            return []
-        released, self.waiting = self.waiting, []
-        return sorted(released, key=lambda item: request_order(item.outcome))
-
-    def _watermark(self, evidence: Evidence) -> bool:
-        partition, watermark = evidence.partition, evidence.watermark
-        if partition is None or watermark is None:
-            return False
-        self._watermarks[partition] = max(watermark, self._watermarks.get(partition, watermark))
-        if self.trial:
-            self.trial.ripen(partition)
-        return True
+    @property
+    def left_out(self) -> dict[str, int]:
+        """Outcomes that the test did not take, by reason."""
+        return asdict(self.ignored) | {"repeats": self.repeats}
 
 
 class EvidenceFold:
@@ -117,32 +54,94 @@ class EvidenceFold:
     `policy` is the route's current one: the length and retention of windows, and the ripe age to be, follow it; a
     rollout is judged by the policy in its start record. `partitions` is the number of input partitions. Retention:
     windows until they can no longer change, rollouts until a later one is in force.
+
+    A watermark further beyond the time at which the broker appended it than clocks may differ is refused: as if the
+    record had none. `refused_watermarks` counts them, `never_started` the outcomes given up of rollouts that had no
+    start record.
     """
 
     def __init__(self, policy: Policy, partitions: int) -> None:
         self.windows = Windows(policy)
         self.rollout_in_force = 0
+        self.refused_watermarks = self.never_started = 0
+        self._policy = policy
         self._partitions = partitions
         self._ripeness = Ripeness(policy)
         self._watermarks: dict[int, int] = {}
-        self._rollouts: dict[int, _Rollout] = {}
+        self._rollouts: dict[int, RolloutEvidence] = {}
         self._epochs: set[Epoch] = set()
+        self._over = 0
         self._offset = -1
 
     def on_record(self, offset: int, evidence: Evidence) -> Outputs:
         self._offset = offset
+        if _is_ahead(evidence):
+            self.refused_watermarks += 1
+            evidence = replace(evidence, watermark=None)
         self._learn(offset, evidence)
         blocks: list[BlockClosed] = []
         verdicts: list[Verdict] = []
-        for rollout in self._rollouts.values():
+        for rollout in list(self._rollouts.values()):
+            before = rollout.given_up_unstarted
             closed, verdict = rollout.on_record(offset, evidence)
             blocks += closed
             if verdict:
                 verdicts.append(verdict)
-        changed = self.windows.add(offset, evidence.counts)
-        windows = tuple(self.windows[key] for key in changed)
+            self.never_started += rollout.given_up_unstarted - before
+            if rollout.given_up_unstarted > before and rollout.is_nothing:
+                del self._rollouts[rollout.rollout]
+        self.windows.add(offset, evidence.counts)
         self._watermark(evidence)
-        return Outputs(windows=windows, blocks=tuple(blocks), verdicts=tuple(verdicts))
+        return Outputs(blocks=tuple(blocks), verdicts=tuple(verdicts))
+
+    def end(self, rollout: int) -> None:
+        """Rollouts up to this one are over, by what stands outside R.evidence: they are not judged, and pin nothing.
+
+        What the test said of one that it has decided stays.
+        """
+        self._over = max(self._over, rollout)
+        for number in [number for number, known in self._rollouts.items() if number <= self._over]:
+            if not self._rollouts[number].is_decided:
+                del self._rollouts[number]
+
+    def snapshot(self) -> dict[str, Any]:
+        """All that a successor needs to go on behind the last record: plain data, and numpy arrays.
+
+        To be made where no change of a window waits to be taken.
+        """
+        return {
+            "policy": _what_matters(self._policy),
+            "offset": self._offset,
+            "rollout_in_force": self.rollout_in_force,
+            "refused_watermarks": self.refused_watermarks,
+            "never_started": self.never_started,
+            "over": self._over,
+            "watermarks": list(map(list, self._watermarks.items())),
+            "epochs": sorted(map(list, self._epochs)),
+            "ripeness": self._ripeness.state(),
+            "windows": self.windows.state(),
+            "rollouts": [rollout.state() for rollout in self._rollouts.values()],
+        }
+
+    @classmethod
+    def restored(cls, policy: Policy, partitions: int, state: Mapping[str, Any]) -> "EvidenceFold":
+        """The fold of which this is the snapshot. Raises ValueError where it is none, or one by another policy."""
+        try:
+            if state["policy"] != _what_matters(policy):
+                raise ValueError(f"it was made by another policy: {state['policy']}, now {_what_matters(policy)}")
+            fold = cls(policy, partitions)
+            fold._offset, fold.rollout_in_force = state["offset"], state["rollout_in_force"]
+            fold.refused_watermarks, fold.never_started = state["refused_watermarks"], state["never_started"]
+            fold._over = state["over"]
+            fold._watermarks = dict(state["watermarks"])
+            fold._epochs = {(epoch, digest) for epoch, digest in state["epochs"]}
+            fold._ripeness = Ripeness.restored(policy, state["ripeness"])
+            fold.windows = Windows.restored(policy, state["windows"])
+            rollouts = [RolloutEvidence.restored(rollout, policy) for rollout in state["rollouts"]]
+        except (LookupError, TypeError, AttributeError) as error:
+            raise ValueError(f"it is no snapshot: {error!r}") from error
+        fold._rollouts = {rollout.rollout: rollout for rollout in rollouts}
+        return fold
 
     @property
     def clock(self) -> int | None:
@@ -160,9 +159,10 @@ class EvidenceFold:
         return tuple(sorted(number for number, rollout in self._rollouts.items() if rollout.trial is None))
 
     def is_started(self, rollout: int) -> bool:
-        """Whether no start record is wanted: there is one, or a later rollout is in force."""
+        """Whether no start record is wanted: there is one, the rollout is over, or a later one is in force."""
         known = self._rollouts.get(rollout)
-        return rollout < self.rollout_in_force or (known is not None and known.trial is not None)
+        is_past = rollout < self.rollout_in_force or rollout <= self._over
+        return is_past or (known is not None and known.trial is not None)
 
     def is_known(self, epoch: int, digest: str) -> bool:
         """Whether this split's control record has been read."""
@@ -176,10 +176,15 @@ class EvidenceFold:
     @property
     def replay_from(self) -> int | None:
         """Offset from which a replay gives the same verdicts and windows from now on; None if from here."""
-        offsets = [rollout.first_offset for rollout in self._rollouts.values()]
+        offsets = [rollout.first_offset for rollout in self._rollouts.values() if not rollout.is_decided]
         if self.windows.first_offset is not None:
             offsets.append(self.windows.first_offset)
         return min(offsets, default=None)
+
+    def has_all_of(self, rollout: int, start: int) -> bool:
+        """Whether a fold that began at the offset `start` has read all that counts for the rollout."""
+        known = self._rollouts.get(rollout)
+        return known is not None and known.trial is not None and known.trial.started.first_offset >= start
 
     def summary(self, rollout: int) -> Summary | None:
         """None where the rollout has not started or a later one is in force."""
@@ -204,8 +209,8 @@ class EvidenceFold:
             self._epochs.add((in_force.epoch, in_force.digest))
             self.rollout_in_force = max(self.rollout_in_force, in_force.rollout)
         for rollout in sorted(set(_rollouts_in(evidence))):
-            if rollout and rollout not in self._rollouts:
-                self._rollouts[rollout] = _Rollout(rollout, offset)
+            if rollout > self._over and rollout not in self._rollouts:
+                self._rollouts[rollout] = RolloutEvidence(rollout, offset, self._policy)
         for rollout in [rollout for rollout in self._rollouts if rollout < self.rollout_in_force]:
             del self._rollouts[rollout]
 
@@ -229,3 +234,17 @@ def _rollouts_in(evidence: Evidence) -> Iterator[int]:
         yield evidence.rollout_started.rollout
     if evidence.epoch_in_force:
         yield evidence.epoch_in_force.rollout
+
+
+def _is_ahead(evidence: Evidence) -> bool:
+    watermark, appended_at = evidence.watermark, evidence.appended_at
+    return watermark is not None and appended_at is not None and watermark > appended_at + CLOCK_SKEW_MS
+
+
+def _what_matters(policy: Policy) -> dict[str, int]:
+    """What of the route's current policy is in a snapshot."""
+    return {
+        "window": policy.window,
+        "label_horizon": policy.label_horizon,
+        "prediction_deadline": policy.prediction_deadline,
+    }

@@ -1,7 +1,10 @@
 """The ripe age: how long the test waits for a window's labels, so that slowly labelled errors are among them."""
 
 from collections import Counter
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
 
 from stream_router.core.evidence import Evidence
 from stream_router.core.histogram import quantile
@@ -33,6 +36,23 @@ class Ripeness:
         mature_until = now - self._policy.matures_after
         for window in [window for window in self._young if window <= mature_until]:
             self._mature.update(self._young.pop(window))
+
+    def state(self) -> dict[str, Any]:
+        """For a snapshot."""
+        young = [(window, *entry) for window, delays in self._young.items() for entry in delays.items()]
+        return {
+            "young": np.array(young, np.int64).reshape(-1, 3),
+            "mature": np.array(list(self._mature.items()), np.int64).reshape(-1, 2),
+        }
+
+    @classmethod
+    def restored(cls, policy: Policy, state: Mapping[str, Any]) -> "Ripeness":
+        """Raises LookupError or ValueError where the state is none."""
+        ripeness = cls(policy)
+        for window, bucket, count in state["young"].tolist():
+            ripeness._young.setdefault(window, Counter())[bucket] = count
+        ripeness._mature = Counter(dict(state["mature"].tolist()))
+        return ripeness
 
     @property
     def ripe_age(self) -> int:

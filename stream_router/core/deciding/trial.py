@@ -1,19 +1,23 @@
 """A trial: one started rollout under the test, from its outcomes to its verdict."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final, NamedTuple
+
+import numpy as np
 
 from stream_router.core.deciding.blocks import Block, Blocks
-from stream_router.core.deciding.e_process import EProcess
+from stream_router.core.deciding.e_process import Capital, EProcess
 from stream_router.core.deciding.entities import Entities
 from stream_router.core.deciding.epochs import Epochs, epoch_of
 from stream_router.core.deciding.metrics import Metric
 from stream_router.core.deciding.metrics.accuracy import Accuracy
-from stream_router.core.deciding.unripe_outcomes import UnripeOutcomes
+from stream_router.core.deciding.rows import Batch, Pool
 from stream_router.core.deciding.verdict import Status, Totals, Verdict, reason_for
-from stream_router.core.evidence import Outcome, RolloutStarted
+from stream_router.core.evidence import OutcomeKey, RolloutStarted
 from stream_router.core.lane import CANARY, LANES
+from stream_router.core.policy import Policy
+from stream_router.core.routing.applied_split import Versions
 
 
 class BlockClosed(NamedTuple):
@@ -27,50 +31,61 @@ class BlockClosed(NamedTuple):
 class Ignored:
     """Outcomes that the test does not take.
 
-    not_ours: of another metric, lane or version than the rollout's; one_sided: of a split in which a lane had no share.
+    not_ours: of another metric, lane or version than the rollout's; one_sided: of a split in which a lane had no share;
+    unattributed: of an epoch that had no control record until long after they were ripe.
     """
 
     not_ours: int = 0
     one_sided: int = 0
+    unattributed: int = 0
 
 
 class Trial:
     """Takes outcomes whose epoch is known. `watermarks` are the newest watermarks by partition, kept by the caller.
 
-    Once unhealthy, the trial keeps only its totals.
+    An outcome is ripe `ripe_after` milliseconds after its window's start, by the watermarks of its own partition. Once
+    unhealthy, the trial keeps only its totals.
     """
 
-    def __init__(self, started: RolloutStarted, epochs: Epochs, watermarks: dict[int, int]) -> None:
+    def __init__(self, started: RolloutStarted, epochs: Epochs, watermarks: Mapping[int, int]) -> None:
         self.started = started
         self.metric: Metric = Accuracy()
+        self.ripe_after: Final = started.policy.window + started.ripe_age
         self._epochs = epochs
         self._watermarks = watermarks
         self._test = EProcess(started.policy)
-        self._unripe_outcomes = UnripeOutcomes(started.policy, started.ripe_age)
-        self._entities = Entities(started.policy)
-        self._blocks = Blocks(started.policy, epochs)
         self._totals = Totals()
         self.ignored = Ignored()
+        self._free()
 
     @property
     def unhealthy(self) -> bool:
         return self._test.unhealthy
 
-    def take(self, partition: int, outcome: Outcome) -> None:
-        """An outcome that came: it waits until its window is ripe, or enters its block at once where it is."""
-        if not self._is_ours(outcome):
-            self.ignored.not_ours += 1
-        elif not self._epochs.has_both_lanes(epoch_of(outcome)):
-            self.ignored.one_sided += 1
-        elif self._unripe_outcomes.is_ripe(outcome.window, self._watermarks.get(partition)):
-            self._enter((outcome,))
-        else:
-            self._blocks.expect(outcome)
-            self._unripe_outcomes.add(partition, outcome)
+    def take(self, arrived: Sequence[Batch], *, in_request_order: bool = False) -> None:
+        """Outcomes that came: they wait until their window is ripe, or enter their block at once where it is.
+
+        They are taken as they come, or by window and then by the hash of the request id: never by the arrival of labels
+        that waited together, which may depend on the outcome.
+        """
+        entering = []
+        for batch in arrived:
+            key, watermark = batch.key, self._watermarks.get(batch.partition)
+            if not self._is_ours(key):
+                self.ignored.not_ours += len(batch.rows)
+            elif not self._epochs.has_both_lanes(epoch_of(key)):
+                self.ignored.one_sided += len(batch.rows)
+            elif watermark is not None and key.window + self.ripe_after <= watermark:
+                entering.append(batch)
+            else:
+                self._blocks.expect(key)
+                self._unripe.add(batch)
+        self._enter(entering, in_request_order=in_request_order)
 
     def ripen(self, partition: int) -> None:
         """After a watermark of the partition."""
-        self._enter(self._unripe_outcomes.ripen(partition, self._watermarks[partition]))
+        ripe = self._unripe.take_until(partition, self._watermarks[partition] - self.ripe_after)
+        self._enter(ripe, in_request_order=True)
 
     def close_blocks(self, *, at_watermark: bool) -> list[BlockClosed]:
         """At the end of a record: bets on the blocks that close, up to the one that decides."""
@@ -107,7 +122,7 @@ class Trial:
 
     @property
     def unripe(self) -> int:
-        return len(self._unripe_outcomes)
+        return len(self._unripe)
 
     @property
     def in_open_blocks(self) -> int:
@@ -127,17 +142,59 @@ class Trial:
         """The test goes on, since it holds at any length; what the policy says about the rollout is the caller's."""
         return self._totals.canary_labels >= self.started.policy.max_labels
 
-    def _is_ours(self, outcome: Outcome) -> bool:
-        if outcome.metric != self.metric.name or outcome.lane not in LANES:
+    def state(self) -> dict[str, Any]:
+        """For a snapshot, without epochs and watermarks."""
+        return {
+            "started": asdict(self.started),
+            "test": asdict(self._test.state),
+            "totals": asdict(self._totals),
+            "ignored": asdict(self.ignored),
+            "unripe": self._unripe.state(),
+            "entities": self._entities.state(),
+            "blocks": self._blocks.state(),
+        }
+
+    @classmethod
+    def restored(cls, state: dict[str, Any], epochs: Epochs, watermarks: Mapping[int, int]) -> "Trial":
+        """Raises LookupError, TypeError or ValueError where the state is none."""
+        fields, totals = state["started"], state["totals"]
+        versions, policy = Versions(**fields["versions"]), Policy(**fields["policy"])
+        trial = cls(RolloutStarted(**{**fields, "versions": versions, "policy": policy}), epochs, watermarks)
+        trial._test.state = Capital(**state["test"])
+        trial._totals = Totals(**{**totals, "newest": totals["newest"] and Block(**totals["newest"])})
+        trial.ignored = Ignored(**state["ignored"])
+        trial._unripe = Pool.restored(state["unripe"])
+        trial._entities = Entities.restored(policy, state["entities"])
+        trial._blocks = Blocks.restored(policy, epochs, state["blocks"])
+        return trial
+
+    def _is_ours(self, key: OutcomeKey) -> bool:
+        if key.metric != self.metric.name or key.lane not in LANES:
             return False
         versions = self.started.versions
-        bound = versions.canary if outcome.lane == CANARY else versions.stable
-        return bound is None or bound == outcome.model_version
+        bound = versions.canary if key.lane == CANARY else versions.stable
+        return bound is None or bound == key.model_version
 
-    def _enter(self, outcomes: Iterable[Outcome]) -> None:
-        for outcome in outcomes:
-            if self._entities.admit(outcome):
-                self._blocks.add(outcome, max(self._watermarks.values()))
+    def _enter(self, batches: Sequence[Batch], *, in_request_order: bool) -> None:
+        """Into the blocks, the first of each entity."""
+        batches = [batch for batch in batches if len(batch.rows)]
+        if not batches:
+            return
+        lengths = [len(batch.rows) for batch in batches]
+        rows = np.concatenate([batch.rows for batch in batches])
+        window = np.repeat([batch.key.window for batch in batches], lengths)
+        is_canary = np.repeat([batch.key.lane == CANARY for batch in batches], lengths)
+        order = np.lexsort((rows["order"], window)) if in_request_order else np.arange(len(rows))
+        entering = np.empty(len(rows), np.bool_)
+        entering[order] = self._entities.admit(rows["entity"][order], window[order], is_canary[order])
+        starts = np.concatenate(([0], np.cumsum(lengths)[:-1]))
+        labels = np.add.reduceat(entering, starts, dtype=np.int64).tolist()
+        bad = np.add.reduceat(entering & rows["bad"], starts, dtype=np.int64).tolist()
+        newest = np.maximum.reduceat(np.where(entering, rows["time"], 0), starts).tolist()
+        now = max(self._watermarks.values())
+        for batch, entered, bad_ones, newest_label in zip(batches, labels, bad, newest, strict=True):
+            if entered:
+                self._blocks.add(batch.key, entered, bad_ones, newest_label, now)
 
     def _remarks(self) -> tuple[str, ...]:
         if self.unhealthy:
@@ -151,6 +208,6 @@ class Trial:
 
     def _free(self) -> None:
         policy = self.started.policy
-        self._unripe_outcomes = UnripeOutcomes(policy, self.started.ripe_age)
+        self._unripe = Pool()
         self._entities = Entities(policy)
         self._blocks = Blocks(policy, self._epochs)

@@ -1,12 +1,17 @@
 """Windowed accuracy, folded from count deltas: at any time what a batch recount of the topics would give."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
+
+import numpy as np
 
 from stream_router.core.evidence import Count, Tally
 from stream_router.core.histogram import quantile
 from stream_router.core.policy import Policy
+
+_COUNTS: Final = ("predicted", "errors", "late", "labelled", "correct", "revised")
+_HISTOGRAMS: Final = ("delays", "latencies", "model_latencies")
 
 
 class WindowKey(NamedTuple):
@@ -52,14 +57,15 @@ class Windows:
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._counts: dict[WindowKey, Tally] = {}
+        self._changed: dict[WindowKey, WindowedAccuracy | None] = {}
+        """What has not been taken yet; with its last state where it has been forgotten."""
         self._first_offsets: dict[int, int] = {}
         self._forgotten_until: int | None = None
         self.late = 0
         """Deltas of windows that had been forgotten, left out: a partial count would replace the whole one."""
 
-    def add(self, offset: int, counts: Iterable[Count]) -> tuple[WindowKey, ...]:
-        """Fold the deltas of the record at `offset`; returns the keys that changed, each once, as they appear."""
-        changed: dict[WindowKey, None] = {}
+    def add(self, offset: int, counts: Iterable[Count]) -> None:
+        """Fold the deltas of the record at `offset`."""
         for count in counts:
             if self._forgotten_until is not None and count.window <= self._forgotten_until:
                 self.late += 1
@@ -69,8 +75,16 @@ class Windows:
                 self._counts[key] = Tally()
             self._counts[key].add(count)
             self._first_offsets.setdefault(count.window, offset)
-            changed[key] = None
-        return tuple(changed)
+            self._changed[key] = None
+
+    def take_changed(self) -> tuple[WindowedAccuracy, ...]:
+        """The newest state of each window that has changed since it was last taken, in the order of first changes."""
+        changed, self._changed = self._changed, {}
+        return tuple(last or self[key] for key, last in changed.items())
+
+    def drop_changed(self) -> None:
+        """What has changed so far is not to be taken: it was published by another."""
+        self._changed.clear()
 
     def forget(self, watermark: int) -> None:
         """Forget what cannot change once every partition's evidence is complete until `watermark`."""
@@ -81,7 +95,44 @@ class Windows:
         for window in [window for window in self._first_offsets if window <= until]:
             del self._first_offsets[window]
         for key in [key for key in self._counts if key.window <= until]:
+            if key in self._changed:
+                self._changed[key] = self[key]
             del self._counts[key]
+
+    def state(self) -> dict[str, Any]:
+        """For a snapshot at a moment at which no change waits to be taken."""
+        tallies = list(self._counts.values())
+        return {
+            "forgotten_until": self._forgotten_until,
+            "late": self.late,
+            "first_offsets": np.array(list(self._first_offsets.items()), np.int64).reshape(-1, 2),
+            "keys": [list(key) for key in self._counts],
+            "counts": np.array([[getattr(tally, name) for name in _COUNTS] for tally in tallies], np.int64),
+            "histograms": {
+                name: np.array(
+                    [
+                        (number, *entry)
+                        for number, tally in enumerate(tallies)
+                        for entry in getattr(tally, name).items()
+                    ],
+                    np.int32,
+                ).reshape(-1, 3)
+                for name in _HISTOGRAMS
+            },
+        }
+
+    @classmethod
+    def restored(cls, policy: Policy, state: Mapping[str, Any]) -> "Windows":
+        """Raises LookupError, TypeError or ValueError where the state is none."""
+        windows = cls(policy)
+        windows._forgotten_until, windows.late = state["forgotten_until"], state["late"]
+        windows._first_offsets = dict(state["first_offsets"].tolist())
+        tallies = [Tally(**dict(zip(_COUNTS, row, strict=True))) for row in state["counts"].tolist()]
+        windows._counts = dict(zip((WindowKey(*key) for key in state["keys"]), tallies, strict=True))
+        for name in _HISTOGRAMS:
+            for number, bucket, count in state["histograms"][name].tolist():
+                getattr(tallies[number], name)[bucket] = count
+        return windows
 
     @property
     def first_offset(self) -> int | None:

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from stream_router.core.deciding.fold import EvidenceFold
+from stream_router.core.deciding.fold import EvidenceFold, Summary
 from stream_router.core.deciding.verdict import Verdict
-from stream_router.core.deciding.windows import WindowedAccuracy, WindowKey
+from stream_router.core.deciding.windows import WindowedAccuracy
 from stream_router.core.evidence import EpochInForce, Evidence, RolloutStarted
 from stream_router.core.lane import CANARY, STABLE
 from stream_router.core.policy import Policy
@@ -28,23 +28,27 @@ class Controller:
     """The controller from the moment at which it took over; a successor begins with a new one.
 
     `position` is the offset of the first record of R.evidence whose consequences are not yet written: what earlier
-    records bring was written by a predecessor. `evidence_missing` says that R.evidence no longer holds all that a
-    replay needs: then the rollout in force is held, not judged, as is every one up to `held`, which a successor is
-    told. `carried_out` is the latest rollback that a call of the script has brought to Redis.
+    records bring was written by a predecessor. `missing_before` is the offset at which R.evidence begins where that is
+    later than a replay should: then a running rollout that began before it is held, not judged, as is every one up to
+    `held`, which a successor is told. `carried_out` is the latest rollback that a call of the script has brought to
+    Redis.
     """
 
     policy: Policy
     fold: EvidenceFold
     position: int
-    evidence_missing: bool = False
+    missing_before: int | None = None
     held: int = 0
     view: ControlView = field(default_factory=ControlView)
     carried_out: int = 0
     next_offset: int = 0
     _splits: dict[tuple[int, str], AppliedSplit] = field(default_factory=dict)
-    _windows: dict[WindowKey, WindowedAccuracy] = field(default_factory=dict)
+    _rollbacks: dict[int, RolloutEvent] = field(default_factory=dict)
     _verdicts: list[Verdict] = field(default_factory=list)
     _asked: set[tuple[int, str] | int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.fold.end(self.held)
 
     def on_split(self, applied: AppliedSplit) -> None:
         """A record of R.splits, or what the script returned."""
@@ -55,26 +59,27 @@ class Controller:
         """A record of R.rollout-events."""
         if event.kind == ROLLBACK:
             self.view.on_rollback(event.rollout, event.reason)
+            self._rollbacks[event.rollout] = event
+            self.fold.end(event.rollout)
 
     def on_evidence(self, offset: int, evidence: Evidence) -> None:
         """A record of R.evidence, from the replay offset on."""
         outputs = self.fold.on_record(offset, evidence)
         self.next_offset = offset + 1
         if offset < self.position:
-            return
-        for window in outputs.windows:
-            self._windows[window.key] = window
-        self._verdicts += outputs.verdicts
+            self.fold.windows.drop_changed()
+        else:
+            self._verdicts += outputs.verdicts
 
     def due_writes(self, now: int) -> Writes:
         """What is to be written now, and not again; call only with all three topics read to their ends."""
-        if self.evidence_missing:
-            self.evidence_missing, self.held = False, max(self.held, self.in_force.rollout)
+        if self.missing_before is not None:
+            self._hold_what_began_before(self.missing_before)
+            self.missing_before = None
         events = tuple(rollback_event(verdict, now) for verdict in self._verdicts if self._acts_on(verdict))
-        writes = Writes(windows=tuple(self._windows.values()), controls=tuple(self._missing_controls()), events=events)
-        self._windows.clear()
         self._verdicts.clear()
-        return writes
+        windows = self.fold.windows.take_changed()
+        return Writes(windows=windows, controls=tuple(self._missing_controls()), events=events)
 
     @property
     def in_force(self) -> AppliedSplit:
@@ -93,14 +98,38 @@ class Controller:
         return self.next_offset if replay is None else replay
 
     @property
-    def status(self) -> RolloutStatus:
-        """As of the last record read, for display."""
-        return status_of(self.view, self.policy, self.fold.summary(self.in_force.rollout))
+    def summary(self) -> Summary | None:
+        """Of the rollout in force; None where it has not started, or is not judged."""
+        return self.fold.summary(self.in_force.rollout)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the rollout in force is not judged, because evidence of it was lost."""
+        rollout = self.in_force.rollout
+        return 0 < rollout <= self.held and not self._is_rolled_back(rollout)
+
+    def status(self, remark: str | None = None) -> RolloutStatus:
+        """As of the last record read, for display; `remark` is what a person has to know first."""
+        rollout = self.in_force.rollout
+        if remark is None and self.is_held:
+            remark = (
+                f"held: R.evidence no longer holds the beginning of rollout {rollout}, so that it is not judged and "
+                "never rolled back: set canary to 0 and name another canary version, whose rollout will be judged"
+            )
+        return status_of(self.view, self.policy, self.fold, self.summary, self._rollbacks.get(rollout), remark)
 
     def _acts_on(self, verdict: Verdict) -> bool:
-        latch = self.view.latch
-        is_over = verdict.rollout < self.in_force.rollout or (latch is not None and latch >= verdict.rollout)
+        is_over = verdict.rollout < self.in_force.rollout or self._is_rolled_back(verdict.rollout)
         return verdict.rollout > self.held and not is_over
+
+    def _is_rolled_back(self, rollout: int) -> bool:
+        return self.view.latch is not None and self.view.latch >= rollout
+
+    def _hold_what_began_before(self, offset: int) -> None:
+        rollout = self.in_force.rollout
+        if rollout > self.held and not self._is_rolled_back(rollout) and not self.fold.has_all_of(rollout, offset):
+            self.held = rollout
+            self.fold.end(rollout)
 
     def _missing_controls(self) -> list[EpochInForce | RolloutStarted]:
         """Each split and each rollout of R.splits that R.evidence does not know yet, in order of their epochs."""

@@ -1,12 +1,13 @@
 """The status of a rollout: what `:rollout` in Redis says, and what every view is drawn from."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from stream_router.core.deciding.fold import Summary
-from stream_router.core.deciding.verdict import Status
+from stream_router.core.deciding.fold import EvidenceFold, Summary
+from stream_router.core.deciding.verdict import Numbers, Status
 from stream_router.core.policy import Policy
 from stream_router.core.rollout.phases import Phase, phase_of
+from stream_router.core.rollout.rollout_event import RolloutEvent
 from stream_router.core.routing.control_view import ControlView
 from stream_router.core.routing.split_store import SplitStore
 
@@ -15,7 +16,10 @@ from stream_router.core.routing.split_store import SplitStore
 class TrialStatus:
     """What the test has been fed and says; `summary` is a sentence.
 
-    e_value: 1 at first, unhealthy at threshold = 1 / alpha. unripe: outcomes that wait until their window is ripe.
+    e_value: 1 at first, unhealthy at threshold = 1 / alpha. unripe: outcomes that wait until their window is ripe;
+    waiting: for the record of their split. Left out are repeats (of entities that had had an outcome), not_ours (of
+    another version than the rollout's), one_sided (of a split in which a lane had no share) and unattributed (of a
+    split of which no record came in time).
     """
 
     verdict: Status
@@ -29,11 +33,20 @@ class TrialStatus:
     canary_bad: int
     unripe: int
     summary: str
+    waiting: int = 0
+    repeats: int = 0
+    not_ours: int = 0
+    one_sided: int = 0
+    unattributed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutStatus:
-    """`trial` is None before the rollout's evidence has a start record; window and label_horizon in milliseconds."""
+    """`trial` is None before the rollout's evidence has a start record; window and label_horizon in milliseconds.
+
+    remark: why nothing is judged, where nothing is. never_started: outcomes given up of rollouts that R.splits does not
+    know; refused_watermarks: of monitors whose clocks are ahead of the broker's.
+    """
 
     phase: Phase
     rollout: int
@@ -43,6 +56,9 @@ class RolloutStatus:
     label_horizon: int
     alpha: float
     trial: TrialStatus | None = None
+    remark: str | None = None
+    never_started: int = 0
+    refused_watermarks: int = 0
 
 
 class StatusStore(SplitStore, Protocol):
@@ -55,9 +71,19 @@ class StatusStore(SplitStore, Protocol):
         """What `:rollout` says; None where it is not there. Raises UnreachableError."""
 
 
-def status_of(view: ControlView, policy: Policy, summary: Summary | None) -> RolloutStatus:
-    """`summary` is that of the rollout in force."""
+def status_of(
+    view: ControlView,
+    policy: Policy,
+    fold: EvidenceFold,
+    summary: Summary | None,
+    rollback: RolloutEvent | None,
+    remark: str | None,
+) -> RolloutStatus:
+    """`summary` and `rollback` are those of the rollout in force; what was decided is shown as it was decided."""
     in_force = view.in_force
+    trial = None if summary is None else _trial_status(summary)
+    if rollback is not None and (trial is None or trial.verdict is not Status.UNHEALTHY):
+        trial = _decided(rollback)
     return RolloutStatus(
         phase=phase_of(view),
         rollout=in_force.rollout,
@@ -66,22 +92,38 @@ def status_of(view: ControlView, policy: Policy, summary: Summary | None) -> Rol
         window=policy.window,
         label_horizon=policy.label_horizon,
         alpha=policy.alpha,
-        trial=None if summary is None else _trial_status(summary),
+        trial=trial,
+        remark=remark,
+        never_started=fold.never_started,
+        refused_watermarks=fold.refused_watermarks,
     )
 
 
 def _trial_status(summary: Summary) -> TrialStatus:
-    verdict, numbers = summary.verdict, summary.verdict.numbers
+    verdict = summary.verdict
     return TrialStatus(
         verdict=verdict.status,
         metric=verdict.metric,
-        e_value=numbers.e_value,
-        threshold=numbers.threshold,
-        blocks=numbers.blocks,
-        stable_labels=numbers.stable_labels,
-        stable_bad=numbers.stable_bad,
-        canary_labels=numbers.canary_labels,
-        canary_bad=numbers.canary_bad,
+        **_numbers(verdict.numbers),
         unripe=summary.unripe,
         summary=verdict.reason,
+        waiting=summary.waiting,
+        **summary.left_out,
     )
+
+
+def _decided(rollback: RolloutEvent) -> TrialStatus | None:
+    if rollback.numbers is None:
+        return None
+    return TrialStatus(
+        verdict=Status(rollback.verdict),
+        metric=rollback.metric or "",
+        **_numbers(rollback.numbers),
+        unripe=0,
+        summary=rollback.reason,
+    )
+
+
+def _numbers(numbers: Numbers) -> dict[str, Any]:
+    names = ("e_value", "threshold", "blocks", "stable_labels", "stable_bad", "canary_labels", "canary_bad")
+    return {name: getattr(numbers, name) for name in names}
