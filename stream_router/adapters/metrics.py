@@ -47,6 +47,14 @@ EVIDENCE_FLUSH_SECONDS: Final = Histogram(
     ["route"],
     buckets=_SECONDS,
 )
+RECORDS_MISSED: Final = Counter(
+    "stream_router_records_missed_total", "Offsets whose records were deleted before the monitor read them.", ["topic"]
+)
+WATERMARKS_REFUSED: Final = Counter(
+    "stream_router_watermarks_refused_total",
+    "Watermarks not written, since the clock was too far ahead of the brokers'.",
+    ["route"],
+)
 E_VALUE: Final = Gauge(
     "stream_router_e_value", "The e-value against canary: 1 at the start, 1 / alpha at a rollback.", ["route"]
 )

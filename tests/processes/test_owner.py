@@ -9,7 +9,8 @@ from support.hang import Hang
 from support.kafka_script import fails
 from support.owners import NOW, POLICY, ROUTE, TOPICS, World, driven
 
-from stream_router.adapters.metrics import DEAD_LETTERS
+from stream_router.adapters.avro.labels import encode_label
+from stream_router.adapters.metrics import DEAD_LETTERS, RECORDS_MISSED
 from stream_router.core.evidence import Positions
 from stream_router.errors import DeadLetterLimitError
 from stream_router.processes.owner import State
@@ -43,14 +44,14 @@ async def test_a_successor_writes_nothing_before_it_has_read_both_inputs_past_th
     await world.taken()
     world.send(2)
     assert world.app.seeks == [dict.fromkeys(world.owner.inputs, 0)], "rows are rebuilt from the oldest"
-    world.bring("predictions")
-    await world.flushed(3)
+    await world.bring("predictions")
+    await world.flushed()
     assert world.owner.state is State.REBUILDING
-    world.bring("ground_truth", 1)
-    await world.flushed(3)
+    await world.bring("ground_truth", 1)
+    await world.flushed()
     assert world.owner.state is State.REBUILDING
     assert len(world.evidence) == before
-    world.bring("ground_truth")
+    await world.bring("ground_truth")
     await world.flushed()
     assert world.owner.state is State.JOINING
     assert world.faults() == []
@@ -62,7 +63,7 @@ async def test_a_chunk_from_before_a_seek_is_passed_over(world):
     await world.taken()
     old = world.app.fetch("predictions", 1)
     await world.owner.resume()
-    world.owner.on_chunk("predictions", old)
+    await world.owner.on_chunk("predictions", old)
     await world.flushed()
     assert [record.counts for record in world.evidence if record.counts] == []
     await world.read_all()
@@ -73,7 +74,7 @@ async def test_a_chunk_from_before_a_seek_is_passed_over(world):
 async def test_a_rebalance_that_leaves_the_partition_here_reads_on_from_where_it_was(world):
     world.send(2)
     await world.taken()
-    world.bring("predictions", 1)
+    await world.bring("predictions", 1)
     await world.owner.resume()
     assert sorted(world.app.seeks[-1].values()) == [0, 1]
     await world.read_all()
@@ -84,9 +85,9 @@ async def test_a_rebalance_that_leaves_the_partition_here_reads_on_from_where_it
 async def test_a_lost_chunk_is_sought_and_joined_once(world):
     world.send(6)
     await world.taken()
-    world.bring("predictions", 2)
+    await world.bring("predictions", 2)
     world.app.fetch("predictions", 2)
-    world.bring("predictions", 1)
+    await world.bring("predictions", 1)
     await world.flushed()
     assert world.app.seeks[-1] == {tp: 2 if tp.topic == TOPICS["predictions"] else 0 for tp in world.owner.inputs}
     await world.read_all()
@@ -99,7 +100,7 @@ async def test_what_arrives_before_the_takeover_is_passed_over(world):
     world.app.confirms = False
     await world.until(lambda: world.app.asked > 2, "a question")
     world.app._position = dict.fromkeys(TOPICS.values(), 0)
-    world.bring("predictions")
+    await world.bring("predictions")
     world.app.confirms = True
     await world.read_all()
     assert world.faults() == []
@@ -127,7 +128,7 @@ async def test_a_fenced_owner_forgets_everything_and_takes_over_only_when_the_gr
     world.send(3)
     world.app.confirms = False
     asked = world.app.asked
-    world.bring_all()
+    await world.bring_all()
     await world.until(lambda: world.app.asked > asked + 3, "questions")
     assert world.owner.state is State.TAKING_OVER
     assert world.kafka.calls.count("init_transactions") == 2, "nobody is fenced back before the group confirms"
@@ -148,7 +149,7 @@ async def test_a_flush_that_fails_is_forgotten_and_said_anew(world, call):
     world.send(2)
     await world.taken()
     world.kafka.script(call, fails(KafkaError._TIMED_OUT))
-    world.bring_all()
+    await world.bring_all()
     await world.until(lambda: len(world.app.seeks) > 1, "a new takeover")
     await world.read_all()
     assert world.faults() == []
@@ -178,10 +179,12 @@ async def test_a_flush_that_hangs_is_abandoned_and_cannot_write_any_more(world, 
     hang = Hang(monkeypatch)
     world.send(2)
     await world.taken()
+    await world.flushed()
     world.kafka.script(call, hang.step)
-    world.bring_all()
+    before = world.evidence
+    await world.bring_all()
     await world.until(lambda: len(world.app.seeks) > 1, "a new takeover")
-    assert world.evidence == []
+    assert world.evidence == before
     await world.read_all()
     written = len(world.evidence)
     hang.release()
@@ -229,7 +232,7 @@ async def test_a_partition_dropped_while_its_predecessor_is_shut_out_is_not_read
 async def test_a_dropped_owner_still_says_what_it_had_read_and_ends(world):
     world.send(2)
     await world.taken()
-    world.bring_all()
+    await world.bring_all()
     world.owner.drop()
     await world.until(world.tasks[0].done, "the end of the owner")
     assert world.faults() == []
@@ -240,10 +243,10 @@ async def test_a_dropped_owner_still_says_what_it_had_read_and_ends(world):
 async def test_what_arrives_once_it_is_dropped_is_passed_over(world):
     world.send(2)
     await world.taken()
-    world.bring("predictions")
-    world.bring("ground_truth", 1)
+    await world.bring("predictions")
+    await world.bring("ground_truth", 1)
     world.owner.drop()
-    world.bring("ground_truth")
+    await world.bring("ground_truth")
     await world.until(world.tasks[-1].done, "the end of the owner")
     assert world.committed == (2, 1)
 
@@ -257,7 +260,7 @@ async def test_a_partition_dropped_while_its_rows_are_rebuilt_says_nothing(world
     world.new_owner()
     world.start()
     await world.taken()
-    world.bring("predictions", 1)
+    await world.bring("predictions", 1)
     world.owner.drop()
     await world.until(world.tasks[1].done, "the end of the owner")
     assert len(world.evidence) == before
@@ -276,7 +279,7 @@ async def test_a_flush_on_its_way_while_a_successor_takes_over_is_shut_out(world
     world.send(2)
     await world.taken()
     world.kafka.script("commit_transaction", hangs)
-    world.bring_all()
+    await world.bring_all()
     await world.until(under_way.is_set, "a flush")
     world.owner.drop()
     world.new_owner()
@@ -332,7 +335,7 @@ async def test_poison_is_a_dead_letter_once_and_not_again_below_the_positions(wo
     world.kafka.fill(TOPICS["ground_truth"], b"nonsense", None)
     world.kafka.script("commit_transaction", fails(KafkaError._TIMED_OUT))
     await world.taken()
-    world.bring_all()
+    await world.bring_all()
     await world.until(lambda: len(world.app.seeks) > 1, "a new takeover")
     await world.read_all()
     assert world.kafka.values(letters) == [b"nonsense", None]
@@ -352,7 +355,7 @@ async def test_past_the_quota_of_dead_letters_the_chunk_raises(world):
     world.kafka.fill(TOPICS["predictions"], *[b"nonsense"] * 11)
     await world.taken()
     with pytest.raises(DeadLetterLimitError, match="11 dead letters in a row"):
-        world.bring("predictions")
+        await world.bring("predictions")
 
 
 def ends(world, **offsets):
@@ -364,11 +367,11 @@ async def test_a_watermark_waits_until_all_has_been_read_that_the_inputs_held_th
     world.send(2)
     await world.taken()
     world.owner.offer_watermark(NOW + 5, ends(world, predictions=2, ground_truth=2))
-    world.bring("predictions")
-    world.bring("ground_truth", 1)
+    await world.bring("predictions")
+    await world.bring("ground_truth", 1)
     await world.flushed()
     assert world.watermarks == []
-    world.bring("ground_truth")
+    await world.bring("ground_truth")
     await world.flushed()
     assert world.watermarks == [NOW + 5]
 
@@ -412,3 +415,59 @@ async def test_rows_that_nothing_can_join_any_more_are_forgotten_and_not_rebuilt
     world.start()
     await world.taken()
     assert world.app.seeks == [dict.fromkeys(world.owner.inputs, 2)]
+
+
+@driven
+async def test_an_outage_does_not_count_dead_letters_again(world):
+    """The limit of ten would be passed by the second reading."""
+    world.kafka.fill(TOPICS["ground_truth"], *[b"nonsense"] * 8)
+    for takeovers in range(1, 4):
+        await world.until(lambda wanted=takeovers: len(world.app.seeks) == wanted, "a takeover")
+        await world.flushed()
+        world.kafka.script("commit_transaction", fails(KafkaError._TIMED_OUT))
+        await world.bring_all()
+    await world.until(lambda: len(world.app.seeks) == 4, "the last takeover")
+    await world.bring_all()
+    await world.flushed()
+    assert len(world.kafka.values(ROUTE.topic("dead-letters"))) == 8
+    assert (world.limit.dead, world.limit.in_a_row, world.limit.records) == (8, 8, 8)
+
+
+@driven
+async def test_dead_letters_with_good_records_between_them_are_not_in_a_row(world):
+    for _ in range(15):
+        world.kafka.fill(TOPICS["ground_truth"], b"nonsense", encode_label("r", value=True))
+    await world.taken()
+    await world.bring_all()
+    await world.flushed()
+    assert (world.limit.dead, world.limit.in_a_row, world.limit.records) == (15, 0, 30)
+
+
+@driven
+async def test_records_that_only_rebuild_rows_do_not_dilute_the_ratio(world):
+    world.send(5)
+    await world.read_all()
+    world.owner.drop()
+    world.new_owner()
+    world.start()
+    await world.read_all()
+    assert world.limit.records == 10
+
+
+@driven
+async def test_records_deleted_while_it_reads_are_said_and_counted(world):
+    world.send(2)
+    await world.read_all()
+    missed = RECORDS_MISSED.labels(TOPICS["predictions"])
+    before = missed._value.get()
+    world.send(5)
+    world.kafka.starts[TOPICS["predictions"], 0] = 6
+    with capture_logs() as logs:
+        await world.bring_all()
+        await world.flushed()
+    assert missed._value.get() - before == 4
+    (said,) = [entry for entry in logs if entry["log_level"] == "error"]
+    assert (said["topic"], said["first_missing"], said["log_start"]) == (TOPICS["predictions"], 2, 6)
+    assert world.committed == (7, 7)
+    counts = [count for record in world.evidence for count in record.counts]
+    assert sum(count.predicted for count in counts) == 3

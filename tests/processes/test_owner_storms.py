@@ -19,7 +19,7 @@ def test_whatever_comes_between_each_outcome_is_written_once(monkeypatch):
 
 def chunk_from_anywhere(self, side, chunk):
     at = getattr(self._tenure.positions, side) if self._tenure else chunk.start
-    on_chunk(self, side, chunk._replace(start=at))
+    return on_chunk(self, side, chunk._replace(start=at))
 
 
 def positions_first(self, records, offsets, consumer):

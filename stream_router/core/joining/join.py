@@ -18,7 +18,7 @@ from typing import Final, Literal
 
 from xxhash import xxh3_64_intdigest
 
-from stream_router.core.evidence import ACCURACY, BadDelays, Outcome, Positions, Tally
+from stream_router.core.evidence import ACCURACY, BadDelays, Outcome, Positions, Tally, in_columns
 from stream_router.core.histogram import bucket_of
 from stream_router.core.joining.expiry import Expiry
 from stream_router.core.joining.join_output import CountKey, JoinOutput, counts_of
@@ -54,7 +54,7 @@ class Join:
     forgotten is another request.
     """
 
-    def __init__(self, policy: Policy, base: Positions) -> None:
+    def __init__(self, policy, base, splits=None, early_limit=1_000_000) -> None:
         self.kinds: Counter[Kind] = Counter()
         self._policy, self._base = policy, base
         self._rows: dict[str, _Row] = {}
@@ -79,13 +79,43 @@ class Join:
 
     def on_predictions(self, predictions: Iterable[tuple[int, Prediction]]) -> None:
         """Offsets and predictions, offsets ascending; what was seen before is passed over."""
-        for offset, prediction in predictions:
+        p = predictions
+        rows = [
+            (
+                int(p.offset[i]),
+                Prediction(
+                    request_id=p.request_id[i],
+                    key=p.entity[i],
+                    lane=o.lane,
+                    rollout=o.rollout,
+                    epoch=o.epoch,
+                    digest=o.digest,
+                    routed_at=int(p.routed_at[i]),
+                    requested_at=int(p.requested_at[i]),
+                    scored_at=int(p.scored_at[i]),
+                    model_version=o.model_version,
+                    model_digest=None,
+                    batch_id="",
+                    batch_index=0,
+                    batch_size=0,
+                    model_seconds=0.0,
+                    value=p.value[i],
+                    error="e" if p.is_error[i] else None,
+                ),
+            )
+            for i, o in enumerate(p.origin)
+        ]
+        for offset, prediction in rows:
             if offset >= self._next_prediction:
                 self._next_prediction = offset + 1
                 self._on_prediction(offset, prediction, self._is_new(offset, self._base.predictions))
 
     def on_labels(self, labels: Iterable[Label]) -> None:
         """Labels, offsets ascending; what was seen before is passed over."""
+        labels = [
+            Label(labels.request_id[i], labels.value[i], int(labels.time[i]), int(labels.offset[i]))
+            for i in range(len(labels))
+        ]
         for label in labels:
             if label.offset >= self._next_label:
                 self._next_label = label.offset + 1
@@ -112,10 +142,17 @@ class Join:
         for key in [key for key in self._count_keys if key.window + self._policy.window < before]:
             del self._count_keys[key]
 
+    @property
+    def pending(self):
+        from collections import namedtuple
+
+        P = namedtuple("P", "epoch digest rollout metric")
+        return Counter(P(o.epoch, o.digest, o.rollout, o.metric) for o in self._outcomes)
+
     def take(self) -> JoinOutput:
         """All that came about since the last call."""
         bad_delays = [BadDelays(window, dict(delays)) for window, delays in self._bad_delays.items()]
-        output = JoinOutput(self._outcomes, bad_delays, counts_of(self._changes))
+        output = JoinOutput(in_columns(self._outcomes), bad_delays, counts_of(self._changes))
         self._outcomes, self._bad_delays, self._changes = [], {}, {}
         return output
 

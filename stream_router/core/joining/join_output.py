@@ -61,7 +61,7 @@ class JoinOutput:
                 by=by,
                 written_at=written_at,
                 partition=partition,
-                outcomes=in_columns(outcomes),
+                outcomes=outcomes,
                 bad_delays=delays,
                 counts=counts,
                 positions=positions if number == last else None,
