@@ -50,9 +50,8 @@ class Intake:
             created = [record.timestamp_type == 0 for record in records]
             if not any(created):
                 return np.zeros(len(found), np.bool_)
-            now = self._broker_time.at(monotonic_ms())
-            oldest = (watermark if now is None else min(watermark, now)) - self._policy.kept_for
-            return self._beyond(found.time) | ((found.time < oldest) & (found.offset >= base))
+            is_old = (found.time < watermark - self._policy.kept_for) & (found.offset >= base)
+            return (self._beyond(found.time) | is_old) & (self._broker_time.at(monotonic_ms()) is not None)
 
         return self._taken(records, decode_labels, is_off)
 

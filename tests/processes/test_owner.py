@@ -1,5 +1,6 @@
 """The owner of an input partition without a broker: whatever comes between, each outcome is written once."""
 
+import asyncio
 import threading
 
 import pytest
@@ -7,12 +8,16 @@ from confluent_kafka import KafkaError
 from structlog.testing import capture_logs
 from support.hang import Hang
 from support.kafka_script import fails
-from support.owners import NOW, POLICY, ROUTE, TOPICS, World, driven
+from support.owners import NOW, POLICY, ROUTE, TOPICS, World, driven, prediction
 
 from stream_router.adapters.avro.labels import encode_label
-from stream_router.adapters.metrics import DEAD_LETTERS, RECORDS_MISSED
+from stream_router.adapters.avro.records import encode_split
+from stream_router.adapters.metrics import DEAD_LETTERS, RECORDS_MISSED, WATERMARKS_REFUSED
 from stream_router.core.evidence import Positions
+from stream_router.core.policy import CLOCK_SKEW_MS
+from stream_router.core.routing.applied_split import AppliedSplit
 from stream_router.errors import DeadLetterLimitError
+from stream_router.processes import intake, known_splits
 from stream_router.processes.owner import State
 
 # ruff: noqa: SLF001 - librdkafka's own codes are spelt so
@@ -181,10 +186,9 @@ async def test_a_flush_that_hangs_is_abandoned_and_cannot_write_any_more(world, 
     await world.taken()
     await world.flushed()
     world.kafka.script(call, hang.step)
-    before = world.evidence
     await world.bring_all()
     await world.until(lambda: len(world.app.seeks) > 1, "a new takeover")
-    assert world.evidence == before
+    assert not any(record.counts or record.outcomes for record in world.evidence)
     await world.read_all()
     written = len(world.evidence)
     hang.release()
@@ -471,3 +475,188 @@ async def test_records_deleted_while_it_reads_are_said_and_counted(world):
     assert world.committed == (7, 7)
     counts = [count for record in world.evidence for count in record.counts]
     assert sum(count.predicted for count in counts) == 3
+
+
+def split(epoch, rollout=1, canary=0.1, time=NOW):
+    raw = f"split {epoch}".encode()
+    return AppliedSplit(raw=raw, canary=canary, epoch=epoch, rollout=rollout, time=time)
+
+
+def put_in_force(world, *splits):
+    world.kafka.fill(ROUTE.topic("splits"), *[encode_split(applied) for applied in splits])
+
+
+def reads_of_splits(world):
+    """How often R.splits was read to its end."""
+    return sum(call == "assign" for call in world.kafka.calls)
+
+
+@driven
+async def test_the_splits_that_predictions_name_are_read_before_they_are_joined_and_only_once(world):
+    first, second = split(1), split(2)
+    put_in_force(world, first)
+    await world.taken()
+    history = world.splits.history
+    for applied in (first, second, first):
+        if applied is second:
+            put_in_force(world, second)
+        world.kafka.fill(TOPICS["predictions"], prediction(world.requests, epoch=applied.epoch, digest=applied.digest))
+        world.requests += 1
+        await world.bring("predictions")
+        assert history.canary_share(applied.epoch, applied.digest) == 0.1
+    assert reads_of_splits(world) == 2
+
+
+@driven
+async def test_a_split_that_does_not_exist_is_looked_for_once_and_its_predictions_are_joined_as_they_are(world):
+    await world.taken()
+    for _ in range(3):
+        world.send(1)
+        await world.read_all()
+    assert reads_of_splits(world) == 1
+    assert world.faults() == []
+
+
+@driven
+async def test_a_foreign_prediction_waits_until_the_splits_are_known_up_to_its_routing(world, monkeypatch):
+    clock = iter([NOW + 10] * 2 + [NOW + 20] * 3)
+    monkeypatch.setattr(known_splits, "now_ms", lambda: next(clock))
+    await world.taken()
+    for routed_at, reads in ((NOW + 5, 1), (NOW + 8, 1), (NOW + 15, 2)):
+        foreign = prediction(world.requests, epoch=0, digest="", rollout=0, routed_at=routed_at)
+        world.kafka.fill(TOPICS["predictions"], foreign)
+        world.requests += 1
+        await world.bring("predictions")
+        assert reads_of_splits(world) == reads
+
+
+@driven
+async def test_an_outage_of_the_splits_is_waited_for(world):
+    put_in_force(world, split(1))
+    await world.taken()
+    await world.flushed()
+    world.kafka.script("get_watermark_offsets", *[fails(KafkaError._TIMED_OUT)] * 3)
+    world.kafka.fill(TOPICS["predictions"], prediction(0, epoch=1, digest=split(1).digest))
+    await world.bring("predictions")
+    assert world.kafka.played("get_watermark_offsets")
+    assert world.splits.history.knows(1, split(1).digest)
+
+
+@driven
+async def test_a_chunk_whose_partition_was_sought_while_it_waited_for_the_splits_is_passed_over(world):
+    world.send(2)
+    await world.taken()
+    await world.flushed()
+    released = threading.Event()
+
+    def hangs(_client, call):
+        assert released.wait(60)
+        return call()
+
+    world.kafka.script("get_watermark_offsets", hangs)
+    waiting = asyncio.ensure_future(world.bring("predictions"))
+    await world.until(lambda: world.kafka.played("get_watermark_offsets"), "a question")
+    await world.owner.resume()
+    released.set()
+    await waiting
+    assert world.owner._tenure.positions.predictions == 0
+    await world.read_all()
+    assert world.faults() == []
+
+
+BROKER = 10**9
+
+
+@pytest.fixture
+def broker(world, monkeypatch):
+    """Tells its time; owners' clocks agree with it at first."""
+    world.kafka.clock = world.now = BROKER
+    monkeypatch.setattr(intake, "now_ms", lambda: world.now)
+
+
+@pytest.mark.usefixtures("broker")
+@driven
+async def test_a_watermark_far_ahead_of_the_broker_is_refused_and_one_that_is_not_comes_back(world):
+    refused = WATERMARKS_REFUSED.labels(ROUTE.name)
+    before = refused._value.get()
+    await world.taken()
+    month = 30 * 86_400_000
+    with capture_logs() as logs:
+        for clock in (BROKER + 10, BROKER + month, BROKER + month + 1):
+            world.owner.offer_watermark(clock, ends(world))
+            await world.flushed()
+        assert "2591940 s too far ahead" in world.health.unmet()["clock"]
+        world.owner.offer_watermark(BROKER + 20, ends(world))
+        await world.flushed()
+    assert world.watermarks == [BROKER + 10, BROKER + 20]
+    assert refused._value.get() - before == 2
+    assert world.health.unmet()["clock"] is None
+    assert len([entry for entry in logs if "watermark is refused" in entry["event"]]) == 1, "once a minute"
+
+
+@driven
+async def test_a_watermark_far_ahead_that_was_inherited_is_dropped(world):
+    """A predecessor wrote it that could not know better."""
+    await world.taken()
+    world.owner.offer_watermark(BROKER + 30 * 86_400_000, ends(world))
+    await world.flushed()
+    world.owner.drop()
+    world.kafka.clock = world.now = BROKER
+    world.new_owner()
+    world.start()
+    await world.taken()
+    with capture_logs() as logs:
+        world.owner.offer_watermark(BROKER + 10, ends(world))
+        await world.flushed()
+    assert world.watermarks[1:] == [BROKER + 10]
+    assert [entry for entry in logs if "a predecessor's clock" in entry["event"]]
+
+
+@pytest.mark.usefixtures("broker")
+@driven
+async def test_labels_and_predictions_with_times_far_ahead_are_dead_letters(world):
+    await world.taken()
+    await world.flushed()
+    ahead = BROKER + CLOCK_SKEW_MS + 60_000  # more than what passes while the test runs
+    far = [prediction(1, routed_at=ahead, scored_at=ahead), encode_label("r1", value=True)]
+    near = [prediction(0, routed_at=BROKER, scored_at=BROKER), encode_label("r0", value=True)]
+    for side, record, other in zip(TOPICS, far, near, strict=True):
+        world.kafka.fill(TOPICS[side], record, timestamp=(1, ahead))
+        world.kafka.fill(TOPICS[side], other, timestamp=(1, BROKER))
+    await world.bring_all()
+    await world.flushed()
+    assert world.kafka.values(ROUTE.topic("dead-letters")) == far
+    world.requests = 1
+    assert world.faults() == []
+    assert world.committed == (2, 2)
+
+
+@pytest.mark.usefixtures("broker")
+@driven
+async def test_a_label_older_than_all_that_is_kept_is_a_dead_letter_only_where_it_is_new(world):
+    await world.taken()
+    old = encode_label("r0", value=True)
+    world.kafka.fill(TOPICS["ground_truth"], old, timestamp=(1, BROKER - POLICY.kept_for - 1))
+    await world.bring_all()
+    await world.flushed()
+    assert world.kafka.values(ROUTE.topic("dead-letters")) == [], "the monitor may have been away for as long"
+    world.owner.offer_watermark(BROKER + 10, ends(world))
+    await world.flushed()
+    world.kafka.fill(TOPICS["ground_truth"], old, timestamp=(1, BROKER - POLICY.kept_for - 1))
+    await world.bring_all()
+    await world.flushed()
+    assert world.kafka.values(ROUTE.topic("dead-letters")) == [old]
+
+
+@driven
+async def test_times_are_not_judged_where_the_broker_does_not_tell_its_own(world):
+    await world.taken()
+    with capture_logs() as logs:
+        world.send(1)
+        world.owner.offer_watermark(BROKER * 1000, ends(world))
+        await world.read_all()
+        world.owner.offer_watermark(BROKER * 2000, ends(world))
+        await world.flushed()
+    assert world.watermarks == [BROKER * 1000, BROKER * 2000]
+    assert world.kafka.values(ROUTE.topic("dead-letters")) == []
+    assert len([entry for entry in logs if "clock is not checked" in entry["event"]]) <= 1

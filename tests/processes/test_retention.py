@@ -40,7 +40,8 @@ def refused(code, kind=StreamRouterError):
     return error
 
 
-def test_as_long_as_the_policy_reaches_is_enough(configs):
+@pytest.mark.usefixtures("configs")
+def test_as_long_as_the_policy_reaches_is_enough():
     check()
 
 

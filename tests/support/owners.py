@@ -7,6 +7,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from aiokafka.errors import IllegalStateError
@@ -112,6 +113,7 @@ class World:
         for wait in ("COUNTS_WAIT", "OUTCOMES_WAIT", "WATERMARK_EVERY", "WATERMARK_FOR_OUTCOMES"):
             monkeypatch.setattr(flush_schedule, wait, 0)
         monkeypatch.setattr(known_splits, "_APART", 0)
+        monkeypatch.setattr(known_splits, "_AFTER_OUTAGE", 0)
         monkeypatch.setattr(owner_module, "now_ms", lambda: self.now)
         self.log = EvidenceLog(Settings(), ROUTE)
         self.limit = DeadLetterLimit(1.0, 10)
@@ -124,14 +126,14 @@ class World:
         """Another process's, with an app of its own."""
         self.app = ScriptedApp(self.kafka)
         dead_letters = DeadLetters(ROUTE.topic("dead-letters"), "join", self.limit)
-        self.clock = ClockCheck(ROUTE.name, self.health)
+        self.clock, self.splits = ClockCheck(ROUTE.name, self.health), KnownSplits(Settings(), ROUTE)
         shared = Shared(
             app=self.app,  # type: ignore[arg-type]
             log=self.log,
             policy=POLICY,
             worker="w",
             partitions=1,
-            splits=KnownSplits(Settings(), ROUTE),
+            splits=self.splits,
             intake=Intake(dead_letters, POLICY, self.clock.broker_time),
             clock=self.clock,
             early_limit=1_000,
@@ -226,28 +228,30 @@ class World:
         return [f"{name}: {number} of {self.requests}" for name, number in found.items() if number != self.requests]
 
 
-def prediction(number: int) -> bytes:
-    return encode_prediction(
-        Prediction(
-            request_id=f"r{number}",
-            key=None,
-            lane="canary",
-            rollout=1,
-            epoch=1,
-            digest="0" * 12,
-            routed_at=NOW,
-            requested_at=NOW,
-            scored_at=NOW,
-            model_version="v1",
-            model_digest=None,
-            batch_id="b",
-            batch_index=0,
-            batch_size=1,
-            model_seconds=0.0,
-            value=True,
-            error=None,
-        )
-    )
+def prediction(number: int, **fields: Any) -> bytes:
+    """Of request rN; `fields` as of Prediction."""
+    return encode_prediction(replace(_PREDICTION, request_id=f"r{number}", **fields))
+
+
+_PREDICTION: Final = Prediction(
+    request_id="",
+    key=None,
+    lane="canary",
+    rollout=1,
+    epoch=1,
+    digest="0" * 12,
+    routed_at=NOW,
+    requested_at=NOW,
+    scored_at=NOW,
+    model_version="v1",
+    model_digest=None,
+    batch_id="b",
+    batch_index=0,
+    batch_size=1,
+    model_seconds=0.0,
+    value=True,
+    error=None,
+)
 
 
 def driven(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:

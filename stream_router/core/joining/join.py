@@ -24,7 +24,6 @@ from stream_router.core.joining.expiry import Expiry
 from stream_router.core.joining.join_output import CountKey, JoinOutput, counts_of
 from stream_router.core.joining.label import Label
 from stream_router.core.lane import STABLE
-from stream_router.core.policy import Policy
 from stream_router.core.scoring.prediction import Prediction, Value, agrees
 
 Kind = Literal["joined", "duplicate", "revised", "orphan", "expired"]

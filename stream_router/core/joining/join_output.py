@@ -13,7 +13,6 @@ from stream_router.core.evidence import (
     Outcome,
     Positions,
     Tally,
-    in_columns,
 )
 
 MAX_COUNTS: Final = 500
