@@ -1,4 +1,4 @@
-"""This machine's clock, held against the brokers': a watermark that is far ahead would silence its partition for as long."""
+"""A machine's clock, held against the brokers': a watermark far ahead would silence its partition for as long."""
 
 import time
 from typing import Final

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from faust.types import TP
 
-from stream_router.adapters.avro.chunks import decode_labels, decode_predictions
+from stream_router.adapters.avro.chunks import Refused, decode_labels, decode_predictions
 from stream_router.adapters.clock import monotonic_ms, now_ms
 from stream_router.adapters.kafka.dead_letters import DeadLetter, DeadLetters, Unreadable
 from stream_router.core.broker_time import BrokerTime
@@ -17,7 +17,6 @@ from stream_router.core.policy import CLOCK_SKEW_MS, Policy
 from stream_router.errors import DecodeError
 
 Columns = TypeVar("Columns", Predictions, Labels)
-Refused = list[tuple[Any, DecodeError]]
 
 
 @dataclass(frozen=True)
@@ -47,11 +46,12 @@ class Intake:
         """
 
         def is_off(found: Labels) -> Flags:
-            created = [record.timestamp_type == 0 for record in records]
-            if not any(created):
+            if self._broker_time.at(monotonic_ms()) is None or not any(
+                record.timestamp_type == 0 for record in records
+            ):
                 return np.zeros(len(found), np.bool_)
             is_old = (found.time < watermark - self._policy.kept_for) & (found.offset >= base)
-            return (self._beyond(found.time) | is_old) & (self._broker_time.at(monotonic_ms()) is not None)
+            return self._beyond(found.time) | is_old
 
         return self._taken(records, decode_labels, is_off)
 
@@ -72,9 +72,7 @@ class Intake:
                 self._dead_letters.on_records(before - good)
                 good = before
                 self._counted[tp] = record.offset + 1
-            unreadable = Unreadable(
-                record.topic, record.partition, record.offset, record.key, record.value, record.headers
-            )
+            unreadable = Unreadable(tp.topic, tp.partition, record.offset, record.key, record.value, record.headers)
             letters.append(self._dead_letters.letter(unreadable, error, again=again))
         self._dead_letters.on_records(len(offsets) - good)
         if len(offsets):

@@ -47,10 +47,8 @@ _LONGEST_WAIT: Final = 60.0
 
 
 class Fetched(NamedTuple):
-    """What an owner reads of aiokafka's ConsumerRecord."""
+    """What an owner reads of a record that aiokafka has decoded."""
 
-    topic: str
-    partition: int
     offset: int
     timestamp: int
     key: bytes | None
@@ -95,11 +93,7 @@ class ScriptedApp:
         start, log_start = self._position[TOPICS[side]], self._kafka.starts[TOPICS[side], 0]
         first = max(start, log_start)
         end = self._position[TOPICS[side]] = min(first + most, len(log))
-        records = [
-            Fetched(r.topic(), r.partition(), r.offset(), r.timestamp()[1], r.key(), r.value())
-            for r in log[first:end]
-            if r is not None
-        ]
+        records = [Fetched(r.offset(), r.timestamp()[1], r.key(), r.value()) for r in log[first:end] if r is not None]
         return Chunk(records, start, end, self._number, log_start if log_start > start else None)
 
 

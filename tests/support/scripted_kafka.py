@@ -250,7 +250,7 @@ class ScriptedProducer:
 
     @_scripted
     def produce(  # by order, as confluent_kafka has them
-        self, topic: str, value: Any, key: Any, partition: int, _call: None, report: Any, timestamp: int, headers: Any
+        self, topic: str, value: Any, key: Any, partition: int, report: Any, _report: None, timestamp: int, headers: Any
     ) -> None:
         if self.id and not self._open:
             raise KafkaException(kafka_error(KafkaError._STATE))

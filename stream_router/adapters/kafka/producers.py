@@ -109,7 +109,7 @@ class _Sender:
         while True:
             try:
                 # By order: keywords cost a quarter of the router's rate.
-                return self._client.produce(topic, value, key, partition, None, report, timestamp, headers)
+                return self._client.produce(topic, value, key, partition, report, None, timestamp, headers)
             except BufferError:
                 self._client.poll(0.05)
 
@@ -186,8 +186,8 @@ class TransactionalProducer(_Sender):
         self._bounded(COMMIT_TIMEOUT, partial(self._client.abort_transaction, COMMIT_TIMEOUT))
 
     def write(self, records: Iterable[Outgoing], offsets: Sequence[TopicPartition], consumer: Member) -> int | None:
-        """One whole transaction. Returns when the broker appended its last record, in milliseconds since the epoch; None
-        where nothing was written, and where the topic keeps the time of creation.
+        """One whole transaction. Returns when the broker appended a record of it, in milliseconds since the epoch; None
+        where no topic written to keeps that time.
         """
         appended = _AppendTime()
         self.begin()
