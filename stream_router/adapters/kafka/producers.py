@@ -155,7 +155,8 @@ class TransactionalProducer(_Sender):
         on_error: OnError | None = None,
     ) -> None:
         defaults = _defaults(linger, max_message_bytes) | {"transaction.timeout.ms": 10_000}
-        contract = _CONTRACT | {"transactional.id": transactional_id} | _told(on_error)
+        # Without one a fatal error is raised into whichever callback runs; the next call tells it in any case.
+        contract = _CONTRACT | {"transactional.id": transactional_id} | _told(on_error or _unheard)
         super().__init__(producer_for(settings, defaults, contract))
         self._id = transactional_id
 
@@ -282,6 +283,10 @@ class AtLeastOnceProducer(_Sender):
 
     def _on_delivery(self, error: KafkaError | None, _message: Message) -> None:
         self._delivery_error = error or self._delivery_error
+
+
+def _unheard(_error: KafkaError) -> None:
+    pass
 
 
 def _told(on_error: OnError | None) -> dict[str, Any]:
