@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -155,8 +156,7 @@ class TransactionalProducer(_Sender):
         on_error: OnError | None = None,
     ) -> None:
         defaults = _defaults(linger, max_message_bytes) | {"transaction.timeout.ms": 10_000}
-        # Without one a fatal error is raised into whichever callback runs; the next call tells it in any case.
-        contract = _CONTRACT | {"transactional.id": transactional_id} | _told(on_error or _unheard)
+        contract = _CONTRACT | {"transactional.id": transactional_id} | _told(on_error)
         super().__init__(producer_for(settings, defaults, contract))
         self._id = transactional_id
 
@@ -200,7 +200,8 @@ class TransactionalProducer(_Sender):
     def _commit(self, client: Producer, offsets: list[TopicPartition], consumer: Member, timeout: float) -> None:
         deadline = time.monotonic() + timeout
         # Before the offsets: else the two requests race, and one waits out retry.backoff.ms.
-        client.flush(timeout)
+        with suppress(SystemError):  # a fatal error, raised into a delivery report: the next call tells it
+            client.flush(timeout)
         if offsets:
             group = consumer.consumer_group_metadata()
             self._until(deadline, partial(client.send_offsets_to_transaction, offsets, group))
@@ -283,10 +284,6 @@ class AtLeastOnceProducer(_Sender):
 
     def _on_delivery(self, error: KafkaError | None, _message: Message) -> None:
         self._delivery_error = error or self._delivery_error
-
-
-def _unheard(_error: KafkaError) -> None:
-    pass
 
 
 def _told(on_error: OnError | None) -> dict[str, Any]:
