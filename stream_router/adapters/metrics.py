@@ -38,7 +38,7 @@ MODEL_SECONDS: Final = Histogram("stream_router_model_seconds", "One call of the
 # monitor
 LABELS: Final = Counter(
     "stream_router_labels_total",
-    "Labels and predictions by outcome: joined, duplicate, revised, orphan or expired.",
+    "Labels and predictions by outcome: joined, duplicate, revised, orphan, expired, refused or unattributed.",
     ["outcome"],
 )
 EVIDENCE_FLUSH_SECONDS: Final = Histogram(
@@ -46,6 +46,19 @@ EVIDENCE_FLUSH_SECONDS: Final = Histogram(
     "One transaction of evidence with its positions.",
     ["route"],
     buckets=_SECONDS,
+)
+OUTCOMES_LEFT_OUT: Final = Counter(
+    "stream_router_outcomes_left_out_total",
+    "Outcomes that the verdict does without, by reason: late or thinned.",
+    ["reason"],
+)
+JOIN_ROWS: Final = Gauge("stream_router_join_rows", "Predictions held for their labels.", ["route"])
+WAITING_LABELS: Final = Gauge("stream_router_waiting_labels", "Labels held whose prediction has not come.", ["route"])
+LAST_LABEL: Final = Gauge(
+    "stream_router_last_label_timestamp_seconds", "Kafka time of the newest label read, since the epoch.", ["route"]
+)
+JOIN_LAG: Final = Gauge(
+    "stream_router_join_lag_seconds", "Age of the time up to which the slowest partition has been read.", ["route"]
 )
 RECORDS_MISSED: Final = Counter(
     "stream_router_records_missed_total", "Offsets whose records were deleted before the monitor read them.", ["topic"]

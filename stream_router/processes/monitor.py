@@ -10,7 +10,7 @@ import structlog
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
-from stream_router.adapters.clock import now_ms
+from stream_router.adapters.clock import monotonic_ms, now_ms
 from stream_router.adapters.faust.chunks import ChunkApp
 from stream_router.adapters.faust.credentials import faust_credentials
 from stream_router.adapters.health import ASSIGNMENT, Health
@@ -18,6 +18,7 @@ from stream_router.adapters.http_server import serving
 from stream_router.adapters.kafka.clients import partition_count, session
 from stream_router.adapters.kafka.dead_letters import DeadLetters
 from stream_router.adapters.kafka.evidence_log import EvidenceLog
+from stream_router.adapters.metrics import JOIN_LAG, JOIN_ROWS, LAST_LABEL, WAITING_LABELS
 from stream_router.core.route import Route
 from stream_router.errors import StreamRouterError, TopicError
 from stream_router.processes.clock_check import ClockCheck
@@ -174,10 +175,23 @@ class Monitor:
 
         self._app.agent(self._app.chunks(topic), name=side)(read)
 
+    def _measure(self) -> None:
+        """Serve how far the owners are."""
+        found = [progress for owner in self._owners.values() if (progress := owner.progress)]
+        name = self._route.name
+        JOIN_ROWS.labels(name).set(sum(progress.rows for progress in found))
+        WAITING_LABELS.labels(name).set(sum(progress.waiting_labels for progress in found))
+        if newest := max((progress.newest_label for progress in found), default=0):
+            LAST_LABEL.labels(name).set(newest / 1000)
+        if watermarks := [progress.watermark for progress in found if progress.watermark]:
+            now = self._shared.clock.broker_time.at(monotonic_ms()) or now_ms()
+            JOIN_LAG.labels(name).set((now - min(watermarks)) / 1000)
+
     async def offer_watermarks(self) -> None:
         """Once a second: read the clock, then ask for the ends."""
         while True:
             await asyncio.sleep(_WATERMARK_EVERY)
+            self._measure()
             clock, owners = now_ms(), [owner for owner in self._owners.values() if owner.reads]
             if not owners or self._app.rebalancing:
                 continue

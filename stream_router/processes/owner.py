@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import structlog
 from aiokafka.errors import KafkaError
@@ -22,7 +22,7 @@ from stream_router.adapters.clock import now_ms
 from stream_router.adapters.faust.chunks import Chunk, ChunkApp
 from stream_router.adapters.kafka.evidence_log import EvidenceLog, EvidenceWriter
 from stream_router.adapters.kafka.failures import cause_of, passes
-from stream_router.adapters.metrics import EVIDENCE_FLUSH_SECONDS, LABELS, RECORDS_MISSED
+from stream_router.adapters.metrics import EVIDENCE_FLUSH_SECONDS, LABELS, OUTCOMES_LEFT_OUT, RECORDS_MISSED
 from stream_router.core.evidence import Positions
 from stream_router.core.joining.join import Join
 from stream_router.core.policy import Policy
@@ -56,6 +56,15 @@ class State(Enum):
     REBUILDING = auto()
     JOINING = auto()
     DROPPED = auto()
+
+
+class Progress(NamedTuple):
+    """How far an owner is; times in milliseconds since the epoch, 0 where there is none."""
+
+    rows: int
+    waiting_labels: int
+    newest_label: int
+    watermark: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +106,14 @@ class Owner:
     def reads(self) -> bool:
         """Whether it has taken over."""
         return self.state in (State.REBUILDING, State.JOINING)
+
+    @property
+    def progress(self) -> Progress | None:
+        """None where it holds nothing."""
+        tenure = self._tenure
+        if tenure is None or not self.reads:
+            return None
+        return Progress(tenure.join.rows, tenure.join.early, tenure.newest_label, tenure.resume.watermark)
 
     @property
     def is_dropped(self) -> bool:
@@ -147,6 +164,7 @@ class Owner:
             labels = shared.intake.labels(chunk.records, base.ground_truth, tenure.resume.watermark)
             letters = shared.intake.letters(self._tps[side], labels, base.ground_truth)
             tenure.join.on_labels(labels.columns)
+            tenure.newest_label = int(labels.columns.time.max(initial=tenure.newest_label))
             moved = tenure.positions._replace(ground_truth=chunk.position)
         if chunk.skipped_to is not None:
             self._on_skipped(side, chunk.start, chunk.skipped_to)
@@ -209,7 +227,7 @@ class Owner:
                 if await self._confirmed():  # and after
                     break
         resume = await in_thread(shared.log.resume_point, self._partition)
-        join = Join(shared.policy, resume.positions, shared.splits.history, shared.early_limit)
+        join = Join(shared.policy, resume.positions, shared.splits.history, early_limit=shared.early_limit)
         tenure = self._tenure = Tenure(shared.policy, resume, join, now_ms())
         self._enter(State.REBUILDING)
         _log.info(
@@ -257,7 +275,12 @@ class Owner:
         if not tenure.is_joining:
             tenure.is_joining = True
             self._enter(State.JOINING)
-            _log.info("rows rebuilt", partition=self._partition, rows=tenure.join.rows, early=tenure.join.early)
+            _log.info(
+                "rows rebuilt",
+                partition=self._partition,
+                predictions=tenure.join.rows,
+                waiting_labels=tenure.join.early,
+            )
             await self._flush(tenure)
         elif not tenure.schedule.is_empty and (self.is_dropped or tenure.due_at() <= time.monotonic()):
             await self._flush(tenure)
@@ -283,8 +306,9 @@ class Owner:
             watermark=watermark,
         )
         resume = tenure.resume._replace(positions=positions, rebuild_from=tenure.join.rebuild_from(positions))
-        kinds = tenure.join.kinds.copy()
+        kinds, left_out = tenure.join.kinds.copy(), tenure.join.left_out.copy()
         tenure.join.kinds.clear()
+        tenure.join.left_out.clear()
         letters = [letter.outgoing for letter in dead_letters]
         if self._writer is not None:
             with EVIDENCE_FLUSH_SECONDS.labels(self._shared.log.route.name).time():
@@ -294,6 +318,8 @@ class Owner:
             letter.on_committed()
         for kind, count in kinds.items():
             LABELS.labels(outcome=kind).inc(count)
+        for reason, count in left_out.items():
+            OUTCOMES_LEFT_OUT.labels(reason).inc(count)
 
     def _trusted(self, offered: int, tenure: Tenure) -> int | None:
         """The watermark, unless its clock is not to be trusted; watermarks never fall, but from such a clock's."""

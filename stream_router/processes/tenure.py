@@ -20,6 +20,7 @@ class Tenure:
     """`positions`: how far both inputs have been read. `seek`: number of the latest seek, None where one is wanted.
 
     `since`: the clock at the takeover. `watermark`: a clock up to which all has been read, and that is not yet written.
+    `newest_label`: the latest time of a label that was read, 0 before the first.
     """
 
     def __init__(self, policy: Policy, resume: ResumePoint, join: Join, since: int) -> None:
@@ -29,6 +30,7 @@ class Tenure:
         self.seek: int | None = None
         self.failure: KafkaError | None = None
         self.watermark: int | None = None
+        self.newest_label = 0
         self.dead_letters: list[DeadLetter] = []
         self.is_joining = False
         self._policy = policy
