@@ -58,6 +58,13 @@ class KnownSplits:
                 if self._misses(named, until) and await self._read(named):
                     return
 
+    async def read_once(self) -> None:
+        """Return once R.splits has been read to its end at least once. Raises TopicError."""
+        while self._read_up_to < 0:
+            async with self._reading:
+                if self._read_up_to < 0:
+                    await self._read(set())
+
     def close(self) -> None:
         topic, self._topic = self._topic, None
         if topic is not None:

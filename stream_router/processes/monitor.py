@@ -27,6 +27,7 @@ from stream_router.processes.intake import Intake
 from stream_router.processes.known_splits import KnownSplits
 from stream_router.processes.owner import Owner, Shared, Side
 from stream_router.processes.retention import check_retention
+from stream_router.processes.rows_on_disk import RowsOnDisk
 from stream_router.settings import Settings, masked_url
 
 Service = Callable[[threading.Event], None]
@@ -121,6 +122,7 @@ class Monitor:
             intake=Intake(dead_letters, policy, clock.broker_time),
             clock=clock,
             early_limit=settings.early_limit,
+            disk=None if settings.state_folder is None else RowsOnDisk(settings, route, settings.state_folder),
         )
         self._owners: dict[int, Owner] = {}
         self._tasks: set[asyncio.Task[None]] = set()

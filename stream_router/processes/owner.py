@@ -20,9 +20,10 @@ from faust.types import TP
 
 from stream_router.adapters.clock import now_ms
 from stream_router.adapters.faust.chunks import Chunk, ChunkApp
-from stream_router.adapters.kafka.evidence_log import EvidenceLog, EvidenceWriter
+from stream_router.adapters.kafka.evidence_log import EvidenceLog, EvidenceWriter, ResumePoint
 from stream_router.adapters.kafka.failures import cause_of, passes
 from stream_router.adapters.metrics import EVIDENCE_FLUSH_SECONDS, LABELS, OUTCOMES_LEFT_OUT, RECORDS_MISSED
+from stream_router.adapters.rows_file import Arrays
 from stream_router.core.evidence import Positions
 from stream_router.core.joining.join import Join
 from stream_router.core.policy import Policy
@@ -31,6 +32,7 @@ from stream_router.processes.background import in_thread
 from stream_router.processes.clock_check import ClockCheck
 from stream_router.processes.intake import Intake
 from stream_router.processes.known_splits import KnownSplits
+from stream_router.processes.rows_on_disk import RowsOnDisk
 from stream_router.processes.tenure import Tenure
 
 Side = Literal["predictions", "ground_truth"]
@@ -80,6 +82,7 @@ class Shared:
     intake: Intake
     clock: ClockCheck
     early_limit: int
+    disk: RowsOnDisk | None = None
 
 
 class Owner:
@@ -227,18 +230,37 @@ class Owner:
                 if await self._confirmed():  # and after
                     break
         resume = await in_thread(shared.log.resume_point, self._partition)
-        join = Join(shared.policy, resume.positions, shared.splits.history, early_limit=shared.early_limit)
-        tenure = self._tenure = Tenure(shared.policy, resume, join, now_ms())
+        join, begin = await self._rows(resume)
+        if self.is_dropped:
+            return None
+        tenure = self._tenure = Tenure(shared.policy, resume, join, begin=begin, since=now_ms(), now=time.monotonic())
         self._enter(State.REBUILDING)
         _log.info(
             "partition taken",
             partition=self._partition,
             seconds=round(time.monotonic() - begun, 3),
             positions=resume.positions._asdict(),
-            rebuild_from=resume.rebuild_from._asdict(),
+            rebuild_from=begin._asdict(),
+            predictions_from_disk=join.rows,
         )
         await self._seek(tenure)
         return tenure
+
+    async def _rows(self, resume: ResumePoint) -> tuple[Join, Positions]:
+        """The rows to begin with, and where to read on from: those on disk, or none."""
+        shared, history = self._shared, self._shared.splits.history
+        found = await shared.disk.found(self._partition, resume) if shared.disk is not None else None
+        if found is not None:
+            await shared.splits.read_once()  # those of the rows are not named by what is read from here on
+            try:
+                join = Join.restored(
+                    shared.policy, resume.positions, history, found.arrays, early_limit=shared.early_limit
+                )
+            except (ValueError, KeyError) as error:
+                _log.info("rows on disk are passed over", partition=self._partition, reason=str(error))
+            else:
+                return join, found.about.positions
+        return Join(shared.policy, resume.positions, history, early_limit=shared.early_limit), resume.rebuild_from
 
     async def _confirmed(self) -> bool:
         return await self._shared.app.is_ours(self.inputs) and not self.is_dropped
@@ -310,16 +332,27 @@ class Owner:
         tenure.join.kinds.clear()
         tenure.join.left_out.clear()
         letters = [letter.outgoing for letter in dead_letters]
+        begun, rows = time.monotonic(), self._due_rows(tenure)
         if self._writer is not None:
             with EVIDENCE_FLUSH_SECONDS.labels(self._shared.log.route.name).time():
                 appended = await in_thread(self._writer.write, records, letters, resume)
             self._shared.clock.on_written(appended)
+            if rows is not None and self._shared.disk is not None:
+                self._shared.disk.write(self._partition, positions, rows, begun)
         for letter in dead_letters:
             letter.on_committed()
         for kind, count in kinds.items():
             LABELS.labels(outcome=kind).inc(count)
         for reason, count in left_out.items():
             OUTCOMES_LEFT_OUT.labels(reason).inc(count)
+
+    def _due_rows(self, tenure: Tenure) -> Arrays | None:
+        """The rows as they are now, where it is time to write them to disk: once what they speak of is committed."""
+        disk = self._shared.disk
+        if disk is None or not disk.is_due(since=tenure.on_disk_since, changes=tenure.changes, rows=tenure.join.rows):
+            return None
+        tenure.changes, tenure.on_disk_since = 0, time.monotonic()
+        return tenure.join.state()
 
     def _trusted(self, offered: int, tenure: Tenure) -> int | None:
         """The watermark, unless its clock is not to be trusted; watermarks never fall, but from such a clock's."""

@@ -20,17 +20,22 @@ class Tenure:
     """`positions`: how far both inputs have been read. `seek`: number of the latest seek, None where one is wanted.
 
     `since`: the clock at the takeover. `watermark`: a clock up to which all has been read, and that is not yet written.
-    `newest_label`: the latest time of a label that was read, 0 before the first.
+    `newest_label`: the latest time of a label that was read, 0 before the first. `changes`: records joined since the
+    rows were written to disk, at `on_disk_since` in seconds of a monotonic clock.
     """
 
-    def __init__(self, policy: Policy, resume: ResumePoint, join: Join, since: int) -> None:
+    def __init__(
+        self, policy: Policy, resume: ResumePoint, join: Join, *, begin: Positions, since: int, now: float
+    ) -> None:
+        """`begin`: where to read from; `now` in seconds of a monotonic clock."""
         self.resume, self.join, self.since = resume, join, since
-        self.positions = resume.rebuild_from
+        self.positions = begin
         self.schedule = FlushSchedule()
         self.seek: int | None = None
         self.failure: KafkaError | None = None
         self.watermark: int | None = None
         self.newest_label = 0
+        self.changes, self.on_disk_since = 0, now
         self.dead_letters: list[DeadLetter] = []
         self.is_joining = False
         self._policy = policy
@@ -56,6 +61,7 @@ class Tenure:
         self.positions = moved
         self.schedule.on_moved(now)
         if records:
+            self.changes += records
             self.schedule.on_records(now)
         pending = self.join.pending
         if pending:

@@ -33,6 +33,7 @@ from stream_router.processes.clock_check import ClockCheck
 from stream_router.processes.intake import Intake
 from stream_router.processes.known_splits import KnownSplits
 from stream_router.processes.owner import Owner, Shared, Side
+from stream_router.processes.rows_on_disk import RowsOnDisk
 from stream_router.processes.tenure import Tenure
 from stream_router.settings import Settings
 
@@ -113,6 +114,7 @@ class World:
         self.limit = DeadLetterLimit(1.0, 10)
         self.health = Health("the loop", {})
         self.requests = 0
+        self.disk: RowsOnDisk | None = None
         self.tasks: list[asyncio.Future[None]] = []
         self.new_owner()
 
@@ -131,6 +133,7 @@ class World:
             intake=Intake(dead_letters, POLICY, self.clock.broker_time),
             clock=self.clock,
             early_limit=1_000,
+            disk=self.disk,
         )
         self.owner = Owner(shared, 0)
         self.flushing = False

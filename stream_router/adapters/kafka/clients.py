@@ -4,7 +4,15 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs do not export all that it documents
     AdminClient,
     ConfigResource,
@@ -154,6 +162,14 @@ def partition_count(settings: Settings, topic: str) -> int:
     if found.error is not None:
         raise TopicError(f"topic {topic} does not exist: create it with 'stream-router topics apply'")
     return len(found.partitions)
+
+
+def topic_ids(settings: Settings, topics: list[str]) -> dict[str, str]:
+    """The ids that the brokers gave the topics when they were made. Raises TopicError, UnreachableError."""
+    client = admin(settings)
+    with explaining(settings, f"looking up topics {', '.join(topics)}"):
+        answers = client.describe_topics(TopicCollection(topics), request_timeout=TIMEOUT)
+        return {name: str(answer.result().topic_id) for name, answer in answers.items()}
 
 
 def lane_partition_count(settings: Settings, route: Route) -> int:

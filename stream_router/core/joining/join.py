@@ -149,7 +149,8 @@ class Join:
     """State: one row per request within the horizon, joined ones too, and the labels whose prediction has not come.
 
     Rows are forgotten by `on_watermark`. Not thread-safe. `splits` must know the splits of what is read: an outcome of
-    one that is not known is not left out. `pending`: how many outcomes the next `take` gives; `left_out`: how many were not given, and why.
+    one that is not known is not left out. `pending`: how many outcomes the next `take` gives; `left_out`: how many none
+    will give, and why.
     """
 
     def __init__(
