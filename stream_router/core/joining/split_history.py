@@ -1,0 +1,34 @@
+"""Which split was in force when: the records of R.splits in order."""
+
+from bisect import bisect_right
+
+from stream_router.core.routing.applied_split import AppliedSplit
+
+
+class SplitHistory:
+    """Splits by epoch and digest, and by the time from which they were in force."""
+
+    def __init__(self) -> None:
+        self._splits: list[AppliedSplit] = []
+        self._since: list[int] = []
+        self._canary: dict[tuple[int, str], float] = {}
+
+    def add(self, applied: AppliedSplit) -> None:
+        """The next record of R.splits. A time before an earlier record's counts as that one's: clocks differ."""
+        since = max(applied.time, self._since[-1]) if self._since else applied.time
+        self._splits.append(applied)
+        self._since.append(since)
+        self._canary[applied.epoch, applied.digest] = applied.canary
+
+    def knows(self, epoch: int, digest: str) -> bool:
+        """Whether a record of the split has been added."""
+        return (epoch, digest) in self._canary
+
+    def canary_share(self, epoch: int, digest: str) -> float | None:
+        """Canary's fraction of the requests in [0, 1]; None for a split that is not known."""
+        return self._canary.get((epoch, digest))
+
+    def in_force_at(self, time: int) -> AppliedSplit | None:
+        """The split in force at a time in milliseconds since the epoch; None before the first."""
+        number = bisect_right(self._since, time)
+        return self._splits[number - 1] if number else None
