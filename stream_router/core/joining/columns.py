@@ -46,7 +46,7 @@ class Predictions:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Labels:
-    """n labels, offsets ascending: arrays of shape (n,), lists of n; `time` is the Kafka timestamp of the record, ms."""
+    """n labels, offsets ascending: arrays of shape (n,), lists of n. `time` is a record's Kafka timestamp in ms."""
 
     offset: Integers
     time: Integers

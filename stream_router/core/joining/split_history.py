@@ -14,11 +14,16 @@ class SplitHistory:
         self._canary: dict[tuple[int, str], float] = {}
 
     def add(self, applied: AppliedSplit) -> None:
-        """The next record of R.splits. A time before an earlier record's counts as that one's: clocks differ."""
-        since = max(applied.time, self._since[-1]) if self._since else applied.time
-        self._splits.append(applied)
-        self._since.append(since)
+        """The next record of R.splits. One of an epoch already passed, or the same again, changes nothing in force.
+
+        A time before that of the split before counts as that one's: the clocks that wrote them differ.
+        """
+        known = self.knows(applied.epoch, applied.digest)
         self._canary[applied.epoch, applied.digest] = applied.canary
+        if self._splits and (known or applied.epoch < self._splits[-1].epoch):
+            return
+        self._since.append(max(applied.time, self._since[-1]) if self._since else applied.time)
+        self._splits.append(applied)
 
     def knows(self, epoch: int, digest: str) -> bool:
         """Whether a record of the split has been added."""
