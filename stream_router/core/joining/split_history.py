@@ -2,6 +2,9 @@
 
 from bisect import bisect_right
 
+import numpy as np
+
+from stream_router.core.evidence import Integers
 from stream_router.core.routing.applied_split import AppliedSplit
 
 
@@ -25,6 +28,14 @@ class SplitHistory:
         self._since.append(max(applied.time, self._since[-1]) if self._since else applied.time)
         self._splits.append(applied)
 
+    def __len__(self) -> int:
+        """Splits added that changed something."""
+        return len(self._canary)
+
+    def __getitem__(self, number: int) -> AppliedSplit:
+        """The split of a number that `numbers_at` gave."""
+        return self._splits[number]
+
     def knows(self, epoch: int, digest: str) -> bool:
         """Whether a record of the split has been added."""
         return (epoch, digest) in self._canary
@@ -37,3 +48,7 @@ class SplitHistory:
         """The split in force at a time in milliseconds since the epoch; None before the first."""
         number = bisect_right(self._since, time)
         return self._splits[number - 1] if number else None
+
+    def numbers_at(self, times: Integers) -> Integers:
+        """Numbers of the splits in force at times in milliseconds since the epoch, -1 before the first: shape (n,)."""
+        return np.searchsorted(np.array(self._since, np.int64), times, "right") - 1
