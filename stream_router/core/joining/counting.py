@@ -121,7 +121,7 @@ class Changes:
         self._new, self._new_count = [], 0
 
 
-def _add(tally: Tally, what: int, bucket: int, count: int) -> None:  # noqa: PLR0912 - one branch a field
+def _add(tally: Tally, what: int, bucket: int, count: int) -> None:
     if what == PREDICTED:
         tally.predicted += count
     elif what == ERRORS:

@@ -15,15 +15,15 @@ With the policy's reach = window + label_horizon + prediction_deadline, these ar
 - Of a row's labels the first is `joined`; a later one is `duplicate` where it says the same as the newest, else
   `revised`.
 - A label that says the same as the newest one that waits of its id, and is not older and of the same whole
-  prediction_deadline, is that one again: `duplicate`. At most `early_limit` labels wait, and MAX_WAITING of one id; more
-  are `refused`, and nothing: of what is refused no law holds.
+  prediction_deadline, is that one again: `duplicate`. At most `early_limit` labels wait, and MAX_WAITING of one id;
+  more are `refused`, and nothing: of what is refused no law holds.
 - A prediction scored more than prediction_deadline after its routing is late: counted, its labels too, but it never
   gives an outcome.
 - A prediction without epoch and digest, made by another system, belongs to the split in force at its routed_at; where
   there is none it is counted, its labels too, but gives no outcome: `unattributed`.
 - A first label gives an outcome of accuracy while a rollout is on; stable's is left out where its order hash, as a
-  fraction of 2^64, is not below THINNING times canary's share divided by the rest. Beside a canary without a share
-  stable gives none: there is nothing to compare it with.
+  fraction of 2^64, is not below STABLE_PER_CANARY times canary's share divided by the rest. Beside a canary without a
+  share stable gives none: there is nothing to compare it with.
 
 No label counts for a row more than reach after its routing, and no prediction scored that much later is its duplicate,
 so rows and labels that wait are forgotten when their time is the policy's `kept_for` past. That supposes that records
@@ -63,8 +63,8 @@ from stream_router.core.joining.hashes import hashes_of, keys_of, order_of
 from stream_router.core.joining.join_output import JoinOutput
 from stream_router.core.joining.split_history import SplitHistory
 from stream_router.core.joining.table import NO_ROW, Keys, Table
+from stream_router.core.joining.thinning import Thinning
 from stream_router.core.joining.values import NOTHING, Values, agree, coded, same
-from stream_router.core.lane import STABLE
 from stream_router.core.policy import Policy
 
 Kind = Literal["joined", "duplicate", "revised", "orphan", "expired", "refused", "unattributed"]
@@ -75,9 +75,6 @@ found no place to wait. unattributed: a prediction whose split is not known."""
 EARLY_LIMIT: Final = 1_000_000
 MAX_WAITING: Final = 64
 """Labels of one id that may wait: a search goes through them one by one."""
-
-THINNING: Final = 20
-"""Outcomes of stable for each of canary, at most: more teach almost nothing."""
 
 _BUCKETS: Final = 64
 _LATEST: Final = 2**60
@@ -153,7 +150,7 @@ class Join:
         self._next_prediction = self._next_label = 0
         self._cells = Cells()
         self._most_cells = 1024
-        self._thinning = _Thinning(splits)
+        self._thinning = Thinning(splits)
         self._outcomes: list[_Accuracy] = []
         self._changes = Changes()
 
@@ -291,7 +288,7 @@ class Join:
     def _on_new_rows(
         self, predictions: Predictions, read: Integers, cells: Integers, scored_at: Integers, late: Flags
     ) -> None:
-        """What predictions say by themselves: of each chosen one, its cell, when it was scored, and whether too late."""
+        """What predictions say by themselves: of the chosen the cells, when they were scored, and whether too late."""
         changes, cell_numbers = self._changes, cells.astype(np.int64)
         changes.note(PREDICTED, cell_numbers)
         changes.note(ERRORS, cell_numbers, predictions.is_error[read])
@@ -303,7 +300,7 @@ class Join:
         timed = scored & (predictions.batch_size[read] > 0)
         model_time = _milliseconds(predictions.model_seconds[read] * predictions.batch_size[read])
         changes.note(MODEL_LATENCIES, cell_numbers, timed, buckets_of(model_time))
-        self._count("unattributed", self._thinning.unattributed(self._cells, cell_numbers))
+        self._count("unattributed", ~self._thinning.is_attributed(self._cells, cell_numbers))
 
     def _not_duplicate(self, keys: Keys, routed_at: Integers, new: Flags) -> Flags:
         """Whether each prediction, all of different ids, is another request than those of its id before."""
@@ -406,7 +403,8 @@ class Join:
     def _fits(self, rows: Integers, times: Integers) -> Flags:
         routed_at = self._rows["routed_at"][rows]
         newest_label = routed_at - routed_at % self._policy.window + self._policy.matures_after
-        return (self._rows["oldest_label"][rows] <= times) & (times <= newest_label)
+        fits: Flags = (self._rows["oldest_label"][rows] <= times) & (times <= newest_label)
+        return fits
 
     def _wait(self, keys: Keys, labels: _Labels, heads: Integers, newest: Integers) -> None:
         """Labels of different ids that no row took; `heads` and `newest`: the id's oldest row and newest label here."""
@@ -529,10 +527,11 @@ class Join:
         self._cells = self._cells.only(used)
         self._rows["cell"][rows] = numbers
         self._most_cells = max(1024, 2 * len(used))
-        self._thinning = _Thinning(self._splits)
+        self._thinning = Thinning(self._splits)
 
     def _is_new(self, rows: Integers) -> Flags:
-        return self._rows["flags"][rows] & _NEW > 0
+        new: Flags = self._rows["flags"][rows] & _NEW > 0
+        return new
 
     def _whole_deadlines(self, times: Integers) -> Integers:
         deadline = max(1, self._policy.prediction_deadline)
@@ -542,44 +541,6 @@ class Join:
         number = int(np.count_nonzero(chosen))
         if number:
             self.kinds[kind] += number
-
-
-class _Thinning:
-    """Which cells give outcomes, and how many; asked again when another split becomes known."""
-
-    def __init__(self, splits: SplitHistory) -> None:
-        self._splits, self._known = splits, 0
-        self._stable: Flags = np.empty(0, np.bool_)
-        self._attributed: Flags = np.empty(0, np.bool_)
-        self._below: Doubles = np.empty(0)
-
-    def is_stable(self, cells: Cells, numbers: Integers) -> Flags:
-        self._learn(cells)
-        return self._stable[numbers]
-
-    def unattributed(self, cells: Cells, numbers: Integers) -> Flags:
-        self._learn(cells)
-        return ~self._attributed[numbers]
-
-    def takes(self, cells: Cells, numbers: Integers, order: Integers) -> Flags:
-        """Whether the outcomes of each cell with these order hashes go into evidence."""
-        self._learn(cells)
-        return order.view(np.uint64) * 2.0**-64 < self._below[numbers]
-
-    def _learn(self, cells: Cells) -> None:
-        if len(self._splits) != self._known:
-            self._known, self._stable = len(self._splits), self._stable[:0]
-        if len(self._stable) < len(cells):
-            every = [cells[number] for number in range(len(cells))]
-            self._stable = np.array([cell.lane == STABLE for cell in every], np.bool_)
-            self._attributed = np.array([cell.epoch > 0 or bool(cell.digest) for cell in every], np.bool_)
-            self._below = np.array([self._fraction(cell) for cell in every])
-
-    def _fraction(self, cell: Cell) -> float:
-        if cell.rollout <= 0 or (cell.epoch == 0 and not cell.digest):
-            return 0.0
-        share = self._splits.canary_share(cell.epoch, cell.digest) if cell.lane == STABLE else None
-        return 2.0 if share is None or share >= 1 else THINNING * share / (1 - share)
 
 
 def _rounds(keys: Keys) -> Iterator[Integers]:

@@ -49,12 +49,14 @@ def coded(values: Sequence[Value | None]) -> Values:
 
 def agree(values: Values, truths: Values) -> Flags:
     """Whether each prediction is right: equal as Python compares values; an error and NaN never are."""
-    return same(values, truths) & (values.kind != NOTHING) & (values.kind != _NOT_A_NUMBER)
+    answered: Flags = (values.kind != NOTHING) & (values.kind != _NOT_A_NUMBER)
+    return same(values, truths) & answered
 
 
 def same(values: Values, others: Values) -> Flags:
     """Whether two labels say the same."""
-    return (values.kind == others.kind) & (values.bits == others.bits)
+    alike: Flags = (values.kind == others.kind) & (values.bits == others.bits)
+    return alike
 
 
 def _of_one_type(kind: type, values: Sequence[Any]) -> Values:
@@ -69,7 +71,7 @@ def _of_one_type(kind: type, values: Sequence[Any]) -> Values:
     if issubclass(kind, float):
         return _of_doubles(np.array(values, np.float64))
     if issubclass(kind, str):
-        return Values(_all(_TEXT, count), hashes_of(values))
+        return Values(_all(_TEXT, count), hashes_of(map(str.encode, values)))
     if kind is type(None):
         return Values(_all(NOTHING, count), np.zeros(count, np.int64))
     raise TypeError(f"{values[0]!r} is a {kind.__name__}: a value is a boolean, a number or text")
@@ -93,7 +95,7 @@ def _of_any_integers(values: Sequence[int]) -> Values:
         elif abs(value) < 2**1023 and int(float(value)) == value:
             parts.append(_of_doubles(np.array([float(value)])))
         else:
-            parts.append(Values(_all(_HUGE, 1), hashes_of([hex(value)])))
+            parts.append(Values(_all(_HUGE, 1), hashes_of([hex(value).encode()])))
     return Values(np.concatenate([part.kind for part in parts]), np.concatenate([part.bits for part in parts]))
 
 
