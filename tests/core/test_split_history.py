@@ -1,5 +1,7 @@
 """Which split was in force when, from the records of R.splits."""
 
+from itertools import pairwise
+
 import numpy as np
 from support.join_worlds import BEGIN, SPLITS, UNKNOWN, history, split
 
@@ -9,7 +11,7 @@ LAST = SPLITS[-1]
 def test_before_the_first_split_there_is_none_and_each_is_in_force_from_its_time_on() -> None:
     known = history()
     assert known.in_force_at(SPLITS[0].time - 1) is None
-    for one, later in zip(SPLITS, SPLITS[1:], strict=False):
+    for one, later in pairwise(SPLITS):
         assert known.in_force_at(one.time) == known.in_force_at(later.time - 1) == one
     assert known.in_force_at(BEGIN * 1000) == LAST
 
