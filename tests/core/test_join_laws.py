@@ -21,6 +21,7 @@ from support.join_worlds import (
 
 from stream_router.core.joining.join import Join
 from stream_router.core.joining.label import Label
+from stream_router.core.joining.split_history import SplitHistory
 
 
 @settings(deadline=None)
@@ -121,10 +122,25 @@ class ForgetsWhoWaits(Join):
         self._early = early
 
 
+class BetsOnTheLate(Join):
+    """Planted: an answer after the deadline is an answer."""
+
+    def _on_first_labels(self, rows, cells, delay, time, bad):
+        self._rows["flags"][rows] &= 1
+        super()._on_first_labels(rows, cells, delay, time, bad)
+
+
+def knows_no_splits(policy, base, _) -> Join:
+    """Planted: stable is never thinned, and no foreign prediction attributed."""
+    return Join(policy, base, SplitHistory())
+
+
 @pytest.mark.parametrize(
     "planted",
     [
         everything_new,
+        knows_no_splits,
+        BetsOnTheLate,
         LabelsAloneAreNew,
         RebuildsNothing,
         ForgetsEarly,

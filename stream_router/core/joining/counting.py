@@ -97,21 +97,29 @@ class Changes:
         self._add_up()
         tallies: dict[tuple[int, int, str, str], Tally] = {}
         bad_delays: dict[int, Counter[int]] = {}
-        for key, count in self._total.items():
-            cell = cells[key // _WHATS]
-            what, bucket = divmod(key % _WHATS, _BUCKETS)
-            if what == BAD_DELAYS:
-                bad_delays.setdefault(cell.window, Counter())[bucket] += count
-                continue
-            group = cell.window, cell.rollout, cell.lane, cell.model_version
-            tally = tallies.get(group)
-            if tally is None:
-                tally = tallies[group] = Tally()
-            _add(tally, what, bucket, count)
+        now, tally, bad = -1, Tally(), Counter[int]()
+        for key in sorted(self._total):
+            count, number, what, bucket = self._total[key], key // _WHATS, key % _WHATS // _BUCKETS, key % _BUCKETS
+            if number != now:
+                now, cell = number, cells[number]
+                group = cell.window, cell.rollout, cell.lane, cell.model_version
+                tally = tallies.setdefault(group, Tally())
+                bad = bad_delays.setdefault(cell.window, Counter())
+            if what == DELAYS:
+                tally.labelled += count
+                tally.delays[bucket] += count
+            elif what == BAD_DELAYS:
+                bad[bucket] += count
+            elif what == LATENCIES:
+                tally.latencies[bucket] += count
+            elif what == MODEL_LATENCIES:
+                tally.model_latencies[bucket] += count
+            else:
+                _add(tally, what, count)
         self._total = Counter()
         return (
             [_count(*group, tally) for group, tally in tallies.items()],
-            [BadDelays(window, dict(delays)) for window, delays in bad_delays.items()],
+            [BadDelays(window, dict(delays)) for window, delays in bad_delays.items() if delays],
         )
 
     def _add_up(self) -> None:
@@ -121,7 +129,7 @@ class Changes:
         self._new, self._new_count = [], 0
 
 
-def _add(tally: Tally, what: int, bucket: int, count: int) -> None:
+def _add(tally: Tally, what: int, count: int) -> None:
     if what == PREDICTED:
         tally.predicted += count
     elif what == ERRORS:
@@ -132,15 +140,8 @@ def _add(tally: Tally, what: int, bucket: int, count: int) -> None:
         tally.correct += count
     elif what == INCORRECT:
         tally.correct -= count
-    elif what == REVISED:
-        tally.revised += count
-    elif what == DELAYS:
-        tally.labelled += count
-        tally.delays[bucket] += count
-    elif what == LATENCIES:
-        tally.latencies[bucket] += count
     else:
-        tally.model_latencies[bucket] += count
+        tally.revised += count
 
 
 def _count(window: int, rollout: int, lane: str, model_version: str, tally: Tally) -> Count:

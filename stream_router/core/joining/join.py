@@ -33,7 +33,7 @@ that one for the next one's.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, TypeVar
 
@@ -207,8 +207,11 @@ class Join:
             "flags": (_NEW * new[read] + _IS_LATE * late).astype(np.uint8),
         }
         became = np.zeros(len(read), np.bool_)
-        for part in _rounds(keys):
-            chosen = part[self._not_duplicate(keys[part], columns["routed_at"][part], new[read][part])]
+        left = np.arange(len(read))
+        while len(left):
+            left = left[self._not_duplicate(keys[left], columns["routed_at"][left], new[read][left])]
+            turn = _turns(keys[left])
+            chosen, left = left[turn == 0], left[turn > 0]
             became[chosen] = True
             self._enter(keys[chosen], predictions.offset[read][chosen], {k: v[chosen] for k, v in columns.items()})
         said = np.flatnonzero(became & new[read])
@@ -228,7 +231,9 @@ class Join:
             coded(_chosen(labels.value, unseen)),
             offset >= self._base.ground_truth,
         )
-        for part in _rounds(keys):
+        turn = _turns(keys)
+        for number in range(int(turn.max()) + 1):
+            part = np.flatnonzero(turn == number)
             self._on_labels(keys[part], columns.part(part))
 
     def on_watermark(self, clock: int) -> None:
@@ -319,7 +324,7 @@ class Join:
         self._count("unattributed", ~self._thinning.is_attributed(self._cells, cell_numbers))
 
     def _not_duplicate(self, keys: Keys, routed_at: Integers, new: Flags) -> Flags:
-        """Whether each prediction, all of different ids, is another request than those of its id before."""
+        """Whether each prediction is another request than those that are rows of its id."""
         rows = self._rows.find(keys)
         duplicate = np.zeros(len(keys), np.bool_)
         going = np.flatnonzero(rows != NO_ROW)
@@ -392,7 +397,7 @@ class Join:
         return newest
 
     def _says_again(self, newest: Integers, labels: _Labels) -> Flags:
-        again = newest != NO_ROW
+        again: Flags = newest != NO_ROW
         there = np.flatnonzero(again)
         if len(there):
             before, after = self._waiting(newest[there]), labels.part(there)
@@ -566,20 +571,17 @@ class Join:
             self.kinds[kind] += number
 
 
-def _rounds(keys: Keys) -> Iterator[Integers]:
-    """Places of keys so that no part has one key twice: the first of each, the second of each, and so on."""
+def _turns(keys: Keys) -> Integers:
+    """How many equal keys come before each: shape (n,)."""
     order = np.argsort(keys[:, 1], kind="stable")
     low = keys[order, 1]
     equal = low[1:] == low[:-1]
-    if not equal.any():
-        yield np.arange(len(keys))
-        return
-    number = np.arange(len(keys))
-    starts = np.concatenate([[True], ~equal])
-    turn = np.empty(len(keys), np.int64)
-    turn[order] = number - np.maximum.accumulate(np.where(starts, number, 0))
-    by_turn = np.argsort(turn, kind="stable")
-    yield from np.split(by_turn, np.flatnonzero(np.diff(turn[by_turn])) + 1)
+    turns = np.zeros(len(keys), np.int64)
+    if equal.any():
+        number = np.arange(len(keys))
+        first = np.maximum.accumulate(np.where(np.concatenate([[False], equal]), 0, number))
+        turns[order] = number - first
+    return turns
 
 
 def _known(times: Integers, otherwise: Integers) -> Integers:

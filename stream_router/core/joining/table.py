@@ -120,14 +120,17 @@ class Table:
             levels.append(level)
         return np.concatenate(levels)
 
-    def _home(self, keys: Keys) -> Integers:
+    def _home(self, low: npt.NDArray[np.uint64]) -> Integers:
         """Where the search for each key begins: its lower half as a fraction of the index."""
-        return (((keys[:, 1] >> np.uint64(32)) * np.uint64(len(self._index))) >> np.uint64(32)).astype(np.int64)
+        place = low >> np.uint64(32)
+        place *= np.uint64(len(self._index))
+        place >>= np.uint64(32)
+        return place.view(np.int64)
 
     def _slots(self, keys: Keys) -> Integers:
         """The place of each key in the index, or -1."""
         found = np.full(len(keys), -1, np.int64)
-        going, slots, high, low = np.arange(len(keys)), self._home(keys), keys[:, 0], keys[:, 1]
+        going, slots, high, low = np.arange(len(keys)), self._home(keys[:, 1]), keys[:, 0], keys[:, 1]
         while going.size:
             rows = self._index[slots]
             here = self._keys[rows]  # of a row below 0 some other key, never looked at
@@ -165,24 +168,29 @@ class Table:
 
     def _build(self, more: int) -> None:
         """The index anew, without marks and with room for more keys."""
-        heads = self._index[self._index >= 0].astype(np.int64)
+        heads = self._index[self._index >= 0]
         self._index = np.empty(0, np.int32)
         self._index = np.full(max(_SMALLEST, int((len(heads) + more) / _SPARSE)), _EMPTY, np.int32)
         self._marks = 0
-        homes = self._home(self._keys[heads])
-        order = np.argsort(homes)
-        homes, heads = homes[order], heads[order]
+        packed = self._home(self._keys[heads, 1])
+        packed <<= 32
+        packed |= heads
+        packed.sort()
+        heads = (packed & 0xFFFFFFFF).astype(np.int32)
+        packed >>= 32  # now homes; each row gets its home, or the place right behind the one before
         number = np.arange(len(heads))
-        places = np.maximum.accumulate(homes - number) + number  # each at home, or right behind the one before
-        inside = places < len(self._index)
-        self._index[places[inside]] = heads[inside]
-        self._heads = int(np.count_nonzero(inside))
-        self._link(heads[~inside])
+        packed -= number
+        np.maximum.accumulate(packed, out=packed)
+        packed += number
+        inside = int(np.searchsorted(packed, len(self._index)))
+        self._index[packed[:inside]] = heads[:inside]
+        self._heads = inside
+        self._link(heads[inside:].astype(np.int64))
 
     def _link(self, rows: Integers) -> None:
         """Enter rows into the index, or behind the rows of their key."""
         keys = self._keys[rows]
-        going, slots, high, low = rows, self._home(keys), keys[:, 0], keys[:, 1]
+        going, slots, high, low = rows, self._home(keys[:, 1]), keys[:, 0], keys[:, 1]
         while going.size:
             there = self._index[slots]
             empty = there == _EMPTY

@@ -38,7 +38,7 @@ class Thinning:
     def takes(self, cells: Cells, numbers: Integers, order: Integers) -> Flags:
         """Whether outcomes of the cells with these order hashes go into evidence."""
         self._learn(cells)
-        fractions: Doubles = order.view(np.uint64) * 2.0**-64
+        fractions = order.view(np.uint64).astype(np.float64) * 2.0**-64
         return np.less(fractions, self._below[numbers])
 
     def thins(self, cells: Cells, numbers: Integers) -> Flags:
