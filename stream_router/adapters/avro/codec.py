@@ -6,12 +6,14 @@ https://avro.apache.org/docs/1.12.0/specification/#single-object-encoding
 import io
 import json
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import fastavro
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
+from stream_router.adapters.avro.column_reader import ColumnReader
 from stream_router.adapters.avro.hazards import refuse_hazards
 from stream_router.adapters.resources import resource_folder
 from stream_router.errors import DecodeError, SettingError
@@ -47,6 +49,11 @@ class Codec:
         self._reader = parsed[-1]
         self._writers = {fingerprint_of(schema): schema for schema in parsed}
         self.head = MARKER + fingerprint_of(self._reader)
+
+    @cached_property
+    def columns(self) -> ColumnReader:
+        """For many records that the newest schema wrote."""
+        return ColumnReader(self._reader, self.head)
 
     @classmethod
     def of(cls, subject: Subject) -> "Codec":
