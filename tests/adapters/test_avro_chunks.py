@@ -183,12 +183,12 @@ def prediction(lane, value):
 @pytest.mark.parametrize("value", [True, 3, -1.5, "text"])
 def test_records_as_they_are_need_no_second_reading(value, monkeypatch):
     monkeypatch.setattr(Codec, "decode", lambda *_: pytest.fail("read one by one"))
-    predictions, _ = decode_predictions([Fetched(n, n, prediction("stable", value)) for n in range(40)])
-    labels, _ = decode_labels([Fetched(n, n, encode_label("é", value)) for n in range(40)])
-    assert predictions.value == labels.value == [value] * 40
+    predictions, _ = decode_predictions([Fetched(n, n, prediction("stable", value)) for n in range(100)])
+    labels, _ = decode_labels([Fetched(n, n, encode_label("é", value)) for n in range(100)])
+    assert predictions.value == labels.value == [value] * 100
 
 
 def test_an_origin_is_one_object_for_all_rows_that_have_it():
     values = prediction("stable", 1), prediction("canary", 1)
-    columns, _ = decode_predictions([Fetched(n, n, values[n % 2]) for n in range(40)])
+    columns, _ = decode_predictions([Fetched(n, n, values[n % 2]) for n in range(100)])
     assert len({id(origin) for origin in columns.origin}) == 2

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stream_router.adapters.avro.codec import Codec
-from stream_router.adapters.avro.column_reader import Column
+from stream_router.adapters.avro.column_reader import Column, ColumnReader
 from stream_router.core.joining.columns import Labels, Origin, Predictions
 from stream_router.errors import DecodeError
 
@@ -20,6 +20,7 @@ _FEW: Final = 40
 
 _PREDICTION: Final = Codec.of("prediction")
 _GROUND_TRUTH: Final = Codec.of("ground_truth")
+_READERS: Final = {codec: ColumnReader(codec.schema, codec.head) for codec in (_PREDICTION, _GROUND_TRUTH)}
 
 
 def decode_predictions(records: Sequence[Any]) -> tuple[Predictions, Refused]:
@@ -67,7 +68,7 @@ class _Chunk:
         self._columns: dict[str, Column] = {}
         good = np.zeros(self._all, bool)
         if self._all > _FEW:
-            self._columns, good = codec.columns.read([record.value or b"" for record in records])
+            self._columns, good = _READERS[codec].read([record.value or b"" for record in records])
         self._singly: dict[int, dict[str, Any]] = {}
         for row in np.flatnonzero(~good).tolist():
             try:

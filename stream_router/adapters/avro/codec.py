@@ -6,14 +6,12 @@ https://avro.apache.org/docs/1.12.0/specification/#single-object-encoding
 import io
 import json
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import fastavro
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
-from stream_router.adapters.avro.column_reader import ColumnReader
 from stream_router.adapters.avro.hazards import refuse_hazards
 from stream_router.adapters.resources import resource_folder
 from stream_router.errors import DecodeError, SettingError
@@ -34,8 +32,8 @@ _HEAD: Final = 10
 class Codec:
     """Encodes with the newest of a subject's schemas and decodes what any of them wrote.
 
-    Only the given schemas are admitted as writers; `head` is what each encoded record begins with. Raises SettingError
-    for a schema that is none, or with which hostile data can exhaust memory or the stack.
+    Only the given schemas are admitted as writers; `schema` is the newest, `head` what each encoded record begins with.
+    Raises SettingError for a schema that is none, or with which hostile data can exhaust memory or the stack.
     """
 
     def __init__(self, schemas: list[Any], subject: str) -> None:
@@ -46,14 +44,9 @@ class Codec:
         for schema in parsed:
             refuse_hazards(schema, subject)
         self.subject = subject
-        self._reader = parsed[-1]
+        self.schema = parsed[-1]
         self._writers = {fingerprint_of(schema): schema for schema in parsed}
-        self.head = MARKER + fingerprint_of(self._reader)
-
-    @cached_property
-    def columns(self) -> ColumnReader:
-        """For many records that the newest schema wrote."""
-        return ColumnReader(self._reader, self.head)
+        self.head = MARKER + fingerprint_of(self.schema)
 
     @classmethod
     def of(cls, subject: Subject) -> "Codec":
@@ -74,7 +67,7 @@ class Codec:
         """Raises ValueError or TypeError if the record does not fit the schema."""
         body = io.BytesIO()
         body.write(self.head)
-        fastavro.schemaless_writer(body, self._reader, record)
+        fastavro.schemaless_writer(body, self.schema, record)
         return body.getvalue()
 
     def decode(self, data: bytes | None) -> dict[str, Any]:
@@ -95,7 +88,7 @@ class Codec:
         body = io.BytesIO(data)
         body.seek(_HEAD)
         try:
-            record = fastavro.schemaless_reader(body, writer, self._reader)
+            record = fastavro.schemaless_reader(body, writer, self.schema)
         except Exception as error:  # whatever hostile bytes provoke in the reader, the record is unreadable
             raise DecodeError(f"not readable as {self.subject}: {type(error).__name__}: {error}") from error
         if left_over := len(data) - body.tell():

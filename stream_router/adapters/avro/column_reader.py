@@ -99,7 +99,7 @@ class _Source:
 
 
 class _Rows:
-    """Records in one source, each read up to `at`, which never passes its end; what is read of one not `good` is noise."""
+    """Records in one source, each read up to `at`, which never passes its end; what one not `good` gives is noise."""
 
     def __init__(self, encoded: Sequence[bytes], head: bytes) -> None:
         lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
