@@ -228,7 +228,7 @@ class Owner:
             except DecodeError as error:
                 if record.offset >= getattr(tenure.resume.positions, side):
                     unreadable = Unreadable(
-                        record.topic, record.partition, record.offset, record.key, record.value, record.headers
+                        self._tps[side].topic, self._partition, record.offset, record.key, record.value, record.headers
                     )
                     tenure.dead_letters.append(self._shared.dead_letters.letter(unreadable, error))
         self._shared.dead_letters.on_records(len(decoded))

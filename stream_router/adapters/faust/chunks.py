@@ -24,7 +24,7 @@ _GATHER: Final = 0.03
 
 
 class Chunk(NamedTuple):
-    """aiokafka's ConsumerRecords of one partition, perhaps none.
+    """Records of one partition, perhaps none: offset, timestamp, timestamp_type, key, value and headers of each.
 
     `start` and `position` are the fetch positions before and behind them, also past transaction markers and aborted
     records, which no chunk shows; `seek` is the number of the seek under which they were read. A chunk can be lost on
