@@ -105,14 +105,16 @@ class Workbench:
         """Until so many are written. Raises ClickException where a process ends, or nothing comes for a minute."""
         return self.watched(processes, lambda: self.committed(names, partitions), records)
 
-    def watched(self, processes: Sequence[Process], seen_now: Callable[[], int], records: int) -> Iterator[Sample]:
-        """As `samples`, with another way to see how many are done."""
+    def watched(
+        self, processes: Sequence[Process], seen_now: Callable[[], int], records: int, allowed: float = _ALLOWED
+    ) -> Iterator[Sample]:
+        """As `samples`, with another way to see how many are done; nothing may come for so many seconds."""
         seen, since = 0, time.monotonic()
         while seen < records:
             before, seen = seen, seen_now()
             now = time.monotonic()
             since = since if seen == before else now
-            if now - since > _ALLOWED:
+            if now - since > allowed:
                 raise click.ClickException(f"{processes[0].args!r} stands still at {seen} of {records} records")
             for process in processes:
                 if process.poll() is not None:
