@@ -44,6 +44,10 @@ class Variant:
     share: float = 1.0
 
 
+def monitors() -> dict[str, Variant]:
+    return {name: monitor(traffic) for name, traffic in MONITORS.items()}
+
+
 def monitor(traffic: Traffic) -> Variant:
     return Variant(
         lambda _brokers, route: monitor_command(route), lambda route: route.evidence_group, labelled, traffic
@@ -85,7 +89,7 @@ def faust_agents(brokers: str, route: Route) -> list[str]:
 
 def variants(folder: Path) -> dict[str, Variant]:
     """Those that can run here, from fast to slow; says which cannot."""
-    found = {name: monitor(traffic) for name, traffic in MONITORS.items()}
+    found = monitors()
     if reason := why_not():
         click.echo(f"Kafka Streams is skipped: {reason}", err=True)
     else:
@@ -125,26 +129,24 @@ def run(bench: Workbench, variant: Variant, pairs: int) -> Result:
 def goals(results: Mapping[str, Sequence[Result]]) -> str:
     """Of the monitors."""
     found = []
-    for name in MONITORS.keys() & results.keys():
+    for name in MONITORS:
         rate, cpu = (statistics.median(getattr(result, field) for result in results[name]) for field in ("rate", "cpu"))
         found.append((f"{name}: {RATE:,} pairs/s", f"{rate:,.0f}", rate >= RATE))
         found.append((f"{name}: {CPU:g} us CPU a pair", f"{cpu:.1f}", cpu <= CPU))
-    return page.goals(sorted(found))
+    return page.goals(found)
 
 
 @click.command(epilog="Example: python benchmarks/monitor.py --rounds 3 --pairs 300000")
 @click.option("--rounds", default=5, show_default=True, help="Each runs every variant once.")
 @click.option("--pairs", default=1_000_000, show_default=True, help="For each run of a fast variant.")
-@click.option("--only", multiple=True, metavar="NAME", help="Variants that begin so. Not set: all.")
+@click.option("--monitors-only", is_flag=True, help="Without the others.")
 @click.option("--write", is_flag=True, help="Write the tables into benchmarks/README.md.")
-def main(rounds: int, pairs: int, only: tuple[str, ...], *, write: bool) -> None:
+def main(rounds: int, pairs: int, *, monitors_only: bool, write: bool) -> None:
     """Pairs of a prediction and its label joined, in interleaved rounds; prints medians and ratios."""
     with workbench() as bench:
-        competing = {
-            name: variant for name, variant in variants(bench.folder).items() if not only or name.startswith(only)
-        }
+        competing = monitors() if monitors_only else variants(bench.folder)
         results = interleaved(list(competing), rounds, lambda name: run(bench, competing[name], pairs))
-    lines = compared(results, next(iter(competing)), "pair") + "\n\n" + goals(results)
+    lines = compared(results, "monitor", "pair") + "\n\n" + goals(results)
     click.echo(lines)
     if write:
         page.write("bench-monitor", lines)
