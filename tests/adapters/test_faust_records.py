@@ -54,7 +54,7 @@ def test_of_a_partition_all_is_read_that_is_told_of_a_record(after):
     data = encoded(0, (b"a",), *NAMES[:1], ())
     partition = TopicPartition("topic", 3)
     ours, theirs = (
-        reader(partition, _Records(data), [], after, None, None, True, READ_COMMITTED)  # noqa: FBT003 - its signature
+        reader(partition, _Records(data), [], after, None, None, True, READ_COMMITTED)
         for reader in (_PartitionRecords, PartitionRecords)
     )
     names = ("offset", "timestamp", "timestamp_type", "key", "value")
