@@ -10,7 +10,8 @@ from hypothesis.errors import NoSuchExample
 from support.recount import Recount, recount, said
 from xxhash import xxh3_64_intdigest
 
-from stream_router.core.evidence import Evidence, Positions
+from stream_router.core.evidence import BadDelays, Evidence, Positions
+from stream_router.core.histogram import bucket_of
 from stream_router.core.joining.join import Join
 from stream_router.core.joining.join_output import JoinOutput
 from stream_router.core.joining.label import Label
@@ -298,7 +299,7 @@ def test_stable_without_a_rollout_gives_delays_of_bad_outcomes_only() -> None:
     )
     join.on_labels(Label(name, name == "right", BEGIN + 7, offset) for offset, name in enumerate(lanes))
     output = join.take()
-    assert output.stable_bad_delays == [(BEGIN, 7)]
+    assert output.bad_delays == [BadDelays(BEGIN, {bucket_of(7): 1})]
     assert not output.outcomes
 
 
@@ -324,13 +325,13 @@ def test_assigned_by_request_each_request_is_its_own_entity() -> None:
 
 def test_a_flush_is_cut_into_records_of_bounded_size() -> None:
     join = Join(POLICY, NOWHERE)
-    join.on_predictions((number, prediction(f"r{number}")) for number in range(4_500))
-    join.on_labels(Label(f"r{number}", True, BEGIN, number) for number in range(4_500))
+    join.on_predictions((number, prediction(f"r{number}")) for number in range(45_000))
+    join.on_labels(Label(f"r{number}", True, BEGIN, number) for number in range(45_000))
     records = join.take().records(by="w", written_at=1, partition=3, positions=Positions(5, 6), watermark=7)
-    assert [len(record.outcomes) for record in records] == [2_000, 2_000, 500]
+    assert [sum(map(len, record.outcomes)) for record in records] == [20_000, 20_000, 5_000]
     assert [record.positions for record in records] == [None, None, Positions(5, 6)]
     assert [record.watermark for record in records] == [None, None, 7]
-    assert sum(count.labelled for record in records for count in record.counts) == 4_500
+    assert sum(count.labelled for record in records for count in record.counts) == 45_000
 
 
 def test_a_flush_without_news_is_one_record_with_its_positions() -> None:

@@ -1,19 +1,22 @@
 """The ripe age: long enough for stable's slow errors, never longer than the horizon."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
-from support.evidence import POLICY, SECOND, flush, outcome
+from support.evidence import POLICY, SECOND, flush
 
 from stream_router.core.deciding.ripeness import ENOUGH, Ripeness
-from stream_router.core.evidence import StableBadDelay
+from stream_router.core.evidence import BadDelays
+from stream_router.core.histogram import bucket_of
 
 MATURE = POLICY.window + POLICY.label_horizon
 
 
 def learnt(*delays, now=MATURE, window=0):
     ripeness = Ripeness(POLICY)
-    idle = tuple(StableBadDelay(window, delay) for delay in delays)
-    ripeness.on_record(flush(0, stable_bad_delays=idle, watermark=now), now)
+    bad = BadDelays(window, Counter(map(bucket_of, delays)))
+    ripeness.on_record(flush(0, bad_delays=(bad,), watermark=now), now)
     return ripeness
 
 
@@ -35,12 +38,3 @@ def test_is_never_longer_than_the_horizon():
 def test_windows_within_the_horizon_say_nothing_yet():
     assert learnt(*[SECOND] * 100, now=MATURE - 1).ripe_age == POLICY.label_horizon
     assert learnt(*[SECOND] * 100, now=MATURE).ripe_age < 2 * SECOND
-
-
-def test_counts_stables_bad_outcomes_of_rollouts_and_no_others():
-    ripeness = Ripeness(POLICY)
-    slow = {"delay": 50 * SECOND}
-    others = [outcome(lane="canary", bad=True, **slow), outcome(lane="stable", bad=False, **slow)] * 200
-    stables = [outcome(lane="stable", bad=True, delay=SECOND)] * 100
-    ripeness.on_record(flush(0, *others, *stables, watermark=MATURE), MATURE)
-    assert SECOND <= ripeness.ripe_age < 2 * SECOND

@@ -10,7 +10,7 @@ from support.evidence import POLICY, SECOND, Simulation, flush, in_force, outcom
 
 from stream_router.core.deciding.fold import EvidenceFold
 from stream_router.core.deciding.verdict import Status
-from stream_router.core.evidence import Count, Silence
+from stream_router.core.evidence import Count, Silence, in_columns
 from stream_router.core.routing.applied_split import Versions
 
 seeds = st.integers(0, 2**32 - 1)
@@ -109,9 +109,10 @@ def _later(records, by=40 * SECOND, epochs=10):
         return replace(
             record,
             watermark=record.watermark and record.watermark + by,
-            outcomes=tuple(
-                o._replace(window=o.window + by, labelled_at=o.labelled_at + by, epoch=o.epoch + epochs)
-                for o in record.outcomes
+            outcomes=in_columns(
+                row._replace(window=row.window + by, time=row.time + by, epoch=row.epoch + epochs)
+                for outcomes in record.outcomes
+                for row in outcomes.rows()
             ),
             counts=tuple(replace(count, window=count.window + by) for count in record.counts),
             epoch_in_force=control and replace(control, epoch=control.epoch + epochs),

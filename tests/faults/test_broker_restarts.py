@@ -92,5 +92,5 @@ def wait_for_progress(lanes: Lanes, loop: Loop, seconds: float) -> None:
 
 def done_so_far(lanes: Lanes, loop: Loop) -> dict[str, int]:
     lane = Counter(decode_prediction(record.value).lane for record in lanes.read("predictions"))
-    outcomes = sum(len(evidence.outcomes) for _, evidence in loop.evidence())
+    outcomes = sum(len(outcomes) for _, evidence in loop.evidence() for outcomes in evidence.outcomes)
     return {"routed": lanes.count(), "stable": lane["stable"], "canary": lane["canary"], "joined": outcomes}

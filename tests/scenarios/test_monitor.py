@@ -78,7 +78,8 @@ def test_a_header_name_that_is_not_utf8_stops_nothing(stack: Servers, route: Rou
         return kafka_records(stack.bootstrap_servers, route.topic(topic))
 
     def joined() -> int:
-        return sum(len(decode_evidence(record.value).outcomes) for record in read("evidence"))
+        evidence = (decode_evidence(record.value) for record in read("evidence"))
+        return sum(len(outcomes) for record in evidence for outcomes in record.outcomes)
 
     wait_until(lambda: joined() == 4, 30, "all to be joined")
     letters = wait_until(lambda: read("dead-letters"), 30, "the dead letters")

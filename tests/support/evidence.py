@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from stream_router.core.evidence import Count, EpochInForce, Evidence, Outcome, RolloutStarted
+from stream_router.core.evidence import Count, EpochInForce, Evidence, Outcome, RolloutStarted, in_columns
 from stream_router.core.policy import Policy
 from stream_router.core.routing.applied_split import Versions
 
@@ -27,7 +27,7 @@ def outcome(**changes) -> Outcome:
         "entity": 0,
         "order": 0,
         "delay": SECOND,
-        "labelled_at": SECOND,
+        "time": SECOND,
         "bad": False,
     }
     return Outcome(**(given | changes))
@@ -39,7 +39,7 @@ def flush(partition: int = 0, *outcomes: Outcome, watermark: int | None = None, 
         written_at=0,
         partition=partition,
         watermark=watermark,
-        outcomes=outcomes,
+        outcomes=in_columns(outcomes),
         counts=tuple(counts),
         **others,
     )
@@ -117,7 +117,7 @@ class Simulation:
                 entity=int(rng.integers(50)) if known_entity else int(rng.integers(2**62)),
                 order=int(rng.integers(-(2**63), 2**63 - 1)),
                 delay=delay,
-                labelled_at=routed_at + delay,
+                time=routed_at + delay,
                 bad=bad,
             ),
         )

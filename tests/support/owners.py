@@ -185,7 +185,9 @@ class World:
     def faults(self) -> list[str]:
         """Where the evidence is not: each request predicted once and labelled once, in one outcome."""
         counts = [count for record in self.evidence for count in record.counts]
-        outcomes = Counter(outcome.order for record in self.evidence for outcome in record.outcomes)
+        outcomes = Counter(
+            order for record in self.evidence for outcomes in record.outcomes for order in outcomes.order.tolist()
+        )
         found = {
             "predicted": sum(count.predicted for count in counts),
             "labelled": sum(count.labelled for count in counts),

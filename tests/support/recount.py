@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stream_router.core.evidence import Evidence, Outcome
+from stream_router.core.histogram import bucket_of
 from stream_router.core.joining.label import Label
 from stream_router.core.policy import Policy
 from stream_router.core.scoring.prediction import Prediction
@@ -16,11 +17,14 @@ CountKey = tuple[int, int, str, str]
 
 
 class Recount(NamedTuple):
-    """`outcomes`: (order, bad, delay) of each, sorted. `counts`: predicted, errors, labelled, correct, revised."""
+    """`outcomes`: (order, bad, delay) of each, sorted. `counts`: predicted, errors, labelled, correct, revised.
+
+    `bad_delays`: of stable, by window and bucket.
+    """
 
     outcomes: list[tuple[int, bool, int]]
     counts: dict[CountKey, tuple[int, ...]]
-    stable_bad_delays: list[tuple[int, int]]
+    bad_delays: dict[tuple[int, int], int]
 
 
 def recount(
@@ -30,7 +34,7 @@ def recount(
     reach = policy.window + policy.label_horizon + policy.prediction_deadline
     counting = [p for p in predictions if abs((p.scored_at or p.routed_at) - p.routed_at) <= reach]
     if not counting:
-        return Recount([], {}, [])
+        return Recount([], {}, {})
     ids, first = np.unique([prediction.request_id for prediction in counting], return_index=True)
     chosen = [counting[i] for i in first]
     routed_at = np.array([prediction.routed_at for prediction in chosen])
@@ -54,24 +58,25 @@ def recount(
             delay = max(0, mine[0].time - prediction.routed_at)
             if prediction.rollout > 0:
                 outcomes.append((order[prediction.request_id], not right[0], delay))
-            elif prediction.lane == "stable" and not right[0]:
-                stable_bad.append((int(window[number]), delay))
+            if prediction.lane == "stable" and not right[0]:
+                stable_bad.append((int(window[number]), bucket_of(delay)))
     keys = [(int(w), p.rollout, p.lane, p.model_version) for w, p in zip(window, chosen, strict=True)]
     names = sorted(set(keys))
     sums = np.zeros((len(names), 5), dtype=int)
     np.add.at(sums, [names.index(key) for key in keys], np.array(rows, dtype=int))
     counts = {name: tuple(map(int, row)) for name, row in zip(names, sums, strict=True)}
-    return Recount(sorted(outcomes), counts, sorted(stable_bad))
+    return Recount(sorted(outcomes), counts, dict(Counter(stable_bad)))
 
 
 def said(records: Iterable[Evidence]) -> Recount:
     """What the evidence says, in the same form: counts that came to nothing are left out."""
     outcomes: list[Outcome] = []
-    stable_bad: list[tuple[int, int]] = []
+    stable_bad: Counter[tuple[int, int]] = Counter()
     sums: dict[CountKey, Counter[str]] = {}
     for record in records:
-        outcomes += record.outcomes
-        stable_bad += [tuple(delay) for delay in record.stable_bad_delays]  # type: ignore[misc]
+        outcomes += [row for column in record.outcomes for row in column.rows()]
+        for bad in record.bad_delays:
+            stable_bad.update({(bad.window, bucket): count for bucket, count in bad.delays.items()})
         for count in record.counts:
             total = sums.setdefault((count.window, count.rollout, count.lane, count.model_version), Counter())
             changes: dict[str, Any] = {name: getattr(count, name) for name in _COUNTED}
@@ -84,7 +89,7 @@ def said(records: Iterable[Evidence]) -> Recount:
     return Recount(
         sorted((outcome.order, outcome.bad, outcome.delay) for outcome in outcomes),
         {key: row for key, row in counts.items() if any(row)},
-        sorted(stable_bad),
+        dict(stable_bad),
     )
 
 

@@ -31,7 +31,7 @@ from stream_router.core.routing.applied_split import Versions
 from stream_router.errors import DecodeError
 
 _CODEC: Final = Codec.of("evidence")
-_COLUMNS: Final = {"entity": "<i8", "order": "<i8", "delay": "<i8", "time": "<i8", "bad": "?", "value": "<f8"}
+_COLUMNS: Final = {"entity": "<i8", "order": "<i8", "delay": "<i8", "time": "<i8", "bad": "u1", "value": "<f8"}
 _HISTOGRAMS: Final = ("delays", "latencies", "model_latencies")
 
 
@@ -109,6 +109,8 @@ def _outcomes_from_record(record: Mapping[str, Any]) -> Outcomes:
         }
     except ValueError as error:
         raise DecodeError(f"a column of outcomes is cut off: {error}") from error
+    if columns["bad"] is not None:
+        columns["bad"] = columns["bad"] != 0
     outcomes = Outcomes(key=OutcomeKey(*(record[name] for name in OutcomeKey._fields)), **columns)
     lengths = {name: len(column) for name, column in columns.items() if column is not None}
     if len(set(lengths.values())) != 1:
