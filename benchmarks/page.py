@@ -23,6 +23,11 @@ def quantiles(head: str, found: Mapping[str, Sequence[float]]) -> str:
     return table([head, "p50", "p99", "most"], rows)
 
 
+def goals(found: Iterable[tuple[str, str, bool]]) -> str:
+    """A table: each goal, what was measured, and whether that meets it."""
+    return table(["goal", "measured", "met"], [[goal, value, "yes" if met else "no"] for goal, value, met in found])
+
+
 def write(name: str, lines: str, page: Path = PAGE) -> None:
     """In place of what stands between the marks. Raises ValueError where the page does not have both of them once."""
     begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"

@@ -56,7 +56,7 @@ def variants(folder: Path) -> dict[str, Variant]:
     if reason := why_not():
         click.echo(f"Kafka Streams is skipped: {reason}", err=True)
     else:
-        streams = KafkaStreams(folder)
+        streams = KafkaStreams(folder, "StreamsRouter")
         for threads in (1, 2):
             found[f"Kafka Streams, {threads} thread{'s' * (threads > 1)}"] = with_threads(streams, threads)
     if reason := quix_is_missing():
