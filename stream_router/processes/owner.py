@@ -240,7 +240,7 @@ class Owner:
             partition=self._partition,
             seconds=round(time.monotonic() - begun, 3),
             positions=resume.positions._asdict(),
-            rebuild_from=begin._asdict(),
+            reads_from=begin._asdict(),
             predictions_from_disk=join.rows,
         )
         await self._seek(tenure)

@@ -1,6 +1,9 @@
 """The monitor on a real broker: exact whatever is killed."""
 
+import json
 import signal
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -20,6 +23,8 @@ from support.waiting import wait_until
 from stream_router.adapters.avro.evidence import decode_evidence
 from stream_router.adapters.avro.labels import encode_label
 from stream_router.adapters.avro.records import decode_prediction, encode_prediction
+from stream_router.adapters.rows_file import RowsFile
+from stream_router.core.evidence import Positions
 from stream_router.core.route import Route
 from stream_router.processes.monitor import run_monitor
 from stream_router.settings import Settings
@@ -170,3 +175,62 @@ def test_records_deleted_while_it_reads_are_said_and_it_goes_on(
     assert monitor.terminate() == 0
     assert "records were deleted before they were read" in monitor.stderr
     assert "log_start=80" in monitor.stderr
+
+
+QUICK_DISK = """
+import sys
+from stream_router.processes import rows_on_disk
+rows_on_disk._CHANGES = 1
+from stream_router.cli import main
+sys.argv[0] = "stream-router"
+main()
+"""
+
+
+def test_a_monitor_that_was_killed_reads_only_what_came_after_its_file(
+    stack: Servers, route: Route, stack_processes: Processes, tmp_path: Path
+) -> None:
+    now, folder = time.time_ns() // 1_000_000, tmp_path / "state"
+    producer = Producer({"bootstrap.servers": stack.bootstrap_servers})
+
+    def write(first: int, count: int) -> None:
+        for number in range(first, first + count):
+            made = prediction(number, routed_at=now, requested_at=now, scored_at=now)
+            producer.produce(route.topic("predictions"), made, partition=0)
+            producer.produce(route.topic("ground-truth"), encode_label(f"r{number}", True), partition=0)
+        assert producer.flush(10) == 0
+
+    def outcomes() -> list[int]:
+        found = [decode_evidence(r.value) for r in kafka_records(stack.bootstrap_servers, route.topic("evidence"))]
+        return [order for evidence in found for column in evidence.outcomes for order in column.order.tolist()]
+
+    def on_disk() -> Positions | None:
+        rows = RowsFile(folder, route.name, 0).read()
+        return rows and rows.about.positions
+
+    script = tmp_path / "monitor.py"
+    script.write_text(QUICK_DISK)
+    environment = stack.environment | {"STREAM_ROUTER_STATE_FOLDER": str(folder)}
+    command = [sys.executable, str(script), "monitor", "--route", route.name]
+    with (tmp_path / "killed.log").open("wb") as log:
+        first = subprocess.Popen(command, env=environment, stderr=log, start_new_session=True)
+        try:
+            write(0, 100)
+            wait_until(lambda: on_disk() == (100, 100), 60, "rows on disk")
+        finally:
+            first.kill()
+            first.wait(30)
+    write(100, 50)
+    second = stack_processes.start(
+        "monitor", "--route", route.name, "--log-format", "json", STREAM_ROUTER_STATE_FOLDER=str(folder)
+    )
+    wait_until(lambda: len(outcomes()) == 150, 60, "the others to be joined")
+    assert second.terminate() == 0
+    assert len(set(outcomes())) == len(outcomes()) == 150
+    (taken,) = [
+        entry
+        for entry in map(json.loads, second.stderr.splitlines())
+        if entry.get("partition") == 0 and entry["event"] == "partition taken"
+    ]
+    assert taken["predictions_from_disk"] == 100
+    assert taken["reads_from"] == {"predictions": 100, "ground_truth": 100}
