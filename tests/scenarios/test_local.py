@@ -133,6 +133,7 @@ def test_up_prints_lines_that_a_shell_takes(processes, running, data):
     assert up.stdout.splitlines()[-2:] == [
         f"export STREAM_ROUTER_BOOTSTRAP_SERVERS={running.bootstrap_servers}",
         f"export STREAM_ROUTER_REDIS_URL={running.redis_url}",
+        f"export STREAM_ROUTER_STATE_FOLDER={running.data / 'state'}",
     ]
 
 
