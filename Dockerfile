@@ -11,7 +11,7 @@ RUN uv sync --frozen --no-editable --extra demo
 FROM python:3.11-slim
 COPY --from=build /opt/stream-router /opt/stream-router
 ENV PATH=/opt/stream-router/bin:$PATH PYTHONUNBUFFERED=1
-RUN useradd --create-home --uid 10001 stream-router
+RUN useradd --create-home --uid 10001 stream-router && install -d -o stream-router /var/lib/stream-router
 USER stream-router
 WORKDIR /home/stream-router
 EXPOSE 9100

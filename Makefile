@@ -21,7 +21,7 @@ except ImportError as error:
 endef
 export CAN_MAKE_VENV
 
-.PHONY: setup demo test lint format docs bench-router bench-router-more bench-score bench-split clean
+.PHONY: setup demo test lint format docs bench-router bench-router-more bench-monitor bench-score bench-split clean
 
 setup: $(STAMP)
 
@@ -63,6 +63,9 @@ bench-router: setup
 # One after the other: each needs the machine for itself.
 bench-router-more: setup
 	@for name in latency memory scaling idle assignment; do $(BIN)/python benchmarks/$$name.py --write || exit 1; done
+
+bench-monitor: setup
+	@for name in '' _scaling _memory _return _idle; do $(BIN)/python benchmarks/monitor$$name.py --write || exit 1; done
 
 bench-score: setup
 	@$(BIN)/python benchmarks/scoring.py --write

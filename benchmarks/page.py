@@ -42,6 +42,11 @@ def quantiles(
     return table(heads if goals is None else [*heads, "goal", "met"], rows)
 
 
+def goals(found: Iterable[tuple[str, str, bool]]) -> str:
+    """A table: each goal, what was measured, and whether that meets it."""
+    return table(["goal", "measured", "met"], [[goal, value, "yes" if met else "no"] for goal, value, met in found])
+
+
 def write(name: str, lines: str, page: Path = PAGE) -> None:
     """In place of what stands between the marks. Raises ValueError where the page does not have both of them once."""
     begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"

@@ -77,7 +77,7 @@ def variants(folder: Path) -> dict[str, Variant]:
     if reason := why_not():
         click.echo(f"Kafka Streams is skipped: {reason}", err=True)
     else:
-        streams = KafkaStreams(folder)
+        streams = KafkaStreams(folder, "StreamsRouter")
         found |= {STREAMS: with_threads(streams, 1), STREAMS_2: with_threads(streams, 2)}
     if reason := quix_is_missing():
         click.echo(f"quixstreams is skipped: {reason}", err=True)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
@@ -40,6 +40,7 @@ class Workbench:
 
     def __init__(self, stack: Stack, folder: Path) -> None:
         self.stack, self.brokers, self.folder = stack, stack.bootstrap_servers, folder
+        self.broker_pid = stack.kafka_pid
         self._redis_url = stack.redis_url
         self.settings = load_settings(
             flags={"bootstrap_servers": stack.bootstrap_servers, "redis_url": stack.redis_url}
@@ -93,19 +94,28 @@ class Workbench:
 
     def committed(self, names: Sequence[str], partitions: int = PARTITIONS) -> int:
         """Records that a reader of committed records has before it in these topics."""
-        all_of_them = [TopicPartition(name, partition) for name in names for partition in range(partitions)]
-        return sum(self._reader.get_watermark_offsets(at, 10)[1] for at in all_of_them)
+        return sum(self.end(name, partition) for name in names for partition in range(partitions))
+
+    def end(self, name: str, partition: int) -> int:
+        """Behind the last record that a reader of committed records has before it."""
+        return self._reader.get_watermark_offsets(TopicPartition(name, partition), 10)[1]
 
     def samples(
         self, processes: Sequence[Process], names: Sequence[str], records: int, partitions: int = PARTITIONS
     ) -> Iterator[Sample]:
         """Until so many are written. Raises ClickException where a process ends, or nothing comes for a minute."""
+        return self.watched(processes, lambda: self.committed(names, partitions), records)
+
+    def watched(
+        self, processes: Sequence[Process], seen_now: Callable[[], int], records: int, allowed: float = _ALLOWED
+    ) -> Iterator[Sample]:
+        """As `samples`, with another way to see how many are done; nothing may come for so many seconds."""
         seen, since = 0, time.monotonic()
         while seen < records:
-            before, seen = seen, self.committed(names, partitions)
+            before, seen = seen, seen_now()
             now = time.monotonic()
             since = since if seen == before else now
-            if now - since > _ALLOWED:
+            if now - since > allowed:
                 raise click.ClickException(f"{processes[0].args!r} stands still at {seen} of {records} records")
             for process in processes:
                 if process.poll() is not None:
@@ -142,6 +152,10 @@ def committed_reader(brokers: str, names: Sequence[str]) -> Consumer:
 
 def router_command(route: Route, *options: str) -> list[str]:
     return [sys.executable, "-m", "stream_router", "route", "--route", route.name, *options]
+
+
+def monitor_command(route: Route, *options: str) -> list[str]:
+    return [sys.executable, "-m", "stream_router", "monitor", "--route", route.name, *options]
 
 
 def _end(process: Process) -> None:

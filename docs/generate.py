@@ -436,7 +436,7 @@ def _type_names(annotation: Any) -> Iterator[str]:
     elif parts := get_args(annotation):
         yield from (name for part in parts if part is not type(None) for name in _type_names(part))
     else:
-        yield {str: "text", SecretStr: "text", float: "number", int: "whole number"}[annotation]
+        yield {str: "text", SecretStr: "text", Path: "path", float: "number", int: "whole number"}[annotation]
 
 
 def _default(field: FieldInfo) -> str:

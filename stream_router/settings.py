@@ -133,6 +133,16 @@ class Settings(BaseSettings):
     )
     topics: TopicNames = Field(default_factory=TopicNames, description="Existing topics of yours in place of ours.")
     policy: PolicySettings = Field(default_factory=PolicySettings, description="How a rollout is counted and judged.")
+    early_limit: int = Field(
+        1_000_000,
+        ge=1,
+        description="Labels of a partition that may wait for their predictions in the monitor; more are left out.",
+    )
+    state_folder: Path | None = Field(
+        None,
+        description="Where the monitor keeps its rows, so that a restart need not read its inputs again as far back as "
+        "policy.label_horizon. Not set: nowhere.",
+    )
     dead_letters: DeadLetterLimits = Field(
         default_factory=DeadLetterLimits,
         description="Past either limit a process stops instead of diverting everything.",

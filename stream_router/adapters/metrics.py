@@ -38,7 +38,7 @@ MODEL_SECONDS: Final = Histogram("stream_router_model_seconds", "One call of the
 # monitor
 LABELS: Final = Counter(
     "stream_router_labels_total",
-    "Labels and predictions by outcome: joined, duplicate, revised, orphan or expired.",
+    "Labels and predictions by outcome: joined, duplicate, revised, orphan, expired, refused or unattributed.",
     ["outcome"],
 )
 EVIDENCE_FLUSH_SECONDS: Final = Histogram(
@@ -46,6 +46,27 @@ EVIDENCE_FLUSH_SECONDS: Final = Histogram(
     "One transaction of evidence with its positions.",
     ["route"],
     buckets=_SECONDS,
+)
+OUTCOMES_NOT_WRITTEN: Final = Counter(
+    "stream_router_outcomes_not_written_total",
+    "Outcomes that the verdict does without, by reason: late or thinned.",
+    ["reason"],
+)
+JOIN_ROWS: Final = Gauge("stream_router_join_rows", "Predictions held for their labels.", ["route"])
+WAITING_LABELS: Final = Gauge("stream_router_waiting_labels", "Labels held whose prediction has not come.", ["route"])
+LAST_LABEL: Final = Gauge(
+    "stream_router_last_label_timestamp_seconds", "Kafka time of the newest label read, since the epoch.", ["route"]
+)
+JOIN_LAG: Final = Gauge(
+    "stream_router_join_lag_seconds", "Age of the time up to which the slowest partition has been read.", ["route"]
+)
+RECORDS_MISSED: Final = Counter(
+    "stream_router_records_missed_total", "Offsets whose records were deleted before the monitor read them.", ["topic"]
+)
+WATERMARKS_REFUSED: Final = Counter(
+    "stream_router_watermarks_refused_total",
+    "Watermarks not written, since the clock was too far ahead of the brokers'.",
+    ["route"],
 )
 E_VALUE: Final = Gauge(
     "stream_router_e_value", "The e-value against canary: 1 at the start, 1 / alpha at a rollback.", ["route"]
@@ -66,8 +87,8 @@ OUTCOMES_LEFT_OUT: Final = Gauge(
     "Outcomes of the rollout in force left out of its test: not_ours, one_sided, unattributed or repeats.",
     ["route", "reason"],
 )
-REFUSED_WATERMARKS: Final = Gauge(
-    "stream_router_refused_watermarks",
-    "Watermarks of monitors whose clock is ahead of the broker's, left out.",
+EVIDENCE_WATERMARKS_REFUSED: Final = Gauge(
+    "stream_router_evidence_watermarks_refused",
+    "Watermarks in R.evidence too far ahead of the broker's time, passed over by the controller.",
     ["route"],
 )

@@ -52,6 +52,7 @@ def up(data: Path, kafka_port: int | None, redis_port: int | None, output: str) 
     if output == "text":
         click.echo(f"\nexport {PREFIX}BOOTSTRAP_SERVERS={stack.bootstrap_servers}")
         click.echo(f"export {PREFIX}REDIS_URL={stack.redis_url}")
+        click.echo(f"export {PREFIX}STATE_FOLDER={shlex.quote(str(stack.data / 'state'))}")
 
 
 @command.command(

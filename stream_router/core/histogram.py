@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 
+import numpy as np
+import numpy.typing as npt
+
 
 def bucket_of(milliseconds: int) -> int:
     """Number of the bucket; negative durations count as 0."""
@@ -10,6 +13,15 @@ def bucket_of(milliseconds: int) -> int:
         return value
     power = value.bit_length() - 4
     return power * 8 + (value >> power)
+
+
+def buckets_of(milliseconds: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Number of the bucket of each, all below 2^53: shape (n,)."""
+    values = np.maximum(milliseconds, 0)
+    _, bits = np.frexp(values.astype(np.float64))
+    powers = np.maximum(bits - 4, 0).astype(np.int64)
+    found: npt.NDArray[np.int64] = powers * 8 + (values >> powers)
+    return found
 
 
 def lower_bound(bucket: int) -> int:

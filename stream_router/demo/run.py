@@ -19,7 +19,7 @@ from stream_router.demo.report import Result
 from stream_router.demo.servers import Servers
 from stream_router.demo.watch import Plan, Watch, shown_url
 from stream_router.errors import SettingError
-from stream_router.settings import Settings
+from stream_router.settings import PREFIX, Settings
 from stream_router.views.terminal import Screen
 
 PARTITIONS: Final = 4
@@ -42,7 +42,8 @@ def run_demo(plan: Plan, open_servers: OpenServers, folder: Path, screen: Screen
         settings = servers.settings
         screen.say(f"Kafka {settings.bootstrap_servers} and Redis {shown_url(settings)} answer")
         _create_topics(settings, plan.route, screen)
-        children = Children(folder, servers.cwd, servers.environment | accelerated_policy(), interrupts)
+        state = {f"{PREFIX}STATE_FOLDER": str(folder / "state")}
+        children = Children(folder, servers.cwd, servers.environment | accelerated_policy() | state, interrupts)
         cleanup.callback(children.stop)
         _start(children, plan, screen)
         store = RedisSplitStore(plan.route, _patient(settings))

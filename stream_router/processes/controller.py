@@ -22,9 +22,9 @@ from stream_router.adapters.kafka.record_headers import readable_headers
 from stream_router.adapters.metrics import (
     E_VALUE,
     EVIDENCE_BEHIND,
+    EVIDENCE_WATERMARKS_REFUSED,
     HELD,
     OUTCOMES_LEFT_OUT,
-    REFUSED_WATERMARKS,
     ROLLBACKS,
 )
 from stream_router.adapters.redis.store import RedisSplitStore
@@ -259,7 +259,7 @@ class ControllerTerm:
                 rollout=controller.in_force.rollout,
             )
         refused = controller.fold.refused_watermarks
-        REFUSED_WATERMARKS.labels(name).set(refused)
+        EVIDENCE_WATERMARKS_REFUSED.labels(name).set(refused)
         if refused > self._refused_watermarks:
             _log.error(
                 "watermarks of a monitor whose clock is ahead of the broker's are left out: set its clock",

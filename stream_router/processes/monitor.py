@@ -10,7 +10,7 @@ import structlog
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
-from stream_router.adapters.clock import now_ms
+from stream_router.adapters.clock import monotonic_ms, now_ms
 from stream_router.adapters.faust.chunks import ChunkApp
 from stream_router.adapters.faust.credentials import faust_credentials
 from stream_router.adapters.health import ASSIGNMENT, Health
@@ -18,10 +18,16 @@ from stream_router.adapters.http_server import serving
 from stream_router.adapters.kafka.clients import partition_count, session
 from stream_router.adapters.kafka.dead_letters import DeadLetters
 from stream_router.adapters.kafka.evidence_log import EvidenceLog
+from stream_router.adapters.metrics import JOIN_LAG, JOIN_ROWS, LAST_LABEL, WAITING_LABELS
 from stream_router.core.route import Route
 from stream_router.errors import StreamRouterError, TopicError
+from stream_router.processes.clock_check import ClockCheck
 from stream_router.processes.controller import control
+from stream_router.processes.intake import Intake
+from stream_router.processes.known_splits import KnownSplits
 from stream_router.processes.owner import Owner, Shared, Side
+from stream_router.processes.retention import check_retention
+from stream_router.processes.rows_on_disk import RowsOnDisk
 from stream_router.settings import Settings, masked_url
 
 Service = Callable[[threading.Event], None]
@@ -53,7 +59,8 @@ def run_monitor(
     """Join until `stop()`, and be the route's controller beside it whenever the group says so.
 
     `worker` names the process in its evidence; `services` stand in for the controller. Raises TopicError,
-    UnreachableError at the start; SettingError, DeadLetterLimitError, and what a service raises.
+    UnreachableError at the start; SettingError, also for a horizon beyond what a topic keeps; DeadLetterLimitError, and
+    what a service raises.
     """
 
     def controller(ending: threading.Event) -> None:
@@ -69,9 +76,10 @@ def run_monitor(
             redis=masked_url(settings.redis_url.get_secret_value()),
             metrics=address,
         )
-        _check_topics(settings, route)
+        partitions = _check_topics(settings, route)
+        check_retention(settings, route, settings.policy.to_policy())
         beside = [controller] if services is None else services
-        asyncio.run(_run(settings, route, worker, beside, stop, health))
+        asyncio.run(_run(settings, route, worker, partitions, beside, stop, health))
 
 
 def build_app(settings: Settings, route: Route) -> ChunkApp:
@@ -98,15 +106,23 @@ def build_app(settings: Settings, route: Route) -> ChunkApp:
 class Monitor:
     """Gives each assigned partition an owner, brings it its chunks, and asks for the ends once a second."""
 
-    def __init__(self, settings: Settings, route: Route, worker: str, app: ChunkApp, health: Health) -> None:
+    def __init__(
+        self, settings: Settings, route: Route, worker: str, partitions: int, app: ChunkApp, health: Health
+    ) -> None:
         self._app, self._route, self._health = app, route, health
-        self._log = EvidenceLog(settings, route)
+        policy, clock = settings.policy.to_policy(), ClockCheck(route.name, health)
+        dead_letters = DeadLetters.of(settings, route.topic("dead-letters"), "monitor")
         self._shared = Shared(
             app=app,
-            log=self._log,
-            policy=settings.policy.to_policy(),
+            log=EvidenceLog(settings, route),
+            policy=policy,
             worker=worker,
-            dead_letters=DeadLetters.of(settings, route.topic("dead-letters"), "monitor"),
+            partitions=partitions,
+            splits=KnownSplits(settings, route),
+            intake=Intake(dead_letters, policy, clock.broker_time),
+            clock=clock,
+            early_limit=settings.early_limit,
+            disk=None if settings.state_folder is None else RowsOnDisk(settings, route, settings.state_folder),
         )
         self._owners: dict[int, Owner] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -155,16 +171,29 @@ class Monitor:
                 owner = self._owners.get(event.message.partition)
                 try:
                     if owner is not None:
-                        owner.on_chunk(side, event.value)
+                        await owner.on_chunk(side, event.value)
                 except Exception as error:  # noqa: BLE001 - Faust would log it and go on with the next chunk
                     self.fail(error)
 
         self._app.agent(self._app.chunks(topic), name=side)(read)
 
+    def _measure(self) -> None:
+        """Serve how far the owners are."""
+        found = [progress for owner in self._owners.values() if (progress := owner.progress)]
+        name = self._route.name
+        JOIN_ROWS.labels(name).set(sum(progress.rows for progress in found))
+        WAITING_LABELS.labels(name).set(sum(progress.waiting_labels for progress in found))
+        if newest := max((progress.newest_label for progress in found), default=0):
+            LAST_LABEL.labels(name).set(newest / 1000)
+        if watermarks := [progress.watermark for progress in found if progress.watermark]:
+            now = self._shared.clock.broker_time.at(monotonic_ms()) or now_ms()
+            JOIN_LAG.labels(name).set((now - min(watermarks)) / 1000)
+
     async def offer_watermarks(self) -> None:
         """Once a second: read the clock, then ask for the ends."""
         while True:
             await asyncio.sleep(_WATERMARK_EVERY)
+            self._measure()
             clock, owners = now_ms(), [owner for owner in self._owners.values() if owner.reads]
             if not owners or self._app.rebalancing:
                 continue
@@ -194,18 +223,20 @@ class Monitor:
         _, late = await asyncio.wait(owners, timeout=_STOP_TIMEOUT) if owners else (set(), set())
         for task in late:
             task.cancel()
+        self._shared.splits.close()
 
 
 async def _run(
     settings: Settings,
     route: Route,
     worker: str,
+    partitions: int,
     services: Sequence[Service],
     stop: Callable[[], bool],
     health: Health,
 ) -> None:
     app = build_app(settings, route)
-    monitor = Monitor(settings, route, worker, app, health)
+    monitor = Monitor(settings, route, worker, partitions, app, health)
     with _running(services, monitor, asyncio.get_running_loop()):
         app.finalize()
         watermarks = asyncio.ensure_future(monitor.offer_watermarks())
@@ -257,7 +288,8 @@ def _running(services: Sequence[Service], monitor: Monitor, loop: asyncio.Abstra
             thread.join()
 
 
-def _check_topics(settings: Settings, route: Route) -> None:
+def _check_topics(settings: Settings, route: Route) -> int:
+    """The number of input partitions. Raises TopicError, UnreachableError."""
     predictions, labels = route.topic("predictions"), route.topic("ground-truth")
     counts = {topic: partition_count(settings, topic) for topic in (predictions, labels)}
     if counts[predictions] != counts[labels]:
@@ -265,6 +297,8 @@ def _check_topics(settings: Settings, route: Route) -> None:
             f"topic {predictions} has {counts[predictions]} partitions, {labels} has {counts[labels]}: "
             "the join meets by partition, so give both as many",
         )
-    if (found := partition_count(settings, route.topic("evidence"))) != 1:
-        raise TopicError(f"topic {route.topic('evidence')} has {found} partitions: its order needs 1")
+    for single in (route.topic("evidence"), route.topic("splits")):
+        if (found := partition_count(settings, single)) != 1:
+            raise TopicError(f"topic {single} has {found} partitions: its order needs 1")
     partition_count(settings, route.topic("dead-letters"))
+    return counts[labels]

@@ -5,35 +5,37 @@ everything and begins again once the group confirms that the partition is its ow
 """
 
 import asyncio
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any, Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import structlog
 from aiokafka.errors import KafkaError
 from confluent_kafka import KafkaException
 from faust.types import TP
 
-from stream_router.adapters.avro.labels import decode_label
-from stream_router.adapters.avro.records import decode_prediction
 from stream_router.adapters.clock import now_ms
 from stream_router.adapters.faust.chunks import Chunk, ChunkApp
-from stream_router.adapters.kafka.dead_letters import DeadLetter, DeadLetters, Unreadable
 from stream_router.adapters.kafka.evidence_log import EvidenceLog, EvidenceWriter, ResumePoint
 from stream_router.adapters.kafka.failures import cause_of, passes
-from stream_router.adapters.metrics import EVIDENCE_FLUSH_SECONDS, LABELS
+from stream_router.adapters.metrics import EVIDENCE_FLUSH_SECONDS, LABELS, OUTCOMES_NOT_WRITTEN, RECORDS_MISSED
+from stream_router.adapters.rows_file import Arrays
 from stream_router.core.evidence import Positions
 from stream_router.core.joining.join import Join
 from stream_router.core.policy import Policy
-from stream_router.errors import DecodeError, UnreachableError
+from stream_router.errors import UnreachableError
 from stream_router.processes.background import in_thread
+from stream_router.processes.clock_check import ClockCheck
+from stream_router.processes.intake import Intake
+from stream_router.processes.known_splits import KnownSplits
+from stream_router.processes.rows_on_disk import RowsOnDisk
+from stream_router.processes.tenure import Tenure
 
 Side = Literal["predictions", "ground_truth"]
-
-_FLUSH: Final = 0.1
-"""Seconds between flushes."""
 
 _ASK_AGAIN: Final = 0.05
 """Seconds between questions to the group."""
@@ -58,6 +60,15 @@ class State(Enum):
     DROPPED = auto()
 
 
+class Progress(NamedTuple):
+    """How far an owner is; times in milliseconds since the epoch, 0 where there is none."""
+
+    rows: int
+    waiting_labels: int
+    newest_label: int
+    watermark: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Shared:
     """What the owners of one process share."""
@@ -66,30 +77,12 @@ class Shared:
     log: EvidenceLog
     policy: Policy
     worker: str
-    dead_letters: DeadLetters
-
-
-class Tenure:
-    """What an owner knows from one takeover until it is refused: all of it is forgotten together.
-
-    `positions`: how far both inputs have been read. `seek`: number of the latest seek, None where one is wanted.
-    """
-
-    def __init__(self, policy: Policy, resume: ResumePoint, since: int) -> None:
-        self.resume, self.since = resume, since
-        self.positions = resume.rebuild_from
-        self.written: Positions | None = None
-        self.seek: int | None = None
-        self.failure: KafkaError | None = None
-        self.offered: tuple[int, Mapping[TP, int]] | None = None
-        self.join = Join(policy, resume.positions)
-        self.dead_letters: list[DeadLetter] = []
-
-    @property
-    def is_rebuilt(self) -> bool:
-        """Whether both inputs have been read up to where the predecessor had spoken of them."""
-        read, said = self.positions, self.resume.positions
-        return read.predictions >= said.predictions and read.ground_truth >= said.ground_truth
+    partitions: int
+    splits: KnownSplits
+    intake: Intake
+    clock: ClockCheck
+    early_limit: int
+    disk: RowsOnDisk | None = None
 
 
 class Owner:
@@ -105,6 +98,7 @@ class Owner:
         self.state = State.TAKING_OVER
         self._tenure: Tenure | None = None
         self._writer: EvidenceWriter | None = None
+        self._news = asyncio.Event()
 
     @property
     def inputs(self) -> set[TP]:
@@ -117,21 +111,30 @@ class Owner:
         return self.state in (State.REBUILDING, State.JOINING)
 
     @property
+    def progress(self) -> Progress | None:
+        """None where it holds nothing."""
+        tenure = self._tenure
+        if tenure is None or not self.reads:
+            return None
+        return Progress(tenure.join.rows, tenure.join.early, tenure.newest_label, tenure.resume.watermark)
+
+    @property
     def is_dropped(self) -> bool:
         return self.state is State.DROPPED
 
     def drop(self) -> None:
         """The partition has gone to someone else."""
         self.state = State.DROPPED
+        self._news.set()
 
     async def run(self) -> None:
         """Own the partition until it is dropped."""
         while not self.is_dropped:
             try:
                 tenure = await self._take_over()
-                while tenure is not None and not self.is_dropped:
-                    await asyncio.sleep(_FLUSH)
-                    await self._flush(tenure)
+                while tenure is not None and not (self.is_dropped and tenure.is_said):
+                    await self._until_due(tenure)
+                    await self._turn(tenure)
             except (KafkaException, KafkaError, UnreachableError, TimeoutError) as error:
                 what = "Kafka does not answer" if _is_outage(error) else "evidence refused"
                 _log.warning(f"{what}, the partition is taken anew", partition=self._partition, error=repr(error))
@@ -144,34 +147,71 @@ class Owner:
         """Read on from where we are, also after a rebalance that left the partition here."""
         if self._tenure is not None:
             await self._seek(self._tenure)
+            self._news.set()
 
-    def on_chunk(self, side: Side, chunk: Chunk) -> None:
-        """Join a chunk. Raises DeadLetterLimitError."""
+    async def on_chunk(self, side: Side, chunk: Chunk) -> None:
+        """Join a chunk, once the splits that its predictions name have been read. Raises DeadLetterLimitError."""
+        tenure = self._expecting(side, chunk)
+        if tenure is None:
+            return
+        shared, base = self._shared, tenure.resume.positions
+        if side == "predictions":
+            predictions = shared.intake.predictions(chunk.records)
+            await shared.splits.cover(predictions.columns)
+            if self._expecting(side, chunk) is not tenure:
+                return
+            letters = shared.intake.letters(self._tps[side], predictions, base.predictions)
+            tenure.join.on_predictions(predictions.columns)
+            moved = tenure.positions._replace(predictions=chunk.position)
+        else:
+            labels = shared.intake.labels(chunk.records, base.ground_truth, tenure.resume.watermark)
+            letters = shared.intake.letters(self._tps[side], labels, base.ground_truth)
+            tenure.join.on_labels(labels.columns)
+            tenure.newest_label = int(labels.columns.time.max(initial=tenure.newest_label))
+            moved = tenure.positions._replace(ground_truth=chunk.position)
+        if chunk.skipped_to is not None:
+            self._on_skipped(side, chunk.start, chunk.skipped_to)
+        tenure.dead_letters += letters
+        tenure.on_read(
+            moved,
+            records=len(chunk.records),
+            partitions=shared.partitions,
+            splits=shared.splits.history,
+            now=time.monotonic(),
+        )
+        tenure.reach(self._offsets(moved))
+        self._news.set()
+
+    def _expecting(self, side: Side, chunk: Chunk) -> Tenure | None:
+        """The tenure that the chunk goes on with."""
         tenure = self._tenure
         if tenure is None or not self.reads or chunk.seek != tenure.seek:  # was on its way when we sought
-            return
+            return None
         if chunk.start != getattr(tenure.positions, side):  # one before it was lost on its way
             _log.info("a chunk was lost on its way, reading it again", partition=self._partition)
             tenure.seek = None
-            return
-        if side == "predictions":
-            tenure.join.on_predictions(
-                self._decoded(tenure, side, chunk, lambda record: (record.offset, decode_prediction(record.value)))
-            )
-            tenure.positions = tenure.positions._replace(predictions=chunk.position)
-        else:
-            tenure.join.on_labels(
-                self._decoded(
-                    tenure, side, chunk, lambda record: decode_label(record.value, record.timestamp, record.offset)
-                )
-            )
-            tenure.positions = tenure.positions._replace(ground_truth=chunk.position)
+            self._news.set()
+            return None
+        return tenure
+
+    def _on_skipped(self, side: Side, position: int, log_start: int) -> None:
+        topic = self._tps[side].topic
+        RECORDS_MISSED.labels(topic).inc(max(0, log_start - position))
+        _log.error(
+            "records were deleted before they were read",
+            topic=topic,
+            partition=self._partition,
+            first_missing=position,
+            log_start=log_start,
+        )
 
     def offer_watermark(self, clock: int, ends: Mapping[TP, int]) -> None:
         """`ends` are the ends of the inputs, asked after `clock` was read. One from before we took over is refused."""
         tenure = self._tenure
-        if tenure is not None and tenure.since < clock and tenure.offered is None:
-            tenure.offered = clock, ends
+        if tenure is not None:
+            tenure.offer(clock, ends)
+            tenure.reach(self._offsets(tenure.positions))
+            self._news.set()
 
     def _enter(self, state: State) -> None:
         if not self.is_dropped:
@@ -190,17 +230,37 @@ class Owner:
                 if await self._confirmed():  # and after
                     break
         resume = await in_thread(shared.log.resume_point, self._partition)
-        tenure = self._tenure = Tenure(shared.policy, resume, now_ms())
+        join, begin = await self._rows(resume)
+        if self.is_dropped:
+            return None
+        tenure = self._tenure = Tenure(shared.policy, resume, join, begin=begin, since=now_ms(), now=time.monotonic())
         self._enter(State.REBUILDING)
         _log.info(
             "partition taken",
             partition=self._partition,
             seconds=round(time.monotonic() - begun, 3),
             positions=resume.positions._asdict(),
-            rebuild_from=resume.rebuild_from._asdict(),
+            reads_from=begin._asdict(),
+            predictions_from_disk=join.rows,
         )
         await self._seek(tenure)
         return tenure
+
+    async def _rows(self, resume: ResumePoint) -> tuple[Join, Positions]:
+        """The rows to begin with, and where to read on from: those on disk, or none."""
+        shared, history = self._shared, self._shared.splits.history
+        found = await shared.disk.found(self._partition, resume) if shared.disk is not None else None
+        if found is not None:
+            await shared.splits.read_once()  # those of the rows are not named by what is read from here on
+            try:
+                join = Join.restored(
+                    shared.policy, resume.positions, history, found.arrays, early_limit=shared.early_limit
+                )
+            except (ValueError, KeyError) as error:
+                _log.info("rows on disk are passed over", partition=self._partition, reason=str(error))
+            else:
+                return join, found.about.positions
+        return Join(shared.policy, resume.positions, history, early_limit=shared.early_limit), resume.rebuild_from
 
     async def _confirmed(self) -> bool:
         return await self._shared.app.is_ours(self.inputs) and not self.is_dropped
@@ -220,39 +280,46 @@ class Owner:
     def _offsets(self, positions: Positions) -> dict[TP, int]:
         return {tp: getattr(positions, side) for side, tp in self._tps.items()}
 
-    def _decoded(self, tenure: Tenure, side: Side, chunk: Chunk, decode: Callable[[Any], Any]) -> list[Any]:
-        decoded = []
-        for record in chunk.records:
-            try:
-                decoded.append(decode(record))
-            except DecodeError as error:
-                if record.offset >= getattr(tenure.resume.positions, side):
-                    unreadable = Unreadable(
-                        record.topic, record.partition, record.offset, record.key, record.value, record.headers
-                    )
-                    tenure.dead_letters.append(self._shared.dead_letters.letter(unreadable, error))
-        self._shared.dead_letters.on_records(len(decoded))
-        return decoded
+    async def _until_due(self, tenure: Tenure) -> None:
+        while not self.is_dropped and (wait := tenure.due_at() - time.monotonic()) > 0:
+            self._news.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None if wait == math.inf else wait):
+                    await self._news.wait()
 
-    async def _flush(self, tenure: Tenure) -> None:
+    async def _turn(self, tenure: Tenure) -> None:
         if tenure.seek is None:
             await self._seek(tenure)
         if tenure.failure is not None:
             raise tenure.failure
         if not tenure.is_rebuilt:  # whatever the state: one that is dropped meanwhile must not write old positions
             return
-        if self.state is State.REBUILDING:
+        if not tenure.is_joining:
+            tenure.is_joining = True
             self._enter(State.JOINING)
-            join = tenure.join
-            _log.info("rows rebuilt", partition=self._partition, rows=join.rows, early=join.early)
-        positions = tenure.positions
-        watermark = self._due_watermark(tenure)
+            _log.info(
+                "rows rebuilt",
+                partition=self._partition,
+                predictions=tenure.join.rows,
+                waiting_labels=tenure.join.early,
+            )
+            await self._flush(tenure)
+        elif not tenure.schedule.is_empty and (self.is_dropped or tenure.due_at() <= time.monotonic()):
+            await self._flush(tenure)
+
+    async def _flush(self, tenure: Tenure) -> None:
+        """All that there is to say, in one transaction with the positions behind it."""
+        positions, offered = tenure.positions, None
+        if self._shared.clock.is_informed:  # which the first flush brings about
+            offered, tenure.watermark = tenure.watermark, None
+        tenure.schedule.on_flush(time.monotonic(), with_watermark=offered is not None)
+        watermark = None if offered is None else self._trusted(offered, tenure)
         if watermark is not None:
             tenure.join.on_watermark(watermark)
             tenure.resume = tenure.resume._replace(watermark=watermark)
         output, dead_letters, tenure.dead_letters = tenure.join.take(), tenure.dead_letters, []
-        if not (output or dead_letters or watermark is not None or positions != tenure.written):
-            return
+        newest = max((int(column.time.max()) for column in output.outcomes), default=0)
+        tenure.resume = tenure.resume._replace(newest_outcome=max(newest, tenure.resume.newest_outcome))
         records = output.records(
             by=self._shared.worker,
             written_at=now_ms(),
@@ -260,28 +327,39 @@ class Owner:
             positions=positions,
             watermark=watermark,
         )
-        resume = ResumePoint(positions, tenure.join.rebuild_from(positions), tenure.resume.watermark)
-        kinds = tenure.join.kinds.copy()
+        resume = tenure.resume._replace(positions=positions, rebuild_from=tenure.join.rebuild_from(positions))
+        kinds, left_out = tenure.join.kinds.copy(), tenure.join.left_out.copy()
         tenure.join.kinds.clear()
-        tenure.written = positions
+        tenure.join.left_out.clear()
         letters = [letter.outgoing for letter in dead_letters]
+        begun, rows = time.monotonic(), self._due_rows(tenure)
         if self._writer is not None:
             with EVIDENCE_FLUSH_SECONDS.labels(self._shared.log.route.name).time():
-                await in_thread(self._writer.write, records, letters, resume)
+                appended = await in_thread(self._writer.write, records, letters, resume)
+            self._shared.clock.on_written(appended)
+            if rows is not None and self._shared.disk is not None:
+                self._shared.disk.write(self._partition, positions, rows, begun)
         for letter in dead_letters:
             letter.on_committed()
         for kind, count in kinds.items():
             LABELS.labels(outcome=kind).inc(count)
+        for reason, count in left_out.items():
+            OUTCOMES_NOT_WRITTEN.labels(reason).inc(count)
 
-    def _due_watermark(self, tenure: Tenure) -> int | None:
-        """The offered watermark once all has been read that the inputs held then; watermarks never fall."""
-        if tenure.offered is None:
+    def _due_rows(self, tenure: Tenure) -> Arrays | None:
+        """The rows as they are now, where it is time to write them to disk: once what they speak of is committed."""
+        disk = self._shared.disk
+        if disk is None or not disk.is_due(since=tenure.on_disk_since, changes=tenure.changes, rows=tenure.join.rows):
             return None
-        clock, ends = tenure.offered
-        if any(offset < ends.get(tp, 0) for tp, offset in self._offsets(tenure.positions).items()):
-            return None
-        tenure.offered = None
-        return max(clock, tenure.resume.watermark)
+        tenure.changes, tenure.on_disk_since = 0, time.monotonic()
+        return tenure.join.state()
+
+    def _trusted(self, offered: int, tenure: Tenure) -> int | None:
+        """The watermark, unless its clock is not to be trusted; watermarks never fall, but from such a clock's."""
+        clock = self._shared.clock
+        if not clock.admits(tenure.resume.watermark, inherited=True):
+            tenure.resume = tenure.resume._replace(watermark=0)
+        return max(offered, tenure.resume.watermark) if clock.admits(offered) else None
 
 
 def _is_outage(error: Exception) -> bool:

@@ -1,11 +1,13 @@
 """aiokafka's records with header names that are not UTF-8."""
 
 import pytest
+from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.structs import TopicPartition
 from support.raw_headers import raw_name
 
-from stream_router.adapters.faust.records import _Records
+from stream_router.adapters.faust.records import _PartitionRecords, _Records
 
 NAMES = [(b"plain", b"\xff\xfe", b"plain"), (b"", b"caf\xc3\xa9", b"half \xc3", b"\xed\xa0\x80")]
 
@@ -45,3 +47,21 @@ def test_a_batch_is_read_whole_whatever_its_header_names_are(codec):
 def test_of_other_batches_nothing_is_changed(codec):
     data = encoded(codec, (b"a", "ü".encode()), (), (b"",)) * 2
     assert read(_Records(data)) == read(MemoryRecords(data))
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_of_a_partition_all_is_read_that_is_told_of_a_record(after):
+    data = encoded(0, (b"a",), *NAMES[:1], ())
+    partition = TopicPartition("topic", 3)
+    ours, theirs = (
+        reader(partition, _Records(data), [], after, None, None, True, READ_COMMITTED)
+        for reader in (_PartitionRecords, PartitionRecords)
+    )
+    names = ("offset", "timestamp", "timestamp_type", "key", "value")
+    found, expected = (
+        [(*(getattr(record, name) for name in names), tuple(record.headers)) for record in records]
+        for records in (ours, theirs)
+    )
+    assert found == expected
+    assert len(found) == 3 - after
+    assert ours.next_fetch_offset == theirs.next_fetch_offset == 3

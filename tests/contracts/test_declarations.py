@@ -31,7 +31,7 @@ def test_no_timestamp_is_refused_and_retention_is_declared(topic):
     config = DECLARED[topic].config
     assert config["message.timestamp.after.max.ms"] == config["message.timestamp.before.max.ms"] == FOREVER
     assert config["cleanup.policy"] == "compact" or "retention.ms" in config
-    appended = topic in ("ground-truth", "dead-letters")
+    appended = topic in ("ground-truth", "dead-letters", "evidence")
     assert config["message.timestamp.type"] == ("LogAppendTime" if appended else "CreateTime")
 
 

@@ -3,10 +3,11 @@
 from collections import Counter
 from itertools import pairwise
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_router.core.histogram import bucket_of, lower_bound, quantile
+from stream_router.core.histogram import bucket_of, buckets_of, lower_bound, quantile
 
 durations = st.integers(0, 10**12)
 
@@ -21,6 +22,11 @@ def test_a_duration_lies_in_its_bucket(milliseconds):
 def test_a_bucket_is_one_part_in_eight_wide(milliseconds):
     low, high = lower_bound(bucket_of(milliseconds)), lower_bound(bucket_of(milliseconds) + 1)
     assert high - low == 1 or (high - low) * 8 <= low
+
+
+@given(st.lists(st.integers(-5, 2**60)))
+def test_many_at_once_are_as_one_by_one(milliseconds):
+    assert buckets_of(np.array(milliseconds, np.int64)).tolist() == [bucket_of(each) for each in milliseconds]
 
 
 @given(durations, durations)

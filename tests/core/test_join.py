@@ -1,275 +1,33 @@
-"""Properties of the join: exact, whatever the order of the inputs, and whoever dies when."""
+"""What the join makes of single cases; tests/core/test_join_laws.py has its laws."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+import numpy as np
 import pytest
-from hypothesis import Phase, find, given, settings
-from hypothesis import strategies as st
-from hypothesis.errors import NoSuchExample
-from support.recount import Recount, recount, said
-from xxhash import xxh3_64_intdigest
+from support.join_worlds import BEGIN, HORIZON, NOWHERE, POLICY, REACH, SPLITS, history, labels, prediction, predictions
+from support.recount import entity_of, order_of
 
-from stream_router.core.evidence import BadDelays, Evidence, Positions
-from stream_router.core.histogram import bucket_of
-from stream_router.core.joining.join import Join
+from stream_router.core.evidence import Count, Evidence, Positions
+from stream_router.core.joining.join import MAX_WAITING, Join
 from stream_router.core.joining.join_output import JoinOutput
 from stream_router.core.joining.label import Label
-from stream_router.core.policy import Policy
-from stream_router.core.scoring.prediction import Prediction
 
-POLICY = Policy(window=10_000, label_horizon=50_000, prediction_deadline=20_000)
-REACH = 80_000
-HORIZON = POLICY.window + POLICY.label_horizon
-BEGIN = 1_000_000
-NOWHERE = Positions(0, 0)
+DEADLINE = POLICY.prediction_deadline
 
 
-@dataclass(frozen=True)
-class World:
-    """Both logs in the order of their offsets: predictions by scored_at, labels by time."""
-
-    predictions: tuple[Prediction, ...]
-    labels: tuple[Label, ...]
-
-    @classmethod
-    def of(cls, predictions: Sequence[Prediction], labels: Sequence[Label]) -> "World":
-        in_order = sorted(labels, key=lambda label: label.time)
-        return cls(
-            tuple(sorted(predictions, key=lambda prediction: prediction.scored_at)),
-            tuple(label._replace(offset=offset) for offset, label in enumerate(in_order)),
-        )
-
-    @property
-    def recounted(self) -> Recount:
-        return recount(
-            self.predictions, self.labels, POLICY, {p.request_id: order_of(p.request_id) for p in self.predictions}
-        )
-
-    def next_time(self, positions: Positions) -> int:
-        """No record from the positions on is older."""
-        times = [p.scored_at for p in self.predictions[positions.predictions :][:1]]
-        times += [label.time for label in self.labels[positions.ground_truth :][:1]]
-        return min(times, default=BEGIN + 10 * REACH)
+@pytest.fixture
+def join() -> Join:
+    return Join(POLICY, NOWHERE, history())
 
 
-def order_of(request_id: str) -> int:
-    unsigned = xxh3_64_intdigest(request_id.encode())
-    return unsigned - 2**64 if unsigned >= 2**63 else unsigned
+def counted(join: Join) -> Count:
+    (count,) = join.take().counts
+    return count
 
 
-def prediction(request_id: str, **changes: object) -> Prediction:
-    plain = Prediction(
-        request_id=request_id,
-        key=None,
-        lane="stable",
-        rollout=1,
-        epoch=1,
-        digest="0" * 12,
-        routed_at=BEGIN,
-        requested_at=BEGIN - 5,
-        scored_at=BEGIN + 5,
-        model_version="v1",
-        model_digest=None,
-        batch_id="b",
-        batch_index=0,
-        batch_size=1,
-        model_seconds=0.0,
-        value=True,
-        error=None,
-    )
-    return replace(plain, **changes)  # type: ignore[arg-type]
-
-
-@st.composite
-def worlds(draw: st.DrawFn) -> World:
-    """Predictions once, twice or too late; labels early, late, too late, twice, revised, never, or of nothing."""
-    predictions, labels = [], []
-    for number in range(draw(st.integers(1, 8))):
-        name, routed_at = f"r{number}", BEGIN + 1000 * draw(st.integers(0, 300))
-        value = draw(st.sampled_from([True, False, None]))
-        answer = prediction(
-            name,
-            lane=draw(st.sampled_from(["stable", "canary"])),
-            rollout=draw(st.integers(0, 2)),
-            routed_at=routed_at,
-            value=value,
-            error="failed" if value is None else None,
-        )
-        delays = draw(st.lists(st.integers(0, 100), max_size=2))
-        predictions += [replace(answer, scored_at=routed_at + 1000 * delay) for delay in delays]
-        ages = draw(st.lists(st.tuples(st.integers(-90, 90), st.booleans()), max_size=3))
-        labels += [Label(name, truth, routed_at + 1000 * age, 0) for age, truth in ages]
-    return World.of(predictions, labels)
-
-
-class Run:
-    """An owner of a partition and its successors over one world; a property holds for `said` at the end."""
-
-    def __init__(self, world: World, make: Callable[[Policy, Positions], Join] = Join) -> None:
-        self.world, self.make = world, make
-        self.written: list[Evidence] = []
-        self.base = self.start = NOWHERE
-        self.crash()
-
-    def crash(self) -> None:
-        """All that was not flushed is lost; the successor reads again from where the last flush says."""
-        self.join, self.at = self.make(POLICY, self.base), self.start
-
-    def read(self, side: str, count: int) -> None:
-        first = getattr(self.at, side)
-        if side == "predictions":
-            records = list(enumerate(self.world.predictions))[first : first + count]
-            self.join.on_predictions(records)
-        else:
-            records = self.world.labels[first : first + count]
-            self.join.on_labels(records)
-        self.at = self.at._replace(**{side: first + len(records)})
-
-    def watermark(self) -> None:
-        if self.rebuilt:
-            self.join.on_watermark(self.world.next_time(self.at))
-
-    @property
-    def rebuilt(self) -> bool:
-        return all(at >= base for at, base in zip(self.at, self.base, strict=True))
-
-    def flush(self) -> None:
-        if self.rebuilt:
-            self.written += self.join.take().records(
-                by="w", written_at=0, partition=0, positions=self.at, watermark=None
-            )
-            self.base, self.start = self.at, self.join.rebuild_from(self.at)
-
-    def act(self, action: str, count: int) -> None:
-        if action in ("predictions", "ground_truth"):
-            self.read(action, count)
-        else:
-            getattr(self, action)()
-
-    def finish(self) -> Recount:
-        for side in ("predictions", "ground_truth"):
-            self.read(side, len(self.world.predictions) + len(self.world.labels))
-        self.flush()
-        return said(self.written)
-
-
-def steps(*actions: str) -> st.SearchStrategy[list[tuple[str, int]]]:
-    return st.lists(st.tuples(st.sampled_from(actions), st.integers(1, 5)), max_size=30)
-
-
-PEACEFUL = steps("predictions", "ground_truth", "flush", "watermark")
-EVENTFUL = steps("predictions", "ground_truth", "flush", "watermark", "crash")
-
-
-def run(world: World, actions: list[tuple[str, int]], make: Callable[[Policy, Positions], Join] = Join) -> Recount:
-    going = Run(world, make)
-    for action, count in actions:
-        going.act(action, count)
-    return going.finish()
-
-
-@given(worlds(), PEACEFUL)
-def test_the_result_does_not_depend_on_how_the_inputs_interleave(world: World, actions: list[tuple[str, int]]) -> None:
-    assert run(world, actions) == run(world, [("predictions", 100), ("ground_truth", 100)])
-    assert run(world, actions) == run(world, [("ground_truth", 100), ("predictions", 100)])
-
-
-@settings(max_examples=500)
-@given(worlds(), EVENTFUL)
-def test_evidence_equals_a_batch_recount_whoever_dies_when(world: World, actions: list[tuple[str, int]]) -> None:
-    assert run(world, actions) == world.recounted
-
-
-@given(worlds(), EVENTFUL)
-def test_no_request_has_two_outcomes(world: World, actions: list[tuple[str, int]]) -> None:
-    orders = [order for order, _, _ in run(world, actions).outcomes]
-    assert len(orders) == len(set(orders))
-
-
-@given(worlds(), EVENTFUL)
-def test_reading_again_from_any_earlier_point_changes_nothing(world: World, actions: list[tuple[str, int]]) -> None:
-    going = Run(world)
-    for action, count in actions:
-        going.act(action, count)
-        going.join.on_predictions(list(enumerate(world.predictions))[: going.at.predictions])
-        going.join.on_labels(world.labels[: going.at.ground_truth])
-    assert going.finish() == world.recounted
-
-
-@given(worlds(), EVENTFUL, st.booleans())
-def test_a_revision_changes_windows_but_no_outcome(world: World, actions: list[tuple[str, int]], value: bool) -> None:
-    labelled = {label.request_id: label for label in world.labels}
-    revisions = [label._replace(value=value) for label in labelled.values()]
-    revised = World.of(world.predictions, [*world.labels, *revisions])
-    assert run(revised, actions).outcomes == world.recounted.outcomes
-    assert run(revised, actions).counts == revised.recounted.counts
-
-
-@given(worlds(), EVENTFUL)
-def test_an_expired_label_never_counts(world: World, actions: list[tuple[str, int]]) -> None:
-    expired = [
-        Label(p.request_id, value, p.routed_at + HORIZON + 1, 0) for p in world.predictions for value in (True, False)
-    ]
-    assert run(World.of(world.predictions, [*world.labels, *expired]), actions) == world.recounted
-
-
-def everything_new(policy: Policy, base: Positions) -> Join:
-    """Planted: a successor says again what its predecessor said."""
-    join = Join(policy, base)
-    join._base = NOWHERE  # noqa: SLF001 - planted
-    return join
-
-
-class LabelsAloneAreNew(Join):
-    """Planted: a prediction after the positions does not make its earlier label news."""
-
-    def _on_label(self, row, label):
-        row.new = False
-        super()._on_label(row, label)
-
-
-class RebuildsNothing(Join):
-    """Planted: a successor that reads from the positions on only."""
-
-    def rebuild_from(self, positions):
-        return positions
-
-
-class ForgetsEarly(Join):
-    """Planted: rows go when their window's labels may still come."""
-
-    def on_watermark(self, clock):
-        super().on_watermark(clock + 2 * REACH + 60_000)
-
-
-class BelievesTheLast(Join):
-    """Planted: the newest label makes the outcome, whatever the first said."""
-
-    def _first_label(self, row, label, delay, *, bad):
-        super()._first_label(row, label, delay, bad=not bad)
-
-
-@pytest.mark.parametrize(
-    "planted",
-    [everything_new, LabelsAloneAreNew, RebuildsNothing, ForgetsEarly, BelievesTheLast],
-    ids=lambda p: p.__name__,
-)
-def test_the_recount_catches_a_planted_fault(planted: Callable[[Policy, Positions], Join]) -> None:
-    try:
-        find(
-            st.tuples(worlds(), EVENTFUL),
-            lambda case: run(*case, planted) != case[0].recounted,
-            settings=settings(max_examples=3000, database=None, phases=[Phase.generate]),
-        )
-    except NoSuchExample:
-        pytest.fail("the fault was not seen")
-
-
-def test_rows_are_forgotten_when_nothing_can_change_them_any_more() -> None:
-    join = Join(POLICY, NOWHERE)
-    join.on_predictions([(0, prediction("joined")), (1, prediction("unlabelled"))])
-    join.on_labels([Label("joined", True, BEGIN + 1, 0), Label("orphan", True, BEGIN + 2, 1)])
+def test_rows_are_forgotten_when_nothing_can_change_them_any_more(join: Join) -> None:
+    join.on_predictions(predictions(prediction("joined"), prediction("unlabelled")))
+    join.on_labels(labels(Label("joined", True, BEGIN + 1, 0), Label("orphan", True, BEGIN + 2, 1)))
     join.on_watermark(BEGIN + REACH)
     assert (join.rows, join.early) == (2, 1)
     assert join.rebuild_from(Positions(2, 2)) == Positions(0, 0)
@@ -279,59 +37,256 @@ def test_rows_are_forgotten_when_nothing_can_change_them_any_more() -> None:
     assert join.kinds["orphan"] == 1
 
 
-def test_each_kind_is_counted() -> None:
-    join = Join(POLICY, NOWHERE)
-    join.on_labels([Label("early", True, BEGIN, 0)])
+def test_each_kind_is_counted(join: Join) -> None:
+    join.on_labels(labels(Label("early", True, BEGIN, 0)))
     join.on_predictions(
-        [(0, prediction("early")), (1, prediction("early")), (2, prediction("late", scored_at=BEGIN + REACH + 1))]
+        predictions(prediction("early"), prediction("early"), prediction("late", scored_at=BEGIN + REACH + 1))
     )
     join.on_labels(
-        [Label("early", True, BEGIN, 1), Label("early", False, BEGIN, 2), Label("early", False, BEGIN + REACH, 3)]
+        labels(Label("early", True, BEGIN, 1), Label("early", False, BEGIN, 2), Label("early", False, BEGIN + REACH, 3))
     )
-    assert join.kinds == {"joined": 1, "duplicate": 2, "revised": 1, "expired": 2}
+    join.on_predictions(predictions(prediction("unattributed", epoch=0, digest=""), first=3))
+    assert join.kinds == {"joined": 1, "duplicate": 2, "revised": 1, "expired": 2, "unattributed": 1}
 
 
-def test_stable_without_a_rollout_gives_delays_of_bad_outcomes_only() -> None:
-    join = Join(POLICY, NOWHERE)
-    lanes = {"right": "stable", "wrong": "stable", "canary": "canary"}
-    join.on_predictions(
-        (offset, prediction(name, lane=lane, rollout=0)) for offset, (name, lane) in enumerate(lanes.items())
-    )
-    join.on_labels(Label(name, name == "right", BEGIN + 7, offset) for offset, name in enumerate(lanes))
+def test_a_label_too_late_for_its_row_is_expired_once_and_never_an_orphan(join: Join) -> None:
+    join.on_labels(labels(Label("a", True, BEGIN + REACH, 0)))
+    join.on_predictions(predictions(prediction("a")))
+    join.on_labels(labels(Label("a", False, BEGIN + REACH, 1)))
+    assert join.kinds == {"expired": 2}
+    join.on_watermark(BEGIN + 10 * REACH)
+    assert join.kinds == {"expired": 2}
+    assert join.early == 0
+
+
+def test_a_prediction_within_the_deadline_of_an_earlier_one_is_the_same_and_beyond_another(join: Join) -> None:
+    times = [BEGIN, BEGIN + DEADLINE, BEGIN + DEADLINE + 1, BEGIN + 2 * DEADLINE + 2]
+    join.on_predictions(predictions(*(prediction("a", routed_at=at, scored_at=at) for at in times)))
+    assert join.rows == 3
+    assert join.kinds == {"duplicate": 1}
+    assert sum(count.predicted for count in join.take().counts) == 3
+
+
+def test_an_id_that_comes_again_after_its_row_is_forgotten_is_another_request_whoever_reads() -> None:
+    later = BEGIN + 5 * REACH
+    first, again = prediction("a"), prediction("a", routed_at=later, scored_at=later + 5)
+    outcomes = []
+    for forgets in (True, False):
+        join = Join(POLICY, NOWHERE, history())
+        join.on_predictions(predictions(first))
+        join.on_labels(labels(Label("a", True, BEGIN + 9, 0)))
+        if forgets:
+            join.on_watermark(later)
+        join.on_predictions(predictions(again, first=1))
+        join.on_labels(labels(Label("a", False, later + 9, 1)))
+        outcomes.append(join.take().outcomes)
+    assert outcomes[0] == outcomes[1]
+    assert [outcome.key.window for outcome in outcomes[0]] == [BEGIN, later]
+
+
+def test_the_oldest_row_that_a_label_fits_has_it(join: Join) -> None:
+    routed = [BEGIN, BEGIN + HORIZON]
+    join.on_predictions(predictions(*(prediction("a", routed_at=at, scored_at=at) for at in routed)))
+    join.on_labels(labels(Label("a", True, BEGIN + HORIZON, 0), Label("a", True, BEGIN + HORIZON + 1, 1)))
+    assert join.kinds == {"joined": 2}
+    assert {outcome.key.window: outcome.delay.tolist() for outcome in join.take().outcomes} == {
+        BEGIN: [HORIZON],
+        BEGIN + HORIZON: [1],
+    }
+
+
+def test_repeats_of_a_label_that_waits_cost_nothing(join: Join) -> None:
+    repeats = [Label("unknown", True, BEGIN + offset, offset) for offset in range(5_000)]
+    join.on_labels(labels(*repeats))
+    assert join.early == 1
+    assert join.kinds == {"duplicate": 4_999}
+    join.on_labels(labels(Label("unknown", False, BEGIN + 5_000, 5_000), Label("unknown", True, BEGIN + 5_001, 5_001)))
+    assert join.early == 3
+
+
+def test_labels_beyond_the_limit_are_refused_and_counted() -> None:
+    join = Join(POLICY, NOWHERE, history(), early_limit=3)
+    join.on_labels(labels(*(Label(f"r{offset}", True, BEGIN, offset) for offset in range(5))))
+    assert (join.early, join.kinds) == (3, {"refused": 2})
+    join.on_predictions(predictions(*(prediction(f"r{number}") for number in range(5))))
+    assert join.kinds["joined"] == 3
+    join.on_labels(labels(Label("r4", True, BEGIN, 5), Label("r9", True, BEGIN, 6)))
+    assert join.kinds == {"joined": 4, "refused": 2}
+
+
+def test_of_one_id_only_so_many_labels_wait(join: Join) -> None:
+    join.on_labels(labels(*(Label("a", offset, BEGIN + offset, offset) for offset in range(MAX_WAITING + 10))))
+    assert (join.early, join.kinds) == (MAX_WAITING, {"refused": 10})
+
+
+def test_an_id_that_every_record_has_is_one_request_a_deadline_and_costs_no_more(join: Join) -> None:
+    same = [prediction("null", routed_at=BEGIN + turn, scored_at=BEGIN + turn) for turn in range(5_000)]
+    join.on_predictions(predictions(*same))
+    assert (join.rows, join.kinds) == (1, {"duplicate": 4_999})
+
+
+@pytest.mark.parametrize("lane", ["stable", "canary"])
+def test_a_late_answer_is_counted_with_its_label_and_gives_no_outcome(join: Join, lane: str) -> None:
+    late = prediction("a", lane=lane, scored_at=BEGIN + DEADLINE + 1)
+    join.on_predictions(predictions(late))
+    join.on_labels(labels(Label("a", True, BEGIN + DEADLINE + 2, 0)))
     output = join.take()
-    assert output.bad_delays == [BadDelays(BEGIN, {bucket_of(7): 1})]
-    assert not output.outcomes
+    assert output.outcomes == ()
+    assert [(c.predicted, c.late, c.labelled, c.correct) for c in output.counts] == [(1, 1, 1, 1)]
 
 
-def test_a_delay_is_never_negative_and_the_entity_is_the_key() -> None:
-    join = Join(POLICY, NOWHERE)
-    join.on_predictions(
-        [(0, prediction("a", key=b"entity")), (1, prediction("b", key=b"entity")), (2, prediction("c"))]
-    )
-    join.on_labels([Label(name, True, BEGIN - 3, offset) for offset, name in enumerate("abc")])
-    one, other, keyless = join.take().outcomes
-    assert one.delay == 0
-    assert one.entity == other.entity == order_of("entity")
-    assert one.order != other.order
-    assert keyless.entity == keyless.order == order_of("c")
+def test_a_foreign_prediction_belongs_to_the_split_in_force_when_it_was_routed(join: Join) -> None:
+    foreign = prediction("a", epoch=0, digest="", rollout=0, lane="canary", routed_at=BEGIN + 220_000, scored_at=0)
+    untold = replace(foreign, request_id="b", routed_at=0)
+    join.on_predictions(predictions(foreign, untold, times=[BEGIN + 230_000, BEGIN + 260_000]))
+    join.on_labels(labels(Label("a", True, BEGIN + 230_000, 0), Label("b", True, BEGIN + 260_001, 1)))
+    keys = {(o.key.epoch, o.key.digest, o.key.rollout): o.delay.tolist() for o in join.take().outcomes}
+    assert keys == {(3, SPLITS[2].digest, 1): [10_000], (4, SPLITS[3].digest, 2): [1]}
+
+
+def test_a_foreign_prediction_before_the_first_split_counts_and_gives_no_outcome(join: Join) -> None:
+    join.on_predictions(predictions(prediction("a", epoch=0, digest="")))
+    join.on_labels(labels(Label("a", True, BEGIN, 0)))
+    output = join.take()
+    assert (output.outcomes, join.kinds["unattributed"]) == ((), 1)
+    assert [(count.predicted, count.labelled) for count in output.counts] == [(1, 1)]
+
+
+def test_stable_is_thinned_by_the_order_hash_and_canary_is_not(join: Join) -> None:
+    numbers = range(4_000)
+    for first, lane in ((0, "stable"), (4_000, "canary")):
+        those = [prediction(f"{lane}{n}", lane=lane, epoch=2, digest=SPLITS[1].digest) for n in numbers]
+        join.on_predictions(predictions(*those, first=first))
+        join.on_labels(labels(*(Label(f"{lane}{n}", True, BEGIN, first + n) for n in numbers)))
+    output = join.take()
+    found = {outcomes.key.lane: set(outcomes.order.tolist()) for outcomes in output.outcomes}
+    limit = 20 * 0.02 / 0.98
+    assert found["stable"] == {o for n in numbers if (o := order_of(f"stable{n}")) % 2**64 / 2**64 < limit}
+    assert 0.35 < len(found["stable"]) / 4_000 < 0.45
+    assert len(found["canary"]) == 4_000
+    assert {count.lane: count.labelled for count in output.counts} == {"stable": 4_000, "canary": 4_000}
+
+
+def test_beside_a_canary_without_a_share_stable_gives_no_outcome_and_beside_an_unknown_share_all() -> None:
+    splits = history([])
+    join = Join(POLICY, NOWHERE, splits)
+
+    def outcomes(first: int) -> int:
+        those = [prediction(f"{first}-{n}", epoch=4, digest=SPLITS[3].digest) for n in range(100)]
+        join.on_predictions(predictions(*those, first=first))
+        join.on_labels(labels(*(Label(p.request_id, True, BEGIN, first + n) for n, p in enumerate(those))))
+        return sum(map(len, join.take().outcomes))
+
+    assert outcomes(0) == 100
+    splits.add(SPLITS[3])
+    assert outcomes(100) == 0
+
+
+def test_bad_answers_of_stable_tell_their_delays_whatever_the_rollout(join: Join) -> None:
+    lanes = {"right": "stable", "wrong": "stable", "canary": "canary"}
+    for rollout in (0, 1):
+        those = [prediction(f"{name}{rollout}", lane=lane, rollout=rollout) for name, lane in lanes.items()]
+        join.on_predictions(predictions(*those, first=3 * rollout))
+        told = [Label(p.request_id, "right" in p.request_id, BEGIN + 7, 0) for p in those]
+        join.on_labels(labels(*(label._replace(offset=3 * rollout + n) for n, label in enumerate(told))))
+        output = join.take()
+        assert [(bad.window, bad.delays) for bad in output.bad_delays] == [(BEGIN, {7: 1})]
+        assert sum(map(len, output.outcomes)) == 3 * rollout
+
+
+def test_a_delay_is_never_negative_and_the_entity_is_the_key(join: Join) -> None:
+    join.on_predictions(predictions(prediction("a", key=b"entity"), prediction("b", key=b"entity"), prediction("c")))
+    join.on_labels(labels(*(Label(name, True, BEGIN - 3, offset) for offset, name in enumerate("abc"))))
+    (outcomes,) = join.take().outcomes
+    assert outcomes.delay.tolist() == [0, 0, 0]
+    assert outcomes.order.tolist() == [order_of("a"), order_of("b"), order_of("c")]
+    assert outcomes.entity.tolist() == [entity_of(b"entity"), entity_of(b"entity"), order_of("c")]
 
 
 def test_assigned_by_request_each_request_is_its_own_entity() -> None:
-    join = Join(replace(POLICY, assign_by="request"), NOWHERE)
-    join.on_predictions([(0, prediction("a", key=b"entity")), (1, prediction("b", key=b"entity"))])
-    join.on_labels([Label(name, True, BEGIN + 3, offset) for offset, name in enumerate("ab")])
-    assert [outcome.entity for outcome in join.take().outcomes] == [order_of("a"), order_of("b")]
+    join = Join(replace(POLICY, assign_by="request"), NOWHERE, history())
+    join.on_predictions(predictions(prediction("a", key=b"entity"), prediction("b", key=b"entity")))
+    join.on_labels(labels(*(Label(name, True, BEGIN + 3, offset) for offset, name in enumerate("ab"))))
+    (outcomes,) = join.take().outcomes
+    assert outcomes.entity.tolist() == [order_of("a"), order_of("b")]
 
 
-def test_a_flush_is_cut_into_records_of_bounded_size() -> None:
-    join = Join(POLICY, NOWHERE)
-    join.on_predictions((number, prediction(f"r{number}")) for number in range(45_000))
-    join.on_labels(Label(f"r{number}", True, BEGIN, number) for number in range(45_000))
+def test_latencies_are_of_what_tells_them(join: Join) -> None:
+    join.on_predictions(
+        predictions(
+            prediction("a", batch_size=10, model_seconds=0.0007),
+            prediction("b", requested_at=0, batch_size=0),
+            prediction("c", scored_at=0, model_seconds=float("nan")),
+            prediction("d", model_seconds=float("nan")),
+        )
+    )
+    count = counted(join)
+    assert count.latencies == {10: 2}
+    assert count.model_latencies == {7: 1, 0: 1}
+
+
+def test_times_far_from_everything_break_nothing(join: Join) -> None:
+    wild = [0, -1, 2**63 - 1, -(2**63), 2**62]
+    join.on_predictions(
+        predictions(
+            *(
+                prediction(f"r{a}-{b}", routed_at=a, scored_at=b, requested_at=-b - 1, epoch=0, digest="")
+                for a in wild
+                for b in wild
+            ),
+            times=[wild[n % 5] for n in range(25)],
+        )
+    )
+    join.on_labels(labels(*(Label(f"r{t}-{t}", True, t, offset) for offset, t in enumerate(wild))))
+    join.take()
+    join.on_watermark(2**61)
+
+
+def test_the_state_of_another_policy_is_refused(join: Join) -> None:
+    join.on_predictions(predictions(prediction("a")))
+    with pytest.raises(ValueError, match=r"window=10000 ms.*window=5000 ms"):
+        Join.restored(replace(POLICY, window=5_000), NOWHERE, history(), join.state())
+    with pytest.raises(ValueError, match=r"assign_by=key.*assign_by=request"):
+        Join.restored(replace(POLICY, assign_by="request"), NOWHERE, history(), join.state())
+    assert Join.restored(replace(POLICY, alpha=0.01), Positions(1, 0), history(), join.state()).rows == 1
+
+
+def test_what_nobody_is_counted_by_any_more_is_forgotten(join: Join) -> None:
+    for turn in range(40):
+        at = BEGIN + turn * 5 * REACH
+        those = [
+            prediction(f"{turn}-{n}", routed_at=at, scored_at=at, model_version=f"v{turn}-{n}") for n in range(100)
+        ]
+        join.on_predictions(predictions(*those, first=100 * turn))
+        join.on_labels(labels(*(Label(p.request_id, True, at, 100 * turn + n) for n, p in enumerate(those))))
+        output = join.take()
+        assert {outcomes.key.model_version for outcomes in output.outcomes} == {p.model_version for p in those}
+        assert {count.model_version for count in output.counts} == {p.model_version for p in those}
+        join.on_watermark(at + 4 * REACH)
+    assert len(join._cells) <= 1_200  # noqa: SLF001 - its memory
+
+
+def test_a_flush_is_cut_into_records_of_bounded_size(join: Join) -> None:
+    those = range(45_000)
+    join.on_predictions(predictions(*(prediction(f"r{number}") for number in those)))
+    join.on_labels(labels(*(Label(f"r{number}", True, BEGIN, number) for number in those)))
     records = join.take().records(by="w", written_at=1, partition=3, positions=Positions(5, 6), watermark=7)
-    assert [sum(map(len, record.outcomes)) for record in records] == [20_000, 20_000, 5_000]
+    sizes = [sum(map(len, record.outcomes)) for record in records]
+    assert sizes == [19_995, 19_995, 5_010]
     assert [record.positions for record in records] == [None, None, Positions(5, 6)]
     assert [record.watermark for record in records] == [None, None, 7]
     assert sum(count.labelled for record in records for count in record.counts) == 45_000
+    orders = np.concatenate([outcomes.order for record in records for outcomes in record.outcomes])
+    assert sorted(orders.tolist()) == sorted(order_of(f"r{number}") for number in those)
+
+
+def test_many_small_columns_are_cut_into_records_of_bounded_size(join: Join) -> None:
+    those = [prediction(f"r{n}", model_version=f"v{n % 5_000}") for n in range(10_000)]
+    join.on_predictions(predictions(*those))
+    join.on_labels(labels(*(Label(f"r{n}", True, BEGIN, n) for n in range(10_000))))
+    records = join.take().records(by="w", written_at=1, partition=3, positions=Positions(5, 6), watermark=7)
+    assert max(len(record.outcomes) for record in records) < 3_000
+    assert sum(len(outcomes) for record in records for outcomes in record.outcomes) == 10_000
 
 
 def test_a_flush_without_news_is_one_record_with_its_positions() -> None:

@@ -8,7 +8,6 @@ from support.kafka import kafka_records
 from support.processes import Processes
 from support.recount import recount, said
 from support.waiting import wait_until
-from xxhash import xxh3_64_intdigest
 
 from stream_router.adapters.avro.evidence import decode_evidence
 from stream_router.adapters.avro.labels import decode_label
@@ -56,11 +55,6 @@ def inputs_read(settings: Settings, route: Route, partitions: int) -> bool:
     return True
 
 
-def signed_hash(text: str) -> int:
-    unsigned = xxh3_64_intdigest(text.encode())
-    return unsigned - 2**64 if unsigned >= 2**63 else unsigned
-
-
 @pytest.mark.long
 def test_evidence_equals_a_recount_although_a_monitor_is_killed(
     stack: Servers, settings: Settings, route: Route, partitions: int, stack_processes: Processes
@@ -93,8 +87,7 @@ def test_evidence_equals_a_recount_although_a_monitor_is_killed(
         except DecodeError:
             unreadable.append(record)
     evidence = evidence_of(stack, route)
-    orders = {prediction.request_id: signed_hash(prediction.request_id) for prediction in predictions}
-    expected = recount(predictions, labels, POLICY, orders)
+    expected = recount(predictions, labels, POLICY)
     assert said(evidence) == expected
     assert len(expected.outcomes) > 8_000
     assert sum(expected.bad_delays.values()) > 100

@@ -1,5 +1,6 @@
 """The owner of an input partition without a broker: whatever comes between, each outcome is written once."""
 
+import asyncio
 import threading
 
 import pytest
@@ -7,11 +8,16 @@ from confluent_kafka import KafkaError
 from structlog.testing import capture_logs
 from support.hang import Hang
 from support.kafka_script import fails
-from support.owners import NOW, POLICY, ROUTE, TOPICS, World, driven
+from support.owners import NOW, POLICY, ROUTE, TOPICS, World, driven, prediction
 
-from stream_router.adapters.metrics import DEAD_LETTERS
+from stream_router.adapters.avro.labels import encode_label
+from stream_router.adapters.avro.records import encode_split
+from stream_router.adapters.metrics import DEAD_LETTERS, RECORDS_MISSED, WATERMARKS_REFUSED
 from stream_router.core.evidence import Positions
+from stream_router.core.policy import CLOCK_SKEW_MS
+from stream_router.core.routing.applied_split import AppliedSplit
 from stream_router.errors import DeadLetterLimitError
+from stream_router.processes import intake, known_splits
 from stream_router.processes.owner import State
 
 # ruff: noqa: SLF001 - librdkafka's own codes are spelt so
@@ -43,14 +49,14 @@ async def test_a_successor_writes_nothing_before_it_has_read_both_inputs_past_th
     await world.taken()
     world.send(2)
     assert world.app.seeks == [dict.fromkeys(world.owner.inputs, 0)], "rows are rebuilt from the oldest"
-    world.bring("predictions")
-    await world.flushed(3)
+    await world.bring("predictions")
+    await world.flushed()
     assert world.owner.state is State.REBUILDING
-    world.bring("ground_truth", 1)
-    await world.flushed(3)
+    await world.bring("ground_truth", 1)
+    await world.flushed()
     assert world.owner.state is State.REBUILDING
     assert len(world.evidence) == before
-    world.bring("ground_truth")
+    await world.bring("ground_truth")
     await world.flushed()
     assert world.owner.state is State.JOINING
     assert world.faults() == []
@@ -62,7 +68,7 @@ async def test_a_chunk_from_before_a_seek_is_passed_over(world):
     await world.taken()
     old = world.app.fetch("predictions", 1)
     await world.owner.resume()
-    world.owner.on_chunk("predictions", old)
+    await world.owner.on_chunk("predictions", old)
     await world.flushed()
     assert [record.counts for record in world.evidence if record.counts] == []
     await world.read_all()
@@ -73,7 +79,7 @@ async def test_a_chunk_from_before_a_seek_is_passed_over(world):
 async def test_a_rebalance_that_leaves_the_partition_here_reads_on_from_where_it_was(world):
     world.send(2)
     await world.taken()
-    world.bring("predictions", 1)
+    await world.bring("predictions", 1)
     await world.owner.resume()
     assert sorted(world.app.seeks[-1].values()) == [0, 1]
     await world.read_all()
@@ -84,9 +90,9 @@ async def test_a_rebalance_that_leaves_the_partition_here_reads_on_from_where_it
 async def test_a_lost_chunk_is_sought_and_joined_once(world):
     world.send(6)
     await world.taken()
-    world.bring("predictions", 2)
+    await world.bring("predictions", 2)
     world.app.fetch("predictions", 2)
-    world.bring("predictions", 1)
+    await world.bring("predictions", 1)
     await world.flushed()
     assert world.app.seeks[-1] == {tp: 2 if tp.topic == TOPICS["predictions"] else 0 for tp in world.owner.inputs}
     await world.read_all()
@@ -99,7 +105,7 @@ async def test_what_arrives_before_the_takeover_is_passed_over(world):
     world.app.confirms = False
     await world.until(lambda: world.app.asked > 2, "a question")
     world.app._position = dict.fromkeys(TOPICS.values(), 0)
-    world.bring("predictions")
+    await world.bring("predictions")
     world.app.confirms = True
     await world.read_all()
     assert world.faults() == []
@@ -127,7 +133,7 @@ async def test_a_fenced_owner_forgets_everything_and_takes_over_only_when_the_gr
     world.send(3)
     world.app.confirms = False
     asked = world.app.asked
-    world.bring_all()
+    await world.bring_all()
     await world.until(lambda: world.app.asked > asked + 3, "questions")
     assert world.owner.state is State.TAKING_OVER
     assert world.kafka.calls.count("init_transactions") == 2, "nobody is fenced back before the group confirms"
@@ -148,7 +154,7 @@ async def test_a_flush_that_fails_is_forgotten_and_said_anew(world, call):
     world.send(2)
     await world.taken()
     world.kafka.script(call, fails(KafkaError._TIMED_OUT))
-    world.bring_all()
+    await world.bring_all()
     await world.until(lambda: len(world.app.seeks) > 1, "a new takeover")
     await world.read_all()
     assert world.faults() == []
@@ -178,10 +184,11 @@ async def test_a_flush_that_hangs_is_abandoned_and_cannot_write_any_more(world, 
     hang = Hang(monkeypatch)
     world.send(2)
     await world.taken()
+    await world.flushed()
     world.kafka.script(call, hang.step)
-    world.bring_all()
+    await world.bring_all()
     await world.until(lambda: len(world.app.seeks) > 1, "a new takeover")
-    assert world.evidence == []
+    assert not any(record.counts or record.outcomes for record in world.evidence)
     await world.read_all()
     written = len(world.evidence)
     hang.release()
@@ -229,7 +236,7 @@ async def test_a_partition_dropped_while_its_predecessor_is_shut_out_is_not_read
 async def test_a_dropped_owner_still_says_what_it_had_read_and_ends(world):
     world.send(2)
     await world.taken()
-    world.bring_all()
+    await world.bring_all()
     world.owner.drop()
     await world.until(world.tasks[0].done, "the end of the owner")
     assert world.faults() == []
@@ -240,10 +247,10 @@ async def test_a_dropped_owner_still_says_what_it_had_read_and_ends(world):
 async def test_what_arrives_once_it_is_dropped_is_passed_over(world):
     world.send(2)
     await world.taken()
-    world.bring("predictions")
-    world.bring("ground_truth", 1)
+    await world.bring("predictions")
+    await world.bring("ground_truth", 1)
     world.owner.drop()
-    world.bring("ground_truth")
+    await world.bring("ground_truth")
     await world.until(world.tasks[-1].done, "the end of the owner")
     assert world.committed == (2, 1)
 
@@ -257,7 +264,7 @@ async def test_a_partition_dropped_while_its_rows_are_rebuilt_says_nothing(world
     world.new_owner()
     world.start()
     await world.taken()
-    world.bring("predictions", 1)
+    await world.bring("predictions", 1)
     world.owner.drop()
     await world.until(world.tasks[1].done, "the end of the owner")
     assert len(world.evidence) == before
@@ -276,7 +283,7 @@ async def test_a_flush_on_its_way_while_a_successor_takes_over_is_shut_out(world
     world.send(2)
     await world.taken()
     world.kafka.script("commit_transaction", hangs)
-    world.bring_all()
+    await world.bring_all()
     await world.until(under_way.is_set, "a flush")
     world.owner.drop()
     world.new_owner()
@@ -332,7 +339,7 @@ async def test_poison_is_a_dead_letter_once_and_not_again_below_the_positions(wo
     world.kafka.fill(TOPICS["ground_truth"], b"nonsense", None)
     world.kafka.script("commit_transaction", fails(KafkaError._TIMED_OUT))
     await world.taken()
-    world.bring_all()
+    await world.bring_all()
     await world.until(lambda: len(world.app.seeks) > 1, "a new takeover")
     await world.read_all()
     assert world.kafka.values(letters) == [b"nonsense", None]
@@ -352,7 +359,7 @@ async def test_past_the_quota_of_dead_letters_the_chunk_raises(world):
     world.kafka.fill(TOPICS["predictions"], *[b"nonsense"] * 11)
     await world.taken()
     with pytest.raises(DeadLetterLimitError, match="11 dead letters in a row"):
-        world.bring("predictions")
+        await world.bring("predictions")
 
 
 def ends(world, **offsets):
@@ -364,11 +371,11 @@ async def test_a_watermark_waits_until_all_has_been_read_that_the_inputs_held_th
     world.send(2)
     await world.taken()
     world.owner.offer_watermark(NOW + 5, ends(world, predictions=2, ground_truth=2))
-    world.bring("predictions")
-    world.bring("ground_truth", 1)
+    await world.bring("predictions")
+    await world.bring("ground_truth", 1)
     await world.flushed()
     assert world.watermarks == []
-    world.bring("ground_truth")
+    await world.bring("ground_truth")
     await world.flushed()
     assert world.watermarks == [NOW + 5]
 
@@ -412,3 +419,244 @@ async def test_rows_that_nothing_can_join_any_more_are_forgotten_and_not_rebuilt
     world.start()
     await world.taken()
     assert world.app.seeks == [dict.fromkeys(world.owner.inputs, 2)]
+
+
+@driven
+async def test_an_outage_does_not_count_dead_letters_again(world):
+    """The limit of ten would be passed by the second reading."""
+    world.kafka.fill(TOPICS["ground_truth"], *[b"nonsense"] * 8)
+    for takeovers in range(1, 4):
+        await world.until(lambda wanted=takeovers: len(world.app.seeks) == wanted, "a takeover")
+        await world.flushed()
+        world.kafka.script("commit_transaction", fails(KafkaError._TIMED_OUT))
+        await world.bring_all()
+    await world.until(lambda: len(world.app.seeks) == 4, "the last takeover")
+    await world.bring_all()
+    await world.flushed()
+    assert len(world.kafka.values(ROUTE.topic("dead-letters"))) == 8
+    assert (world.limit.dead, world.limit.in_a_row, world.limit.records) == (8, 8, 8)
+
+
+@driven
+async def test_dead_letters_with_good_records_between_them_are_not_in_a_row(world):
+    for _ in range(15):
+        world.kafka.fill(TOPICS["ground_truth"], b"nonsense", encode_label("r", value=True))
+    await world.taken()
+    await world.bring_all()
+    await world.flushed()
+    assert (world.limit.dead, world.limit.in_a_row, world.limit.records) == (15, 0, 30)
+
+
+@driven
+async def test_records_that_only_rebuild_rows_do_not_dilute_the_ratio(world):
+    world.send(5)
+    await world.read_all()
+    world.owner.drop()
+    world.new_owner()
+    world.start()
+    await world.read_all()
+    assert world.limit.records == 10
+
+
+@driven
+async def test_records_deleted_while_it_reads_are_said_and_counted(world):
+    world.send(2)
+    await world.read_all()
+    missed = RECORDS_MISSED.labels(TOPICS["predictions"])
+    before = missed._value.get()
+    world.send(5)
+    world.kafka.starts[TOPICS["predictions"], 0] = 6
+    with capture_logs() as logs:
+        await world.bring_all()
+        await world.flushed()
+    assert missed._value.get() - before == 4
+    (said,) = [entry for entry in logs if entry["log_level"] == "error"]
+    assert (said["topic"], said["first_missing"], said["log_start"]) == (TOPICS["predictions"], 2, 6)
+    assert world.committed == (7, 7)
+    counts = [count for record in world.evidence for count in record.counts]
+    assert sum(count.predicted for count in counts) == 3
+
+
+def split(epoch, rollout=1, canary=0.1, time=NOW):
+    raw = f"split {epoch}".encode()
+    return AppliedSplit(raw=raw, canary=canary, epoch=epoch, rollout=rollout, time=time)
+
+
+def put_in_force(world, *splits):
+    world.kafka.fill(ROUTE.topic("splits"), *[encode_split(applied) for applied in splits])
+
+
+def reads_of_splits(world):
+    """How often R.splits was read to its end."""
+    return sum(call == "assign" for call in world.kafka.calls)
+
+
+@driven
+async def test_the_splits_that_predictions_name_are_read_before_they_are_joined_and_only_once(world):
+    first, second = split(1), split(2)
+    put_in_force(world, first)
+    await world.taken()
+    history = world.splits.history
+    for applied in (first, second, first):
+        if applied is second:
+            put_in_force(world, second)
+        world.kafka.fill(TOPICS["predictions"], prediction(world.requests, epoch=applied.epoch, digest=applied.digest))
+        world.requests += 1
+        await world.bring("predictions")
+        assert history.canary_share(applied.epoch, applied.digest) == 0.1
+    assert reads_of_splits(world) == 2
+
+
+@driven
+async def test_a_split_that_does_not_exist_is_looked_for_once_and_its_predictions_are_joined_as_they_are(world):
+    await world.taken()
+    for _ in range(3):
+        world.send(1)
+        await world.read_all()
+    assert reads_of_splits(world) == 1
+    assert world.faults() == []
+
+
+@driven
+async def test_a_foreign_prediction_waits_until_the_splits_are_known_up_to_its_routing(world, monkeypatch):
+    clock = iter([NOW + 10] * 2 + [NOW + 20] * 3)
+    monkeypatch.setattr(known_splits, "now_ms", lambda: next(clock))
+    await world.taken()
+    for routed_at, reads in ((NOW + 5, 1), (NOW + 8, 1), (NOW + 15, 2)):
+        foreign = prediction(world.requests, epoch=0, digest="", rollout=0, routed_at=routed_at)
+        world.kafka.fill(TOPICS["predictions"], foreign)
+        world.requests += 1
+        await world.bring("predictions")
+        assert reads_of_splits(world) == reads
+
+
+@driven
+async def test_an_outage_of_the_splits_is_waited_for(world):
+    put_in_force(world, split(1))
+    await world.taken()
+    await world.flushed()
+    world.kafka.script("get_watermark_offsets", *[fails(KafkaError._TIMED_OUT)] * 3)
+    world.kafka.fill(TOPICS["predictions"], prediction(0, epoch=1, digest=split(1).digest))
+    await world.bring("predictions")
+    assert world.kafka.played("get_watermark_offsets")
+    assert world.splits.history.knows(1, split(1).digest)
+
+
+@driven
+async def test_a_chunk_whose_partition_was_sought_while_it_waited_for_the_splits_is_passed_over(world):
+    world.send(2)
+    await world.taken()
+    await world.flushed()
+    released = threading.Event()
+
+    def hangs(_client, call):
+        assert released.wait(60)
+        return call()
+
+    world.kafka.script("get_watermark_offsets", hangs)
+    waiting = asyncio.ensure_future(world.bring("predictions"))
+    await world.until(lambda: world.kafka.played("get_watermark_offsets"), "a question")
+    await world.owner.resume()
+    released.set()
+    await waiting
+    assert world.owner._tenure.positions.predictions == 0
+    await world.read_all()
+    assert world.faults() == []
+
+
+BROKER = 10**9
+
+
+@pytest.fixture
+def broker(world, monkeypatch):
+    """Tells its time; owners' clocks agree with it at first."""
+    world.kafka.clock = world.now = BROKER
+    monkeypatch.setattr(intake, "now_ms", lambda: world.now)
+
+
+@pytest.mark.usefixtures("broker")
+@driven
+async def test_a_watermark_far_ahead_of_the_broker_is_refused_and_one_that_is_not_comes_back(world):
+    refused = WATERMARKS_REFUSED.labels(ROUTE.name)
+    before = refused._value.get()
+    await world.taken()
+    month = 30 * 86_400_000
+    with capture_logs() as logs:
+        for clock in (BROKER + 10, BROKER + month, BROKER + month + 1):
+            world.owner.offer_watermark(clock, ends(world))
+            await world.flushed()
+        assert "2591940 s too far ahead" in world.health.unmet()["clock"]
+        world.owner.offer_watermark(BROKER + 20, ends(world))
+        await world.flushed()
+    assert world.watermarks == [BROKER + 10, BROKER + 20]
+    assert refused._value.get() - before == 2
+    assert world.health.unmet()["clock"] is None
+    assert len([entry for entry in logs if "watermark is refused" in entry["event"]]) == 1, "once a minute"
+
+
+@driven
+async def test_a_watermark_far_ahead_that_was_inherited_is_dropped(world):
+    """A predecessor wrote it that could not know better."""
+    await world.taken()
+    world.owner.offer_watermark(BROKER + 30 * 86_400_000, ends(world))
+    await world.flushed()
+    world.owner.drop()
+    world.kafka.clock = world.now = BROKER
+    world.new_owner()
+    world.start()
+    await world.taken()
+    with capture_logs() as logs:
+        world.owner.offer_watermark(BROKER + 10, ends(world))
+        await world.flushed()
+    assert world.watermarks[1:] == [BROKER + 10]
+    assert [entry for entry in logs if "a predecessor's clock" in entry["event"]]
+
+
+@pytest.mark.usefixtures("broker")
+@driven
+async def test_labels_and_predictions_with_times_far_ahead_are_dead_letters(world):
+    await world.taken()
+    await world.flushed()
+    ahead = BROKER + CLOCK_SKEW_MS + 60_000  # more than what passes while the test runs
+    far = [prediction(1, routed_at=ahead, scored_at=ahead), encode_label("r1", value=True)]
+    near = [prediction(0, routed_at=BROKER, scored_at=BROKER), encode_label("r0", value=True)]
+    for side, record, other in zip(TOPICS, far, near, strict=True):
+        world.kafka.fill(TOPICS[side], record, timestamp=(1, ahead))
+        world.kafka.fill(TOPICS[side], other, timestamp=(1, BROKER))
+    await world.bring_all()
+    await world.flushed()
+    assert world.kafka.values(ROUTE.topic("dead-letters")) == far
+    world.requests = 1
+    assert world.faults() == []
+    assert world.committed == (2, 2)
+
+
+@pytest.mark.usefixtures("broker")
+@driven
+async def test_a_label_older_than_all_that_is_kept_is_a_dead_letter_only_where_it_is_new(world):
+    await world.taken()
+    old = encode_label("r0", value=True)
+    world.kafka.fill(TOPICS["ground_truth"], old, timestamp=(1, BROKER - POLICY.kept_for - 1))
+    await world.bring_all()
+    await world.flushed()
+    assert world.kafka.values(ROUTE.topic("dead-letters")) == [], "the monitor may have been away for as long"
+    world.owner.offer_watermark(BROKER + 10, ends(world))
+    await world.flushed()
+    world.kafka.fill(TOPICS["ground_truth"], old, timestamp=(1, BROKER - POLICY.kept_for - 1))
+    await world.bring_all()
+    await world.flushed()
+    assert world.kafka.values(ROUTE.topic("dead-letters")) == [old]
+
+
+@driven
+async def test_times_are_not_judged_where_the_broker_does_not_tell_its_own(world):
+    await world.taken()
+    with capture_logs() as logs:
+        world.send(1)
+        world.owner.offer_watermark(BROKER * 1000, ends(world))
+        await world.read_all()
+        world.owner.offer_watermark(BROKER * 2000, ends(world))
+        await world.flushed()
+    assert world.watermarks == [BROKER * 1000, BROKER * 2000]
+    assert world.kafka.values(ROUTE.topic("dead-letters")) == []
+    assert len([entry for entry in logs if "clock is not checked" in entry["event"]]) <= 1

@@ -1,5 +1,6 @@
 """Whatever comes between owners of a partition, each outcome is written once; and the check finds planted faults."""
 
+import numpy as np
 import pytest
 from support.owner_storms import Storm
 
@@ -19,7 +20,7 @@ def test_whatever_comes_between_each_outcome_is_written_once(monkeypatch):
 
 def chunk_from_anywhere(self, side, chunk):
     at = getattr(self._tenure.positions, side) if self._tenure else chunk.start
-    on_chunk(self, side, chunk._replace(start=at))
+    return on_chunk(self, side, chunk._replace(start=at))
 
 
 def positions_first(self, records, offsets, consumer):
@@ -32,7 +33,7 @@ on_chunk, write = Owner.on_chunk, TransactionalProducer.write
 PLANTED = {
     "a lost chunk is not noticed": (Owner, "on_chunk", chunk_from_anywhere),
     "it writes before its rows are rebuilt": (Tenure, "is_rebuilt", property(lambda _: True)),
-    "what was said is said again": (Join, "_is_new", lambda *_: True),
+    "what was said is said again": (Join, "_is_new", lambda _self, rows: np.ones(len(rows), np.bool_)),
     "positions are not part of the transaction": (TransactionalProducer, "write", positions_first),
     "nobody is shut out": (TransactionalProducer, "take_over", lambda _: None),
     "a successor begins behind the rows": (Join, "rebuild_from", lambda _self, positions: positions),

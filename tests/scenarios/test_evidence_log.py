@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from confluent_kafka import KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from conftest import Servers
 from support.kafka import kafka_records
 
@@ -46,7 +46,7 @@ def test_a_partition_without_evidence_begins_at_the_logs_start(log: EvidenceLog)
 
 @pytest.mark.usefixtures("filled")
 def test_a_successor_goes_on_where_the_last_flush_ended(log: EvidenceLog) -> None:
-    resume = ResumePoint(Positions(8, 7), Positions(3, 2), 1234)
+    resume = ResumePoint(Positions(8, 7), Positions(3, 2), 1234, 1200)
     log.writer(PARTITION).write([evidence("A", resume.positions)], [], resume)
     assert log.resume_point(PARTITION) == resume
     assert log.resume_point(PARTITION + 1).positions == Positions(0, 0)
@@ -121,3 +121,31 @@ def test_a_resume_point_lies_within_the_log(log: EvidenceLog, stack: Servers, ro
     for future in client.delete_records([TopicPartition(topic, PARTITION, 5) for topic in topics]).values():
         future.result()
     assert log.resume_point(PARTITION) == ResumePoint(Positions(8, 5), Positions(5, 5), 1234)
+
+
+def test_a_write_tells_when_the_broker_appended_it(log: EvidenceLog, route: Route, stack: Servers) -> None:
+    resume = ResumePoint(Positions(0, 0), Positions(0, 0), 0)
+    told = log.writer(PARTITION).write([evidence("A", resume.positions)] * 3, [], resume)
+    records = kafka_records(stack.bootstrap_servers, route.topic("evidence"))
+    assert told in {record.timestamp for record in records}
+
+
+def test_a_topic_with_the_times_of_producers_tells_nothing(log: EvidenceLog, stack: Servers, route: Route) -> None:
+    client = AdminClient({"bootstrap.servers": stack.bootstrap_servers})
+    entry = ConfigEntry("message.timestamp.type", "CreateTime", incremental_operation=AlterConfigOpType.SET)
+    topic = ConfigResource(ResourceType.TOPIC, route.topic("evidence"), incremental_configs=[entry])
+    for future in client.incremental_alter_configs([topic]).values():
+        future.result()
+    resume = ResumePoint(Positions(0, 0), Positions(0, 0), 0)
+    assert log.writer(PARTITION).write([evidence("A", resume.positions)], [], resume) is None
+
+
+@pytest.mark.usefixtures("filled")
+def test_the_offsets_of_a_version_before_are_understood(log: EvidenceLog, settings: Settings, route: Route) -> None:
+    group = reader(settings, route.evidence_group)
+    group.commit(
+        offsets=[TopicPartition(side.topic, PARTITION, 8, "rebuild=3;tick=1234") for side in log.inputs(PARTITION)],
+        asynchronous=False,
+    )
+    group.close()
+    assert log.resume_point(PARTITION) == ResumePoint(Positions(8, 8), Positions(3, 3), 1234, 0)

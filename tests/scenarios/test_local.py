@@ -130,9 +130,10 @@ def test_status_tells_each_server(processes, running, data):
 @of_one_folder
 def test_up_prints_lines_that_a_shell_takes(processes, running, data):
     up = processes.run("local", "up", "--data", str(data))
-    assert up.stdout.splitlines()[-2:] == [
+    assert up.stdout.splitlines()[-3:] == [
         f"export STREAM_ROUTER_BOOTSTRAP_SERVERS={running.bootstrap_servers}",
         f"export STREAM_ROUTER_REDIS_URL={running.redis_url}",
+        f"export STREAM_ROUTER_STATE_FOLDER={data.resolve() / 'state'}",
     ]
 
 

@@ -46,7 +46,7 @@ class Storm:
         world.kafka.forget_script()
         for _ in range(4):  # what is under way may still be refused
             await world.taken()
-            world.bring_all()
+            await world.bring_all()
             await world.flushed()
 
     async def _event(self) -> None:
@@ -57,11 +57,11 @@ class Storm:
         if kind < 2:
             world.send(chance.randrange(1, 4))
         elif kind < 6:
-            world.bring(side, chance.randrange(1, 4))
+            await world.bring(side, chance.randrange(1, 4))
         elif kind == 6:
             self._late.append((side, world.app.fetch(side, chance.randrange(1, 4))))  # lost, or late
         elif kind == 7 and self._late:
-            world.owner.on_chunk(*self._late.pop(chance.randrange(len(self._late))))
+            await world.owner.on_chunk(*self._late.pop(chance.randrange(len(self._late))))
         elif kind == 8:
             world.kafka.script(chance.choice(_CALLS), fails(KafkaError._TIMED_OUT))
         elif kind == 9:
@@ -74,4 +74,4 @@ class Storm:
             world.new_owner()
             world.start()
         if chance.random() < 0.5:
-            await world.flushed(1)
+            await world.flushed()

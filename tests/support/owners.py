@@ -3,9 +3,11 @@
 import asyncio
 import functools
 import itertools
+import math
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from aiokafka.errors import IllegalStateError
@@ -16,15 +18,23 @@ from stream_router.adapters.avro.evidence import decode_evidence
 from stream_router.adapters.avro.labels import encode_label
 from stream_router.adapters.avro.records import encode_prediction
 from stream_router.adapters.faust.chunks import Chunk
+from stream_router.adapters.health import Health
 from stream_router.adapters.kafka.dead_letters import DeadLetters
 from stream_router.adapters.kafka.evidence_log import EvidenceLog
 from stream_router.core.dead_letter import DeadLetterLimit
 from stream_router.core.evidence import Evidence
+from stream_router.core.joining import flush_schedule
 from stream_router.core.policy import Policy
 from stream_router.core.route import Route
 from stream_router.core.scoring.prediction import Prediction
+from stream_router.processes import known_splits
 from stream_router.processes import owner as owner_module
+from stream_router.processes.clock_check import ClockCheck
+from stream_router.processes.intake import Intake
+from stream_router.processes.known_splits import KnownSplits
 from stream_router.processes.owner import Owner, Shared, Side
+from stream_router.processes.rows_on_disk import RowsOnDisk
+from stream_router.processes.tenure import Tenure
 from stream_router.settings import Settings
 
 ROUTE: Final = Route("r")
@@ -38,15 +48,14 @@ _LONGEST_WAIT: Final = 60.0
 
 
 class Fetched(NamedTuple):
-    """What an owner reads of aiokafka's ConsumerRecord."""
+    """What an owner reads of a record that aiokafka has decoded."""
 
-    topic: str
-    partition: int
     offset: int
     timestamp: int
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...] = ()
+    timestamp_type: int = 0
 
 
 class ScriptedApp:
@@ -82,27 +91,30 @@ class ScriptedApp:
     def fetch(self, side: Side, most: int) -> Chunk:
         """The next records from the last seek on."""
         log = self._kafka.logs[TOPICS[side], 0]
-        start = self._position[TOPICS[side]]
-        end = self._position[TOPICS[side]] = min(start + most, len(log))
-        records = [
-            Fetched(r.topic(), r.partition(), r.offset(), r.timestamp()[1], r.key(), r.value())
-            for r in log[start:end]
-            if r is not None
-        ]
-        return Chunk(records, start, end, self._number)
+        start, log_start = self._position[TOPICS[side]], self._kafka.starts[TOPICS[side], 0]
+        first = max(start, log_start)
+        end = self._position[TOPICS[side]] = min(first + most, len(log))
+        records = [Fetched(r.offset(), r.timestamp()[1], r.key(), r.value()) for r in log[first:end] if r is not None]
+        return Chunk(records, start, end, self._number, log_start if log_start > start else None)
 
 
 class World:
     """One partition. Sleeps of the owner take no time, its clock is `now`."""
 
     def __init__(self, monkeypatch: Any) -> None:
-        self.kafka, self.now, self.flushes = ScriptedKafka(monkeypatch), NOW, 0
-        for pause in ("_FLUSH", "_ASK_AGAIN", "_AFTER_ERROR"):
+        self.kafka, self.now = ScriptedKafka(monkeypatch), NOW
+        for pause in ("_ASK_AGAIN", "_AFTER_ERROR"):
             monkeypatch.setattr(owner_module, pause, 0)
+        for wait in ("COUNTS_WAIT", "OUTCOMES_WAIT", "WATERMARK_EVERY", "WATERMARK_FOR_OUTCOMES"):
+            monkeypatch.setattr(flush_schedule, wait, 0)
+        monkeypatch.setattr(known_splits, "_APART", 0)
+        monkeypatch.setattr(known_splits, "_AFTER_OUTAGE", 0)
         monkeypatch.setattr(owner_module, "now_ms", lambda: self.now)
         self.log = EvidenceLog(Settings(), ROUTE)
         self.limit = DeadLetterLimit(1.0, 10)
+        self.health = Health("the loop", {})
         self.requests = 0
+        self.disk: RowsOnDisk | None = None
         self.tasks: list[asyncio.Future[None]] = []
         self.new_owner()
 
@@ -110,17 +122,31 @@ class World:
         """Another process's, with an app of its own."""
         self.app = ScriptedApp(self.kafka)
         dead_letters = DeadLetters(ROUTE.topic("dead-letters"), "join", self.limit)
-        shared = Shared(app=self.app, log=self.log, policy=POLICY, worker="w", dead_letters=dead_letters)  # type: ignore[arg-type]
+        self.clock, self.splits = ClockCheck(ROUTE.name, self.health), KnownSplits(Settings(), ROUTE)
+        shared = Shared(
+            app=self.app,  # type: ignore[arg-type]
+            log=self.log,
+            policy=POLICY,
+            worker="w",
+            partitions=1,
+            splits=self.splits,
+            intake=Intake(dead_letters, POLICY, self.clock.broker_time),
+            clock=self.clock,
+            early_limit=1_000,
+            disk=self.disk,
+        )
         self.owner = Owner(shared, 0)
-        flush = self.owner._flush  # noqa: SLF001 - counted, so that tests can wait for turns instead of time
+        self.flushing = False
+        turn = self.owner._turn  # noqa: SLF001 - so that tests can wait for turns instead of time
 
-        async def counted(tenure: Any) -> None:
+        async def noted(tenure: Any) -> None:
+            self.flushing = True
             try:
-                await flush(tenure)
+                await turn(tenure)
             finally:
-                self.flushes += 1
+                self.flushing = False
 
-        self.owner._flush = counted  # type: ignore[method-assign]  # noqa: SLF001 - likewise
+        self.owner._turn = noted  # type: ignore[method-assign]  # noqa: SLF001 - likewise
 
     def send(self, count: int = 1) -> None:
         """Requests with predictions and labels, all of them right; ids r0, r1 and so on."""
@@ -129,12 +155,12 @@ class World:
             self.kafka.fill(TOPICS["ground_truth"], encode_label(f"r{number}", value=True), timestamp=(1, NOW + 1_000))
         self.requests += count
 
-    def bring(self, side: Side, most: int = 1_000) -> None:
-        self.owner.on_chunk(side, self.app.fetch(side, most))
+    async def bring(self, side: Side, most: int = 1_000) -> None:
+        await self.owner.on_chunk(side, self.app.fetch(side, most))
 
-    def bring_all(self) -> None:
-        self.bring("predictions")
-        self.bring("ground_truth")
+    async def bring_all(self) -> None:
+        await self.bring("predictions")
+        await self.bring("ground_truth")
 
     async def until(self, predicate: Callable[[], object], what: str) -> None:
         """Other tasks go on until it is so; the clock decides only that a test has failed."""
@@ -146,10 +172,12 @@ class World:
                     task.result()
             await asyncio.sleep(0)
 
-    async def flushed(self, times: int = 2) -> None:
-        """So many flushes have ended; the last of two began after the call."""
-        wanted = self.flushes + times
-        await self.until(lambda: self.flushes >= wanted, "a flush")
+    async def flushed(self) -> None:
+        """All that the owner had to write is written."""
+        await self.until(lambda: self._is_quiet(self.owner._tenure), "all to be written")  # noqa: SLF001 - likewise
+
+    def _is_quiet(self, tenure: Tenure | None) -> bool:
+        return tenure is not None and not self.flushing and tenure.due_at() == math.inf
 
     async def taken(self) -> None:
         """The owner holds the partition, and reads."""
@@ -158,7 +186,7 @@ class World:
     async def read_all(self) -> None:
         """All that the inputs hold has been read and written."""
         await self.taken()
-        self.bring_all()
+        await self.bring_all()
         await self.flushed()
 
     def start(self) -> None:
@@ -197,28 +225,30 @@ class World:
         return [f"{name}: {number} of {self.requests}" for name, number in found.items() if number != self.requests]
 
 
-def prediction(number: int) -> bytes:
-    return encode_prediction(
-        Prediction(
-            request_id=f"r{number}",
-            key=None,
-            lane="canary",
-            rollout=1,
-            epoch=1,
-            digest="0" * 12,
-            routed_at=NOW,
-            requested_at=NOW,
-            scored_at=NOW,
-            model_version="v1",
-            model_digest=None,
-            batch_id="b",
-            batch_index=0,
-            batch_size=1,
-            model_seconds=0.0,
-            value=True,
-            error=None,
-        )
-    )
+def prediction(number: int, **fields: Any) -> bytes:
+    """Of request rN; `fields` as of Prediction."""
+    return encode_prediction(replace(_PREDICTION, request_id=f"r{number}", **fields))
+
+
+_PREDICTION: Final = Prediction(
+    request_id="",
+    key=None,
+    lane="canary",
+    rollout=1,
+    epoch=1,
+    digest="0" * 12,
+    routed_at=NOW,
+    requested_at=NOW,
+    scored_at=NOW,
+    model_version="v1",
+    model_digest=None,
+    batch_id="b",
+    batch_index=0,
+    batch_size=1,
+    model_seconds=0.0,
+    value=True,
+    error=None,
+)
 
 
 def driven(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:

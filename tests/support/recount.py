@@ -1,96 +1,191 @@
-"""A batch recount with numpy, written without the join: what the evidence has to say about both inputs."""
+"""A batch recount with lists and dictionaries, written without the join: what evidence has to say about both inputs."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
+from xxhash import xxh3_64_intdigest, xxh3_128_intdigest
 
 from stream_router.core.evidence import Evidence, Outcome
 from stream_router.core.histogram import bucket_of
 from stream_router.core.joining.label import Label
+from stream_router.core.joining.split_history import SplitHistory
 from stream_router.core.policy import Policy
 from stream_router.core.scoring.prediction import Prediction
 
 CountKey = tuple[int, int, str, str]
+COUNTED = ("predicted", "errors", "labelled", "correct", "revised", "late")
+HISTOGRAMS = ("delays", "latencies", "model_latencies")
 
 
 class Recount(NamedTuple):
-    """`outcomes`: (order, bad, delay) of each, sorted. `counts`: predicted, errors, labelled, correct, revised.
+    """`outcomes` by order hash; `counts`: COUNTED of each window, rollout, lane and version.
 
-    `bad_delays`: of stable, by window and bucket.
+    `histograms`: by these and the name of the histogram, bucket to number. `bad_delays`: by window and bucket.
     """
 
-    outcomes: list[tuple[int, bool, int]]
+    outcomes: list[Outcome]
     counts: dict[CountKey, tuple[int, ...]]
+    histograms: dict[tuple[CountKey, str], dict[int, int]]
     bad_delays: dict[tuple[int, int], int]
 
 
+@dataclass
+class _Row:
+    prediction: Prediction
+    routed_at: int
+    scored_at: int
+    labels: list[Label] = field(default_factory=list)
+
+
 def recount(
-    predictions: Sequence[Prediction], labels: Sequence[Label], policy: Policy, order: Mapping[str, int]
+    predictions: Sequence[Prediction],
+    labels: Sequence[Label],
+    policy: Policy,
+    splits: SplitHistory | None = None,
+    times: Sequence[int] | None = None,
 ) -> Recount:
-    """Predictions and labels in the order of their offsets; `order` maps a request id to its hash."""
-    reach = policy.window + policy.label_horizon + policy.prediction_deadline
-    counting = [p for p in predictions if abs((p.scored_at or p.routed_at) - p.routed_at) <= reach]
-    if not counting:
-        return Recount([], {}, {})
-    ids, first = np.unique([prediction.request_id for prediction in counting], return_index=True)
-    chosen = [counting[i] for i in first]
-    routed_at = np.array([prediction.routed_at for prediction in chosen])
-    scored_at = np.array([prediction.scored_at or prediction.routed_at for prediction in chosen])
-    window = routed_at - routed_at % policy.window
-    label_ids = np.array([label.request_id for label in labels], dtype=ids.dtype)
-    at = np.minimum(np.searchsorted(ids, label_ids), len(ids) - 1)
-    times = np.array([label.time for label in labels], dtype=int)
-    in_time = (times <= window[at] + policy.window + policy.label_horizon) & (times >= scored_at[at] - reach)
-    counts_for = (ids[at] == label_ids) & in_time
-    history: dict[int, list[Label]] = {}
-    for position in np.flatnonzero(counts_for):
-        history.setdefault(int(at[position]), []).append(labels[position])
-    outcomes, stable_bad, rows = [], [], []
-    for number, prediction in enumerate(chosen):
-        mine = history.get(number, [])
-        right = [prediction.value is not None and prediction.value == label.value for label in mine]
-        revised = sum(one.value != other.value for one, other in pairwise(mine))
-        rows.append((1, prediction.error is not None, len(mine) > 0, bool(mine) and right[-1], revised))
-        if mine:
-            delay = max(0, mine[0].time - prediction.routed_at)
-            if prediction.rollout > 0:
-                outcomes.append((order[prediction.request_id], not right[0], delay))
+    """Predictions and labels in the order of their offsets; `times`: Kafka timestamps of the predictions."""
+    rows = _rows(predictions, policy, times or [0] * len(predictions))
+    _meet(rows, labels, policy)
+    return _told([row for mine in rows.values() for row in mine], policy, splits or SplitHistory())
+
+
+def order_of(request_id: str) -> int:
+    """Higher half of its xxh3_128."""
+    return _signed(xxh3_128_intdigest(request_id.encode()) >> 64)
+
+
+def entity_of(key: bytes) -> int:
+    return _signed(xxh3_64_intdigest(key))
+
+
+def _signed(unsigned: int) -> int:
+    return unsigned - 2**64 if unsigned >= 2**63 else unsigned
+
+
+def _rows(predictions: Sequence[Prediction], policy: Policy, times: Sequence[int]) -> dict[str, list[_Row]]:
+    rows: dict[str, list[_Row]] = {}
+    for prediction, time in zip(predictions, times, strict=True):
+        routed_at = prediction.routed_at or time
+        scored_at = prediction.scored_at or routed_at
+        mine = rows.setdefault(prediction.request_id, [])
+        again = any(abs(row.routed_at - routed_at) <= policy.prediction_deadline for row in mine)
+        if abs(scored_at - routed_at) <= policy.reach and not again:
+            mine.append(_Row(prediction, routed_at, scored_at))
+    return rows
+
+
+def _meet(rows: dict[str, list[_Row]], labels: Sequence[Label], policy: Policy) -> None:
+    deadline = policy.prediction_deadline
+    newest: dict[str, Label] = {}
+    for label in labels:
+        before = newest.get(label.request_id)
+        if (
+            before is not None
+            and before.value == label.value
+            and before.time <= label.time
+            and before.time // deadline == label.time // deadline
+        ):
+            continue
+        for row in rows.get(label.request_id, []):
+            oldest = (row.scored_at - policy.reach) // deadline * deadline
+            if oldest <= label.time <= policy.window_start(row.routed_at) + policy.window + policy.label_horizon:
+                row.labels.append(label)
+                break
+        else:
+            newest[label.request_id] = label
+
+
+def _told(rows: list[_Row], policy: Policy, splits: SplitHistory) -> Recount:
+    outcomes: list[Outcome] = []
+    sums: dict[CountKey, Counter[str]] = {}
+    histograms: dict[tuple[CountKey, str], Counter[int]] = {}
+    stable_bad: Counter[tuple[int, int]] = Counter()
+    for row in rows:
+        prediction, window = row.prediction, policy.window_start(row.routed_at)
+        epoch, digest, rollout = prediction.epoch, prediction.digest, prediction.rollout
+        if epoch == 0 and not digest and (applied := splits.in_force_at(row.routed_at)) is not None:
+            epoch, digest, rollout = applied.epoch, applied.digest, rollout or applied.rollout
+        key = window, rollout, prediction.lane, prediction.model_version
+        total = sums.setdefault(key, Counter())
+        late = row.scored_at - row.routed_at > policy.prediction_deadline
+        total.update(predicted=1, errors=prediction.error is not None, late=late)
+        found = {}
+        if prediction.scored_at and prediction.requested_at:
+            found["latencies"] = prediction.scored_at - prediction.requested_at
+        if prediction.scored_at and prediction.batch_size:
+            found["model_latencies"] = int(prediction.model_seconds * prediction.batch_size * 1000)
+        right = [prediction.error is None and prediction.value == label.value for label in row.labels]
+        if row.labels:
+            first, delay = row.labels[0], max(0, row.labels[0].time - row.routed_at)
+            found["delays"] = delay
+            revised = sum(one.value != other.value for one, other in pairwise(row.labels))
+            total.update(labelled=1, correct=right[-1], revised=revised)
             if prediction.lane == "stable" and not right[0]:
-                stable_bad.append((int(window[number]), bucket_of(delay)))
-    keys = [(int(w), p.rollout, p.lane, p.model_version) for w, p in zip(window, chosen, strict=True)]
-    names = sorted(set(keys))
-    sums = np.zeros((len(names), 5), dtype=int)
-    np.add.at(sums, [names.index(key) for key in keys], np.array(rows, dtype=int))
-    counts = {name: tuple(map(int, row)) for name, row in zip(names, sums, strict=True)}
-    return Recount(sorted(outcomes), counts, dict(Counter(stable_bad)))
+                stable_bad[window, bucket_of(delay)] += 1
+            order = order_of(prediction.request_id)
+            if (
+                not late
+                and rollout > 0
+                and (epoch or digest)
+                and _counts(prediction.lane, epoch, digest, order, splits)
+            ):
+                entity = prediction.key if policy.assign_by == "key" else None
+                outcomes.append(
+                    Outcome(
+                        window=window,
+                        epoch=epoch,
+                        digest=digest,
+                        rollout=rollout,
+                        lane=prediction.lane,
+                        model_version=prediction.model_version,
+                        metric="accuracy",
+                        entity=order if entity is None else entity_of(entity),
+                        order=order,
+                        delay=delay,
+                        time=first.time,
+                        bad=not right[0],
+                    )
+                )
+        for name, milliseconds in found.items():
+            histograms.setdefault((key, name), Counter())[bucket_of(milliseconds)] += 1
+    counts = {key: tuple(total[name] for name in COUNTED) for key, total in sums.items()}
+    return Recount(_sorted(outcomes), counts, {key: dict(found) for key, found in histograms.items()}, dict(stable_bad))
+
+
+def _counts(lane: str, epoch: int, digest: str, order: int, splits: SplitHistory) -> bool:
+    share = splits.canary_share(epoch, digest)
+    if lane != "stable" or share is None or share >= 1:
+        return True
+    return float(order % 2**64) / 2**64 < 20 * share / (1 - share)
+
+
+def _sorted(outcomes: list[Outcome]) -> list[Outcome]:
+    return sorted(outcomes, key=lambda outcome: (outcome.order, outcome.window))
 
 
 def said(records: Iterable[Evidence]) -> Recount:
     """What the evidence says, in the same form: counts that came to nothing are left out."""
     outcomes: list[Outcome] = []
-    stable_bad: Counter[tuple[int, int]] = Counter()
     sums: dict[CountKey, Counter[str]] = {}
+    histograms: dict[tuple[CountKey, str], Counter[int]] = {}
+    stable_bad: Counter[tuple[int, int]] = Counter()
     for record in records:
         outcomes += [row for column in record.outcomes for row in column.rows()]
         for bad in record.bad_delays:
             stable_bad.update({(bad.window, bucket): count for bucket, count in bad.delays.items()})
         for count in record.counts:
-            total = sums.setdefault((count.window, count.rollout, count.lane, count.model_version), Counter())
-            changes: dict[str, Any] = {name: getattr(count, name) for name in _COUNTED}
-            changes["delays"], changes["latencies"] = sum(count.delays.values()), sum(count.latencies.values())
-            total.update(changes)
-    for total in sums.values():
-        assert total["delays"] == total["labelled"]
-        assert total["latencies"] <= total["predicted"]
-    counts = {key: tuple(total[name] for name in _COUNTED) for key, total in sums.items()}
+            key = count.window, count.rollout, count.lane, count.model_version
+            sums.setdefault(key, Counter()).update({name: getattr(count, name) for name in COUNTED})
+            for name in HISTOGRAMS:
+                histograms.setdefault((key, name), Counter()).update(getattr(count, name))
+    counts = {key: tuple(total[name] for name in COUNTED) for key, total in sums.items()}
     return Recount(
-        sorted((outcome.order, outcome.bad, outcome.delay) for outcome in outcomes),
+        _sorted(outcomes),
         {key: row for key, row in counts.items() if any(row)},
+        {key: dict(found) for key, found in histograms.items() if found},
         dict(stable_bad),
     )
-
-
-_COUNTED = ("predicted", "errors", "labelled", "correct", "revised")

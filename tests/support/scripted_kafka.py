@@ -12,7 +12,14 @@ from functools import partial, wraps
 from operator import methodcaller
 from typing import Any, Final
 
-from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    OFFSET_INVALID,
+    TIMESTAMP_LOG_APPEND_TIME,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 
 Step = Callable[[Any, Callable[[], Any]], Any]
 """Stands in for one call of a client: it is given the client and the call itself, see kafka_script."""
@@ -40,6 +47,8 @@ class ScriptedKafka:
         self.writers: dict[str, ScriptedProducer] = {}
         self._script: dict[str, deque[Step]] = defaultdict(deque)
         self.drained = False
+        self.clock: int | None = None
+        """Tells writers when their records were appended, in milliseconds since the epoch."""
         self.one_at_a_time = threading.RLock()
         self._grown = threading.Condition()
         monkeypatch.setattr(f"{_EDGE}.clients.Consumer", partial(ScriptedConsumer, self))
@@ -241,13 +250,15 @@ class ScriptedProducer:
 
     @_scripted
     def produce(  # by order, as confluent_kafka has them
-        self, topic: str, value: Any, key: Any, partition: int, _call: None, _report: None, timestamp: int, headers: Any
+        self, topic: str, value: Any, key: Any, partition: int, report: Any, _report: None, timestamp: int, headers: Any
     ) -> None:
         if self.id and not self._open:
             raise KafkaException(kafka_error(KafkaError._STATE))
         headers = [(name, content) for name, content in headers or ()]
         fields = {"value": value, "key": key, "headers": headers, "timestamp": (1, timestamp)}
         self._produced.append(((topic, max(partition, 0)), fields))
+        if report and self.kafka.clock is not None:  # told before the flush, which makes no difference to who asks then
+            report(None, Message(topic, partition, 0, timestamp=(TIMESTAMP_LOG_APPEND_TIME, self.kafka.clock)))
 
     def poll(self, _timeout: float) -> int:
         return 0

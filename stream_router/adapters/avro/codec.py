@@ -33,8 +33,8 @@ _HEAD: Final = 10
 class Codec:
     """Encodes with the newest of a subject's schemas and decodes what any of them wrote.
 
-    Only the given schemas are admitted as writers; `head` is what each encoded record begins with. Raises SettingError
-    for a schema that is none, or with which hostile data can exhaust memory or the stack.
+    Only the given schemas are admitted as writers; `schema` is the newest, `head` what each encoded record begins with.
+    Raises SettingError for a schema that is none, or with which hostile data can exhaust memory or the stack.
     """
 
     def __init__(self, schemas: list[Any], subject: str) -> None:
@@ -45,9 +45,9 @@ class Codec:
         for schema in parsed:
             refuse_hazards(schema, subject)
         self.subject = subject
-        self._reader = parsed[-1]
+        self.schema = parsed[-1]
         self._writers = {fingerprint_of(schema): schema for schema in parsed}
-        self.head = MARKER + fingerprint_of(self._reader)
+        self.head = MARKER + fingerprint_of(self.schema)
 
     @classmethod
     def of(cls, subject: Subject) -> "Codec":
@@ -68,7 +68,7 @@ class Codec:
         """Raises ValueError or TypeError if the record does not fit the schema."""
         body = io.BytesIO()
         body.write(self.head)
-        fastavro.schemaless_writer(body, self._reader, record)
+        fastavro.schemaless_writer(body, self.schema, record)
         return body.getvalue()
 
     def decode(self, data: bytes | None) -> dict[str, Any]:
@@ -89,7 +89,7 @@ class Codec:
         body = io.BytesIO(data)
         body.seek(_HEAD)
         try:
-            record = fastavro.schemaless_reader(body, writer, self._reader)
+            record = fastavro.schemaless_reader(body, writer, self.schema)
         except Exception as error:  # whatever hostile bytes provoke in the reader, the record is unreadable
             raise DecodeError(f"not readable as {self.subject}: {type(error).__name__}: {error}") from error
         if left_over := len(data) - body.tell():

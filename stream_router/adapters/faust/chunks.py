@@ -8,6 +8,7 @@ rests on internals of faust-streaming 0.15.3, hence the exact pin; the scenario 
 
 import itertools
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
 import faust
@@ -24,18 +25,20 @@ _GATHER: Final = 0.03
 
 
 class Chunk(NamedTuple):
-    """aiokafka's ConsumerRecords of one partition, perhaps none.
+    """Records of one partition, perhaps none: offset, timestamp, timestamp_type, key, value and headers of each.
 
     `start` and `position` are the fetch positions before and behind them, also past transaction markers and aborted
     records, which no chunk shows; `seek` is the number of the seek under which they were read. A chunk can be lost on
     its way through Faust (a fetch whose caller a rebalance has cancelled): then the next one's `start` is not the
-    `position` of the one before, and its reader has to seek back.
+    `position` of the one before, and its reader has to seek back. Where the log began behind `start` by then, reading
+    went on at `skipped_to`, else None.
     """
 
     records: Sequence[Any]
     start: int
     position: int
     seek: int
+    skipped_to: int | None = None
 
 
 class Listener(Protocol):
@@ -112,8 +115,10 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # as above
         for tp in active:
             state = self._states.get(tp)
             if hasattr(state, "seek_number") and state.has_valid_position:
-                chunks[tp] = Chunk(fetched.get(tp, ()), state.handed_over, state.position, state.seek_number)
-                state.handed_over = state.position
+                chunks[tp] = Chunk(
+                    fetched.get(tp, ()), state.handed_over, state.position, state.seek_number, state.skipped_to
+                )
+                state.handed_over, state.skipped_to = state.position, None
         return chunks
 
     async def seek_numbered(self, offsets: Mapping[TP, int], number: int) -> None:
@@ -122,7 +127,8 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # as above
         for tp, offset in offsets.items():
             self._consumer.seek(tp, offset)
             state = self._states[tp]  # ends with the assignment, as the position does
-            state.seek_number, state.handed_over = number, offset
+            state.seek_number, state.handed_over, state.skipped_to = number, offset, None
+            state.reset_to = partial(_skip, state)
 
     async def heartbeat(self, generation: int) -> bool:
         """Ask the group; what follows from the answer is left to aiokafka's own heartbeat."""
@@ -131,6 +137,12 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # as above
             return False
         answer = await group._send_req(HeartbeatRequest(group.group_id, generation, group.member_id))
         return bool(answer.error_code == 0 and group.generation == generation)
+
+
+def _skip(state: Any, offset: int) -> None:
+    """What lay at the position is deleted: aiokafka goes on at the log's start, and says so to nobody."""
+    type(state).reset_to(state, offset)
+    state.skipped_to = offset
 
 
 class _Consumer(driver.Consumer):  # type: ignore[misc]  # as above

@@ -1,6 +1,8 @@
-"""aiokafka's records, also those with a header whose name is not UTF-8, at which its own reader stands still for ever.
+"""aiokafka's records as its decoder makes them, also those with a header whose name is not UTF-8.
 
-Nobody behind Faust reads headers, so such a record is like any other: its names are shown with escapes.
+At such a name aiokafka's own reader stands still for ever. Nobody behind Faust reads headers, so such a record is like
+any other: its names are shown with escapes. A decoder's record has offset, timestamp, timestamp_type, key, value and
+headers; the ConsumerRecord that aiokafka makes of each costs several times as much, and tells topic and partition anew.
 """
 
 from collections.abc import Iterator
@@ -16,6 +18,12 @@ from aiokafka.record.memory_records import _MemoryRecordsPy
 def install() -> None:
     """Let every consumer of the process read such records."""
     fetcher.MemoryRecords = _Records
+    fetcher.PartitionRecords = _PartitionRecords
+
+
+class _PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # Faust and aiokafka have no types for us
+    def _consumer_record(self, tp: Any, record: Any) -> Any:  # noqa: ARG002 - aiokafka's signature
+        return record
 
 
 class _Records(_MemoryRecordsPy):  # type: ignore[misc]  # final for users of aiokafka, which has no other place for it

@@ -4,7 +4,15 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaException, Producer, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs do not export all that it documents
     AdminClient,
     ConfigResource,
@@ -15,7 +23,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs d
 from stream_router.adapters.kafka.failures import cause_of, explaining
 from stream_router.core.lane import LANES
 from stream_router.core.route import Route
-from stream_router.errors import SettingError, TopicError
+from stream_router.errors import SettingError, StreamRouterError, TopicError
 from stream_router.settings import Settings, is_secret
 
 Client = TypeVar("Client", Consumer, Producer, AdminClient)
@@ -26,6 +34,8 @@ TIMEOUT: Final = 10.0
 ROOM: Final = 1_024
 """Bytes of a batch of one record that are not the record's own, with some to spare for headers that we add."""
 
+
+_FORBIDDEN: Final = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
 
 RESERVED: Final[Mapping[str, tuple[str | None, str]]] = {
     "bootstrap.servers": (None, "the brokers are the setting bootstrap_servers"),
@@ -154,6 +164,14 @@ def partition_count(settings: Settings, topic: str) -> int:
     return len(found.partitions)
 
 
+def topic_ids(settings: Settings, topics: list[str]) -> dict[str, str]:
+    """The ids that the brokers gave the topics when they were made. Raises TopicError, UnreachableError."""
+    client = admin(settings)
+    with explaining(settings, f"looking up topics {', '.join(topics)}"):
+        answers = client.describe_topics(TopicCollection(topics), request_timeout=TIMEOUT)
+        return {name: str(answer.result().topic_id) for name, answer in answers.items()}
+
+
 def lane_partition_count(settings: Settings, route: Route) -> int:
     """The partitions of the request topic and of each lane. Raises TopicError where these differ, UnreachableError."""
     requests = route.topic("requests")
@@ -173,6 +191,22 @@ def topic_config(settings: Settings, topic: str) -> dict[str, str]:
     with explaining(settings, f"reading the configuration of topic {topic}"):
         entries = client.describe_configs([resource], request_timeout=TIMEOUT)[resource].result()
     return {name: entry.value for name, entry in entries.items()}
+
+
+def retention(settings: Settings, topic: str) -> int | None:
+    """Milliseconds after which the topic may delete a record; None where it never does for its age.
+
+    Raises TopicError, UnreachableError, and what `forbids` knows where the brokers do not tell us.
+    """
+    config = topic_config(settings, topic)
+    kept = int(config["retention.ms"])
+    return None if kept < 0 or "delete" not in config["cleanup.policy"] else kept
+
+
+def forbids(error: StreamRouterError) -> bool:
+    """Whether the brokers answered that our user may not ask this."""
+    cause = error.__cause__
+    return isinstance(cause, KafkaException) and cause_of(cause).code() in _FORBIDDEN
 
 
 def largest_message(settings: Settings, topic: str) -> int:

@@ -57,6 +57,20 @@ class ControlTopics:
         return News(_decoded(of(self._splits), decode_split), _decoded(of(self._events), decode_rollout_event))
 
 
+class SplitsTopic:
+    """R.splits alone. Raises UnreachableError, TopicError."""
+
+    def __init__(self, settings: Settings, route: Route) -> None:
+        self._follower = Follower(settings, [route.topic("splits")])
+
+    def read_to_end(self) -> list[AppliedSplit]:
+        """All that there is and was not read before."""
+        return _decoded(self._follower.read_to_ends(), decode_split)
+
+    def close(self) -> None:
+        self._follower.close()
+
+
 def _decoded(records: Iterable[Record], decode: Callable[[bytes | None], T]) -> list[T]:
     """Only our own processes write these topics: what cannot be read is shown, and the others still count."""
     decoded: list[T] = []

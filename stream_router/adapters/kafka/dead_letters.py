@@ -70,14 +70,16 @@ class DeadLetters:
         """So many records in a row could be handled."""
         self._limit.on_records(count)
 
-    def letter(self, record: Unreadable, error: Exception) -> DeadLetter:
+    def letter(self, record: Unreadable, error: Exception, *, again: bool = False) -> DeadLetter:
         """The dead letter: key, value and headers untouched, why and where from in headers added behind them.
 
-        Raises DeadLetterLimitError past the limits.
+        `again`: it is made once more, since the transaction with the former one failed; it has counted already. Raises
+        DeadLetterLimitError past the limits.
         """
-        where = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
-        _log.warning("dead letter", reason=str(error), **where)
-        self._limit.on_dead_letter(error)
+        if not again:
+            where = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+            _log.warning("dead letter", reason=str(error), **where)
+            self._limit.on_dead_letter(error)
         added = dead_letter_headers(
             topic=record.topic, partition=record.partition, offset=record.offset, stage=self._stage, error=error
         )

@@ -23,7 +23,7 @@ from stream_router.core.route import Route
 from stream_router.errors import DecodeError
 from stream_router.settings import Settings
 
-_METADATA: Final = re.compile(r"rebuild=(\d+);tick=(\d+)")
+_METADATA: Final = re.compile(r"rebuild=(\d+);tick=(\d+)(?:;outcome=(\d+))?")
 _BLOCK: Final = 2_000
 """Records of R.evidence that are read at once on the way back through it."""
 
@@ -34,12 +34,14 @@ class ResumePoint(NamedTuple):
     """Where an owner of the partition goes on.
 
     All before `positions` has been said; rows are rebuilt from `rebuild_from` on. `watermark` is the latest that the
-    partition's evidence carries, milliseconds since the epoch; 0 before the first.
+    partition's evidence carries, `newest_outcome` the latest time of an outcome in it, both in milliseconds since the
+    epoch; 0 before the first.
     """
 
     positions: Positions
     rebuild_from: Positions
     watermark: int
+    newest_outcome: int = 0
 
 
 class Inputs(NamedTuple):
@@ -102,10 +104,12 @@ class EvidenceLog:
             known = [None, None]
         starts = [int(found[1]) if found else low for found, low in zip(known, lows, strict=True)]
         watermark = max((int(found[2]) for found in known if found), default=0)
+        newest_outcome = max((int(found[3] or 0) for found in known if found), default=0)
         return ResumePoint(
             Positions(*self._within(inputs, positions, lows, "records were deleted before they were joined")),
             Positions(*self._within(inputs, starts, lows, "records that earlier ones may still join were deleted")),
             watermark,
+            newest_outcome,
         )
 
     def _within(self, inputs: Inputs, offsets: Iterable[int], lows: Sequence[int], loss: str) -> list[int]:
@@ -149,14 +153,18 @@ class EvidenceWriter:
         self._topic, self._membership, self._inputs = route.topic("evidence"), membership, inputs
         self._producer = TransactionalProducer.in_place(settings, f"{self._topic}.{inputs.predictions.partition}")
 
-    def write(self, records: Sequence[Evidence], dead_letters: Sequence[Outgoing], resume: ResumePoint) -> None:
-        """One transaction; `resume` is where a successor goes on. Raises KafkaException, UnreachableError."""
+    def write(self, records: Sequence[Evidence], dead_letters: Sequence[Outgoing], resume: ResumePoint) -> int | None:
+        """One transaction; `resume` is where a successor goes on. Raises KafkaException, UnreachableError.
+
+        Returns when the broker appended it, in milliseconds since the epoch; None where R.evidence does not tell.
+        """
         evidence = [Outgoing(self._topic, encode_evidence(record), partition=0) for record in records]
+        said = f"tick={resume.watermark};outcome={resume.newest_outcome}"
         offsets = [
-            TopicPartition(side.topic, side.partition, offset, f"rebuild={start};tick={resume.watermark}")
+            TopicPartition(side.topic, side.partition, offset, f"rebuild={start};{said}")
             for side, offset, start in zip(self._inputs, resume.positions, resume.rebuild_from, strict=True)
         ]
-        self._producer.write([*dead_letters, *evidence], offsets, self._membership)
+        return self._producer.write([*dead_letters, *evidence], offsets, self._membership)
 
     def retire(self) -> None:
         self._producer.retire()

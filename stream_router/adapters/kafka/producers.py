@@ -2,10 +2,19 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import (
+    TIMESTAMP_LOG_APPEND_TIME,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
 
 from stream_router.adapters.detached import detached, within
 from stream_router.adapters.kafka.clients import TIMEOUT, producer_for
@@ -23,6 +32,7 @@ _SLACK: Final = 1.0
 """Seconds after which a call has hung that should have timed out by itself."""
 
 OnError = Callable[[KafkaError], None]
+OnDelivery = Callable[[KafkaError | None, Message], None]
 
 
 class Outgoing(NamedTuple):
@@ -88,12 +98,19 @@ class _Sender:
         detached(last.clear, name="end of a producer")
 
     def send(
-        self, topic: str, value: Any, key: Any, partition: int = -1, timestamp: int = 0, headers: Any = None
+        self,
+        topic: str,
+        value: Any,
+        key: Any,
+        partition: int = -1,
+        timestamp: int = 0,
+        headers: Any = None,
+        report: OnDelivery | None = None,
     ) -> None:
         while True:
             try:
                 # By order: keywords cost a quarter of the router's rate.
-                return self._client.produce(topic, value, key, partition, None, None, timestamp, headers)
+                return self._client.produce(topic, value, key, partition, report, None, timestamp, headers)
             except BufferError:
                 self._client.poll(0.05)
 
@@ -169,17 +186,22 @@ class TransactionalProducer(_Sender):
     def abort(self) -> None:
         self._bounded(COMMIT_TIMEOUT, partial(self._client.abort_transaction, COMMIT_TIMEOUT))
 
-    def write(self, records: Iterable[Outgoing], offsets: Sequence[TopicPartition], consumer: Member) -> None:
-        """One whole transaction."""
+    def write(self, records: Iterable[Outgoing], offsets: Sequence[TopicPartition], consumer: Member) -> int | None:
+        """One whole transaction. Returns when the broker appended a record of it, in milliseconds since the epoch; None
+        where no topic written to keeps that time.
+        """
+        appended = _AppendTime()
         self.begin()
         for record in records:
-            self.send(*record)
+            self.send(*record, report=appended)
         self.commit(offsets, consumer)
+        return appended.time
 
     def _commit(self, client: Producer, offsets: list[TopicPartition], consumer: Member, timeout: float) -> None:
         deadline = time.monotonic() + timeout
         # Before the offsets: else the two requests race, and one waits out retry.backoff.ms.
-        client.flush(timeout)
+        with suppress(SystemError):  # a fatal error, raised into a delivery report: the next call tells it
+            client.flush(timeout)
         if offsets:
             group = consumer.consumer_group_metadata()
             self._until(deadline, partial(client.send_offsets_to_transaction, offsets, group))
@@ -206,6 +228,18 @@ class TransactionalProducer(_Sender):
 
     def _late(self, why: str) -> UnreachableError:
         return UnreachableError(f"Kafka did not finish a transaction of {self._id} in time: {why}")
+
+
+class _AppendTime:
+    """Hears from delivery reports when the broker appended the newest record, where its topic says so."""
+
+    def __init__(self) -> None:
+        self.time: int | None = None
+
+    def __call__(self, error: KafkaError | None, message: Message) -> None:
+        kind, time_ = message.timestamp()
+        if error is None and kind == TIMESTAMP_LOG_APPEND_TIME:
+            self.time = time_
 
 
 class AtLeastOnceProducer(_Sender):

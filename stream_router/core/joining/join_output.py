@@ -3,41 +3,25 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
-from stream_router.core.evidence import (
-    MAX_OUTCOMES,
-    BadDelays,
-    Count,
-    Evidence,
-    Outcome,
-    Positions,
-    Tally,
-    in_columns,
-)
+from stream_router.core.evidence import MAX_OUTCOMES, BadDelays, Count, Evidence, Outcomes, Positions
 
 MAX_COUNTS: Final = 500
-"""Counts that one record may hold; each brings two histograms."""
+"""Counts that one record may hold; each brings three histograms."""
+
+_KEY_WEIGHT: Final = 5
+_TEXT_WEIGHT: Final = 32
+"""The key of a column takes as much of a record as so many outcomes, and one more for so many characters."""
 
 _T = TypeVar("_T")
-
-
-class CountKey(NamedTuple):
-    """Predictions that have all this in common are counted together; `window` is its start, ms since the epoch."""
-
-    window: int
-    epoch: int
-    digest: str
-    rollout: int
-    lane: str
-    model_version: str
 
 
 @dataclass(frozen=True, slots=True)
 class JoinOutput:
     """Outcomes and count changes, each exactly once."""
 
-    outcomes: Sequence[Outcome] = ()
+    outcomes: tuple[Outcomes, ...] = ()
     bad_delays: Sequence[BadDelays] = ()
     counts: Sequence[Count] = ()
 
@@ -49,7 +33,7 @@ class JoinOutput:
     ) -> list[Evidence]:
         """At least one record, none too large for its topic; the last carries the positions and the watermark."""
         parts = zip_longest(
-            _parts(self.outcomes, MAX_OUTCOMES),
+            _outcome_parts(self.outcomes),
             _parts(self.bad_delays, MAX_COUNTS),
             _parts(self.counts, MAX_COUNTS),
             fillvalue=(),
@@ -61,7 +45,7 @@ class JoinOutput:
                 by=by,
                 written_at=written_at,
                 partition=partition,
-                outcomes=in_columns(outcomes),
+                outcomes=outcomes,
                 bad_delays=delays,
                 counts=counts,
                 positions=positions if number == last else None,
@@ -71,30 +55,22 @@ class JoinOutput:
         ]
 
 
-def counts_of(changes: dict[CountKey, Tally]) -> list[Count]:
-    """One Count for each window, rollout, lane and version: epochs of one rollout count together."""
-    merged: dict[tuple[int, int, str, str], Tally] = {}
-    for key, change in changes.items():
-        total = merged.setdefault((key.window, key.rollout, key.lane, key.model_version), Tally())
-        total.add(change)
-    return [
-        Count(
-            window=window,
-            rollout=rollout,
-            lane=lane,
-            model_version=version,
-            predicted=change.predicted,
-            errors=change.errors,
-            late=change.late,
-            labelled=change.labelled,
-            correct=change.correct,
-            revised=change.revised,
-            delays=dict(change.delays),
-            latencies=dict(change.latencies),
-            model_latencies=dict(change.model_latencies),
-        )
-        for (window, rollout, lane, version), change in merged.items()
-    ]
+def _outcome_parts(columns: Sequence[Outcomes]) -> Iterator[tuple[Outcomes, ...]]:
+    part: list[Outcomes] = []
+    room = MAX_OUTCOMES
+    for column in columns:
+        weight = _KEY_WEIGHT + len(column.key.model_version) // _TEXT_WEIGHT
+        first = 0
+        while first < len(column):
+            if part and room <= weight:
+                yield tuple(part)
+                part, room = [], MAX_OUTCOMES
+            last = min(len(column), first + max(1, room - weight))
+            part.append(column.part(slice(first, last)))
+            room -= weight + last - first
+            first = last
+    if part:
+        yield tuple(part)
 
 
 def _parts(items: Sequence[_T], size: int) -> Iterator[tuple[_T, ...]]:

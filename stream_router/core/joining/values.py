@@ -1,0 +1,103 @@
+"""Values of predictions and labels in columns: a kind and 8 bytes each, equal exactly where Python finds them equal.
+
+True, 1 and 1.0 are the same integer; integers are exact up to 64 bits; text, and an integer beyond that no double
+holds, is its hash. NaN agrees with nothing, but says the same as NaN.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from stream_router.core.evidence import Flags, Integers
+from stream_router.core.joining.hashes import hashes_of
+from stream_router.core.scoring.prediction import Value
+
+NOTHING: Final = 0
+_INTEGER: Final = 1
+_REAL: Final = 2
+_NOT_A_NUMBER: Final = 3
+_TEXT: Final = 4
+_HUGE: Final = 5
+
+_LIMIT: Final = 2.0**63
+"""Doubles below it, in absolute terms, that are whole are 64-bit integers."""
+
+
+class Values(NamedTuple):
+    """n values: shape (n,) each. NOTHING is the kind of None."""
+
+    kind: npt.NDArray[np.uint8]
+    bits: Integers
+
+    def part(self, chosen: "Integers | Flags | slice") -> "Values":
+        return Values(self.kind[chosen], self.bits[chosen])
+
+
+def coded(values: Sequence[Value | None]) -> Values:
+    """In columns. Raises TypeError for what is none of a boolean, a number, text and None."""
+    types = set(map(type, values))
+    if len(types) == 1:
+        return _of_one_type(types.pop(), values)
+    whole = Values(np.zeros(len(values), np.uint8), np.zeros(len(values), np.int64))
+    for each in types:
+        places = [place for place, value in enumerate(values) if type(value) is each]
+        whole.kind[places], whole.bits[places] = _of_one_type(each, [values[place] for place in places])
+    return whole
+
+
+def agree(values: Values, truths: Values) -> Flags:
+    """Whether each prediction is right: equal as Python compares values; an error and NaN never are."""
+    answered: Flags = (values.kind != NOTHING) & (values.kind != _NOT_A_NUMBER)
+    return same(values, truths) & answered
+
+
+def same(values: Values, others: Values) -> Flags:
+    """Whether two labels say the same."""
+    alike: Flags = (values.kind == others.kind) & (values.bits == others.bits)
+    return alike
+
+
+def _of_one_type(kind: type, values: Sequence[Any]) -> Values:
+    count = len(values)
+    if issubclass(kind, bool):
+        return Values(_all(_INTEGER, count), np.array(values, np.bool_).astype(np.int64))
+    if issubclass(kind, int):
+        try:
+            return Values(_all(_INTEGER, count), np.array(values, np.int64))
+        except OverflowError:
+            return _of_any_integers(values)
+    if issubclass(kind, float):
+        return _of_doubles(np.array(values, np.float64))
+    if issubclass(kind, str):
+        return Values(_all(_TEXT, count), hashes_of(map(str.encode, values)))
+    if kind is type(None):
+        return Values(_all(NOTHING, count), np.zeros(count, np.int64))
+    raise TypeError(f"{values[0]!r} is a {kind.__name__}: a value is a boolean, a number or text")
+
+
+def _of_doubles(doubles: npt.NDArray[np.float64]) -> Values:
+    nothing = np.isnan(doubles)
+    whole = (np.floor(doubles) == doubles) & (np.abs(doubles) < _LIMIT)
+    kind = np.where(whole, _INTEGER, np.where(nothing, _NOT_A_NUMBER, _REAL)).astype(np.uint8)
+    bits = np.where(nothing, 0, doubles.view(np.int64))
+    bits[whole] = doubles[whole].astype(np.int64)
+    return Values(kind, bits)
+
+
+def _of_any_integers(values: Sequence[int]) -> Values:
+    """Beyond 64 bits: as the double that it equals, else as the hash of its digits."""
+    parts = []
+    for value in values:
+        if -(2**63) <= value < 2**63:
+            parts.append(Values(_all(_INTEGER, 1), np.array([value], np.int64)))
+        elif abs(value) < 2**1023 and int(float(value)) == value:
+            parts.append(_of_doubles(np.array([float(value)])))
+        else:
+            parts.append(Values(_all(_HUGE, 1), hashes_of([hex(value).encode()])))
+    return Values(np.concatenate([part.kind for part in parts]), np.concatenate([part.bits for part in parts]))
+
+
+def _all(kind: int, count: int) -> npt.NDArray[np.uint8]:
+    return np.full(count, kind, np.uint8)

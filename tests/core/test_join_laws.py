@@ -1,0 +1,161 @@
+"""Properties of the join: exact, whatever the order of the inputs, and whoever dies when."""
+
+import numpy as np
+import pytest
+from hypothesis import Phase, find, given, settings
+from hypothesis import strategies as st
+from hypothesis.errors import NoSuchExample
+from support.join_worlds import (
+    EVENTFUL,
+    HORIZON,
+    NOWHERE,
+    PEACEFUL,
+    REACH,
+    Actions,
+    Maker,
+    Run,
+    World,
+    run,
+    worlds,
+)
+
+from stream_router.core.joining.join import Join
+from stream_router.core.joining.label import Label
+from stream_router.core.joining.split_history import SplitHistory
+
+
+@settings(deadline=None)
+@given(worlds(apart=False), PEACEFUL)
+def test_the_result_does_not_depend_on_how_the_inputs_interleave(world: World, actions: Actions) -> None:
+    assert run(world, actions) == world.recounted
+    assert run(world, [("predictions", 100), ("ground_truth", 100)]) == world.recounted
+    assert run(world, [("ground_truth", 100), ("predictions", 100)]) == world.recounted
+
+
+@settings(max_examples=500, deadline=None)
+@given(worlds(), EVENTFUL)
+def test_evidence_equals_a_batch_recount_whoever_dies_when(world: World, actions: Actions) -> None:
+    assert run(world, actions) == world.recounted
+
+
+@settings(deadline=None)
+@given(worlds(), EVENTFUL)
+def test_no_request_has_two_outcomes(world: World, actions: Actions) -> None:
+    requests = [(outcome.order, outcome.window) for outcome in run(world, actions).outcomes]
+    assert len(requests) == len(set(requests))
+
+
+@settings(deadline=None)
+@given(worlds(), EVENTFUL)
+def test_reading_again_from_any_earlier_point_changes_nothing(world: World, actions: Actions) -> None:
+    going = Run(world)
+    for action, count in actions:
+        going.act(action, count)
+        going.show("predictions", 0, going.at.predictions)
+        going.show("ground_truth", 0, going.at.ground_truth)
+    assert going.finish() == world.recounted
+
+
+@settings(deadline=None)
+@given(worlds(), EVENTFUL, st.booleans())
+def test_a_revision_changes_windows_but_no_outcome(world: World, actions: Actions, value: bool) -> None:
+    newest = {label.request_id: label for label in world.labels}
+    revised = world.and_labels([label._replace(value=value) for label in newest.values()])
+    assert run(revised, actions).outcomes == world.recounted.outcomes
+    assert run(revised, actions).counts == revised.recounted.counts
+
+
+@settings(deadline=None)
+@given(worlds(), EVENTFUL)
+def test_an_expired_label_never_counts(world: World, actions: Actions) -> None:
+    first = {p.request_id: p.routed_at or t for t, p in zip(world.times, world.predictions, strict=True)}
+    expired = [Label(name, value, at + HORIZON + 12_000, 0) for name, at in first.items() for value in (True, False)]
+    assert run(world.and_labels(expired), actions) == world.recounted
+
+
+def everything_new(policy, _, splits) -> Join:
+    """Planted: a successor says again what its predecessor said."""
+    return Join(policy, NOWHERE, splits)
+
+
+class LabelsAloneAreNew(Join):
+    """Planted: a prediction after the positions does not make its earlier label news."""
+
+    def _is_new(self, rows):
+        return np.zeros(len(rows), np.bool_)
+
+
+class RebuildsNothing(Join):
+    """Planted: a successor that reads from the positions on only."""
+
+    def rebuild_from(self, positions):
+        return positions
+
+
+class ForgetsEarly(Join):
+    """Planted: rows go when their window's labels may still come."""
+
+    def on_watermark(self, clock):
+        super().on_watermark(clock + 2 * REACH + 60_000)
+
+
+class BelievesTheLast(Join):
+    """Planted: the newest label makes the outcome, whatever the first said."""
+
+    def _on_first_labels(self, rows, cells, delay, time, bad):
+        super()._on_first_labels(rows, cells, delay, time, ~bad)
+
+
+class TakesTheNearest(Join):
+    """Planted: an id is one request for ever."""
+
+    def _not_duplicate(self, keys, routed_at, new):
+        return super()._not_duplicate(keys, routed_at, new) & (self._rows.find(keys) < 0)
+
+
+class ForgetsWhoWaits(Join):
+    """Planted: a label that comes before its prediction is lost."""
+
+    def _enter(self, keys, offsets, columns):
+        early, self._early = self._early, type(self)(self._policy, self._base, self._splits)._early  # noqa: SLF001
+        super()._enter(keys, offsets, columns)
+        self._early = early
+
+
+class BetsOnTheLate(Join):
+    """Planted: an answer after the deadline is an answer."""
+
+    def _on_first_labels(self, rows, cells, delay, time, bad):
+        self._rows["flags"][rows] &= 1
+        super()._on_first_labels(rows, cells, delay, time, bad)
+
+
+def knows_no_splits(policy, base, _) -> Join:
+    """Planted: stable is never thinned, and no foreign prediction attributed."""
+    return Join(policy, base, SplitHistory())
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        everything_new,
+        knows_no_splits,
+        BetsOnTheLate,
+        LabelsAloneAreNew,
+        RebuildsNothing,
+        ForgetsEarly,
+        BelievesTheLast,
+        TakesTheNearest,
+        ForgetsWhoWaits,
+    ],
+    ids=lambda planted: planted.__name__,
+)
+def test_the_recount_catches_a_planted_fault(planted: Maker) -> None:
+    try:
+        find(
+            st.tuples(worlds(), EVENTFUL),
+            lambda case: run(*case, planted) != case[0].recounted,
+            settings=settings(max_examples=3000, database=None, deadline=None, phases=[Phase.generate]),
+        )
+    except NoSuchExample:
+        pytest.fail("the fault was not seen")
