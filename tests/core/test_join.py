@@ -231,7 +231,9 @@ def test_times_far_from_everything_break_nothing(join: Join) -> None:
     join.on_predictions(
         predictions(
             *(
-                prediction(f"r{a}-{b}", routed_at=a, scored_at=b, requested_at=-b - 1, epoch=0, digest="")
+                prediction(
+                    f"r{a}-{b}", routed_at=a, scored_at=b, requested_at=-b - 1, epoch=0, digest="", model_seconds=1e308
+                )
                 for a in wild
                 for b in wild
             ),

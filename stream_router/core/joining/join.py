@@ -262,7 +262,7 @@ class Join:
         timed = scored & (predictions.requested_at[read] > 0)
         changes.note(LATENCIES, cell_numbers, timed, buckets_of(scored_at - requested_at))
         timed = scored & (predictions.batch_size[read] > 0)
-        model_time = _milliseconds(predictions.model_seconds[read] * predictions.batch_size[read])
+        model_time = _milliseconds(predictions.model_seconds[read], predictions.batch_size[read])
         changes.note(MODEL_LATENCIES, cell_numbers, timed, buckets_of(model_time))
         self._count("unattributed", ~self._thinning.is_attributed(self._cells, cell_numbers))
 
@@ -434,8 +434,10 @@ def _known(times: Integers, otherwise: Integers) -> Integers:
     return np.minimum(np.where(times > 0, times, np.maximum(otherwise, 0)), _LATEST)
 
 
-def _milliseconds(seconds: Doubles) -> Integers:
-    return np.clip(np.nan_to_num(seconds * 1000, nan=0.0), 0, _LATEST).astype(np.int64)
+def _milliseconds(seconds: Doubles, times: Integers) -> Integers:
+    with np.errstate(over="ignore"):  # a foreign system may say anything
+        product = seconds * times * 1000
+    return np.clip(np.nan_to_num(product, nan=0.0), 0, _LATEST).astype(np.int64)
 
 
 def _chosen(items: Sequence[_T], places: Integers) -> Sequence[_T]:
