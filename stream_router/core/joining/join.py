@@ -14,9 +14,9 @@ With the policy's reach = window + label_horizon + prediction_deadline, these ar
   have come before its prediction; where the id has a row it is counted `expired`, once, and never `orphan`.
 - Of a row's labels the first is `joined`; a later one is `duplicate` where it says the same as the newest, else
   `revised`.
-- A label that says the same as the newest one that waits of its id, and is not older and of the same whole
-  prediction_deadline, is that one again: `duplicate`. At most `early_limit` labels wait, and MAX_WAITING of one id;
-  more are `refused`, and nothing: of what is refused no law holds.
+- A label that no row takes and that says the same as the newest one of its id that waits, not older and of the same
+  whole prediction_deadline, is that one again: `duplicate`. At most `early_limit` labels wait, and MAX_WAITING of one
+  id; more are `refused`, and nothing: of what is refused no law holds.
 - A prediction scored more than prediction_deadline after its routing is late: counted, its labels too, but it never
   gives an outcome.
 - A prediction without epoch and digest, made by another system, belongs to the split in force at its routed_at; where
@@ -58,7 +58,7 @@ from stream_router.core.joining.counting import (
     Changes,
 )
 from stream_router.core.joining.expiry import Expiry
-from stream_router.core.joining.hashes import hashes_of, keys_of, order_of
+from stream_router.core.joining.hashes import hashes_of, keys_of, order_of, turns
 from stream_router.core.joining.join_output import JoinOutput
 from stream_router.core.joining.new_outcomes import NewOutcomes
 from stream_router.core.joining.split_history import SplitHistory
@@ -159,7 +159,7 @@ class Join:
         left = np.arange(len(read))
         while len(left):
             left = left[self._not_duplicate(keys[left], columns["routed_at"][left], new[read][left])]
-            turn = _turns(keys[left])
+            turn = turns(keys[left])
             chosen, left = left[turn == 0], left[turn > 0]
             became[chosen] = True
             self._enter(keys[chosen], predictions.offset[read][chosen], {k: v[chosen] for k, v in columns.items()})
@@ -180,10 +180,13 @@ class Join:
             coded(_chosen(labels.value, unseen)),
             offset >= self._base.ground_truth,
         )
-        turn = _turns(keys)
-        for number in range(int(turn.max()) + 1):
-            part = np.flatnonzero(turn == number)
-            self._on_labels(keys[part], columns.part(part))
+        heads = self._rows.find(keys)
+        rows = self._first_fitting(heads, columns.time)
+        fits = rows != NO_ROW
+        self._on_labels(rows[fits], columns.part(fits))
+        if not fits.all():
+            left = np.flatnonzero(~fits)
+            self._wait(keys[left], columns.part(left), heads[left])
 
     def on_watermark(self, clock: int) -> None:
         """Forget what can change nothing any more, all inputs up to `clock` (ms since the epoch) having been read."""
@@ -292,7 +295,7 @@ class Join:
         while rows.size:
             labels = self._early.columns(waiting)
             fits = self._fits(rows, labels.time)
-            self._on_label(rows[fits], labels.part(fits))
+            self._on_labels(rows[fits], labels.part(fits))
             met.append(waiting[fits])
             new = labels.new[~fits] | self._is_new(rows[~fits])
             self._count("expired", new & self._early.mark_expired(waiting[~fits]))
@@ -302,27 +305,15 @@ class Join:
         if met:
             self._early.remove(np.concatenate(met))
 
-    def _on_labels(self, keys: Keys, labels: LabelColumns) -> None:
-        """Labels of different ids."""
-        newest = self._early.newest(keys)
-        again = self._early.says_again(newest, labels)
-        self._count("duplicate", labels.new & again)
-        if again.any():
-            left = np.flatnonzero(~again)
-            keys, newest, labels = keys[left], newest[left], labels.part(left)
-        heads = self._rows.find(keys)
-        rows = self._first_fitting(heads, labels.time)
-        fits = rows != NO_ROW
-        self._on_label(rows[fits], labels.part(fits))
-        if fits.all():
-            return
-        left = np.flatnonzero(~fits)
-        labels, heads = labels.part(left), heads[left]
+    def _wait(self, keys: Keys, labels: LabelColumns, heads: Integers) -> None:
+        """Labels that fit no row; `heads`: the oldest row of each id."""
         known = heads != NO_ROW
         new = labels.new.copy()
         new[known] |= self._is_new(heads[known])
-        self._count("expired", known & new)
-        self._count("refused", labels.new & ~self._early.add(keys[left], labels, newest[left], known))
+        again, refused = self._early.add(keys, labels, known)
+        self._count("duplicate", labels.new & again)
+        self._count("expired", new & known & ~again)
+        self._count("refused", labels.new & refused)
 
     def _first_fitting(self, heads: Integers, times: Integers) -> Integers:
         """Of the rows from each head on the first whose interval contains the time, or NO_ROW."""
@@ -343,18 +334,22 @@ class Join:
         fits: Flags = (self._rows["oldest_label"][rows] <= times) & (times <= newest_label)
         return fits
 
-    def _on_label(self, rows: Integers, labels: LabelColumns) -> None:
-        """A label for each row, all different, that it belongs to."""
+    def _on_labels(self, rows: Integers, labels: LabelColumns) -> None:
+        """Labels, each with the row that it belongs to."""
         if not len(rows):
             return
         table = self._rows
+        order = np.argsort(rows, kind="stable")
+        rows, labels = rows[order], labels.part(order)
         before = Values(table["label_kind"][rows], table["label"][rows])
+        follows = np.flatnonzero(rows[1:] == rows[:-1])
+        before.kind[follows + 1], before.bits[follows + 1] = labels.said.part(follows)
         first = before.kind == NOTHING
         again = ~first & same(before, labels.said)
         new = labels.new | self._is_new(rows)
         self._count("joined", new & first)
         self._count("duplicate", new & again)
-        table["label_kind"][rows], table["label"][rows] = labels.said
+        table["label_kind"][rows], table["label"][rows] = labels.said  # of several the last remains
         routed_at, cells = table["routed_at"][rows], table["cell"][rows].astype(np.int64)
         self._expiry.note_labels(routed_at[first], labels.offset[first])
         answer = Values(table["value_kind"][rows], table["value"][rows])
@@ -415,19 +410,6 @@ class Join:
         number = int(np.count_nonzero(chosen))
         if number:
             self.kinds[kind] += number
-
-
-def _turns(keys: Keys) -> Integers:
-    """How many equal keys come before each: shape (n,)."""
-    order = np.argsort(keys[:, 1], kind="stable")
-    low = keys[order, 1]
-    equal = low[1:] == low[:-1]
-    turns = np.zeros(len(keys), np.int64)
-    if equal.any():
-        number = np.arange(len(keys))
-        first = np.maximum.accumulate(np.where(np.concatenate([[False], equal]), 0, number))
-        turns[order] = number - first
-    return turns
 
 
 def _known(times: Integers, otherwise: Integers) -> Integers:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from stream_router.core.evidence import Flags, Integers
 from stream_router.core.joining.expiry import Expiry
+from stream_router.core.joining.hashes import turns
 from stream_router.core.joining.table import NO_ROW, Keys, Table
 from stream_router.core.joining.values import Values, same
 
@@ -61,34 +62,52 @@ class WaitingLabels:
         """The next label of the same id."""
         return self._table.next(labels)
 
-    def newest(self, keys: Keys) -> Integers:
-        """The label of each id that was read last."""
-        newest = self.oldest(keys)
-        there = newest != NO_ROW
-        if there.any():
-            newest[there] = self._table.newest(newest[there])
-        return newest
-
     def columns(self, labels: Integers) -> LabelColumns:
         table = self._table
         said = Values(table["value_kind"][labels], table["value"][labels])
         return LabelColumns(table["offset"][labels], table["time"][labels], said, table["flags"][labels] & _NEW > 0)
 
-    def says_again(self, newest: Integers, labels: LabelColumns) -> Flags:
-        """Whether each label is the same as the newest one of its id that waits."""
-        again: Flags = newest != NO_ROW
-        there = np.flatnonzero(again)
-        if len(there):
-            before, after = self.columns(newest[there]), labels.part(there)
-            again[there] = (
-                same(before.said, after.said)
-                & (before.time <= after.time)
-                & (before.time // self._deadline == after.time // self._deadline)
-            )
+    def add(self, keys: Keys, labels: LabelColumns, expired: Flags) -> tuple[Flags, Flags]:
+        """Labels that no row took; `expired`: there was one. Which of them are repeats, and which find no place."""
+        again, refused = self._repeats(keys, labels), np.zeros(len(keys), np.bool_)
+        left = np.flatnonzero(~again)
+        turn = turns(keys[left])
+        refused[left[turn > MAX_WAITING]] = True
+        for number in range(min(MAX_WAITING, int(turn.max(initial=-1))) + 1):
+            part = left[turn == number]
+            newest = self._newest(keys[part])
+            known = newest != NO_ROW
+            again[part[known]] = self._says_again(self.columns(newest[known]), labels.part(part[known]))
+            fresh = ~again[part]
+            part, newest = part[fresh], newest[fresh]
+            found = self._insert(keys[part], labels.part(part), newest, expired[part])
+            refused[part[~found]] = True
+        return again, refused
+
+    def _repeats(self, keys: Keys, labels: LabelColumns) -> Flags:
+        """Which labels say again what the one before them says: whatever becomes of that one, these are the same."""
+        repeats = np.zeros(len(keys), np.bool_)
+        order = np.argsort(keys[:, 1], kind="stable")
+        pairs = np.flatnonzero(keys[order[1:], 1] == keys[order[:-1], 1])
+        before, after = order[pairs], order[pairs + 1]
+        repeats[after] = self._says_again(labels.part(before), labels.part(after))
+        return repeats
+
+    def _says_again(self, before: LabelColumns, after: LabelColumns) -> Flags:
+        again: Flags = same(before.said, after.said)
+        again &= before.time <= after.time
+        again &= before.time // self._deadline == after.time // self._deadline
         return again
 
-    def add(self, keys: Keys, labels: LabelColumns, newest: Integers, expired: Flags) -> Flags:
-        """Labels of different ids, with the newest of each that waits already; False for each that found no place."""
+    def _newest(self, keys: Keys) -> Integers:
+        """The label of each id that was read last."""
+        newest = self.oldest(keys)
+        there = newest != NO_ROW
+        newest[there] = self._table.newest(newest[there])
+        return newest
+
+    def _insert(self, keys: Keys, labels: LabelColumns, newest: Integers, expired: Flags) -> Flags:
+        """Labels of different ids, behind the newest of each; False for each that finds no place."""
         waiting = newest != NO_ROW
         place = np.zeros(len(keys), np.uint8)
         place[waiting] = self._table["place"][newest[waiting]] + 1
