@@ -20,7 +20,8 @@ def buckets_of(milliseconds: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     values = np.maximum(milliseconds, 0)
     _, bits = np.frexp(values.astype(np.float64))
     powers = np.maximum(bits - 4, 0).astype(np.int64)
-    return powers * 8 + (values >> powers)
+    buckets: npt.NDArray[np.int64] = powers * 8 + (values >> powers)
+    return buckets
 
 
 def lower_bound(bucket: int) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 from typing import Final, Literal, NamedTuple
 
 import structlog
@@ -253,9 +254,8 @@ class Owner:
         if found is not None:
             await shared.splits.read_once()  # those of the rows are not named by what is read from here on
             try:
-                join = Join.restored(
-                    shared.policy, resume.positions, history, found.arrays, early_limit=shared.early_limit
-                )
+                restore = partial(Join.restored, early_limit=shared.early_limit)
+                join = await in_thread(restore, shared.policy, resume.positions, history, found.arrays)
             except (ValueError, KeyError) as error:
                 _log.info("rows on disk are passed over", partition=self._partition, reason=str(error))
             else:
