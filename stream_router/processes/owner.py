@@ -199,7 +199,9 @@ class Owner:
         topic = self._tps[side].topic
         RECORDS_MISSED.labels(topic).inc(max(0, log_start - position))
         _log.error(
-            "records were deleted before they were read",
+            "records were deleted before they were read"
+            if log_start >= position
+            else "the topic ends before what was read of it: it was made anew, or its newest records were lost",
             topic=topic,
             partition=self._partition,
             first_missing=position,
