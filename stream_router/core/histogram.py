@@ -16,12 +16,12 @@ def bucket_of(milliseconds: int) -> int:
 
 
 def buckets_of(milliseconds: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Number of the bucket of each, all below 2^53: shape (n,)."""
+    """Number of the bucket of each, below 2^60: shape (n,)."""
     values = np.maximum(milliseconds, 0)
     _, bits = np.frexp(values.astype(np.float64))
     powers = np.maximum(bits - 4, 0).astype(np.int64)
-    found: npt.NDArray[np.int64] = powers * 8 + (values >> powers)
-    return found
+    buckets: npt.NDArray[np.int64] = powers * 8 + (values >> powers)
+    return buckets
 
 
 def lower_bound(bucket: int) -> int:

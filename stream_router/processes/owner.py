@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 from typing import Final, Literal, NamedTuple
 
 import structlog
@@ -198,7 +199,9 @@ class Owner:
         topic = self._tps[side].topic
         RECORDS_MISSED.labels(topic).inc(max(0, log_start - position))
         _log.error(
-            "records were deleted before they were read",
+            "records were deleted before they were read"
+            if log_start >= position
+            else "the topic ends before what was read of it: it was made anew, or its newest records were lost",
             topic=topic,
             partition=self._partition,
             first_missing=position,
@@ -253,9 +256,8 @@ class Owner:
         if found is not None:
             await shared.splits.read_once()  # those of the rows are not named by what is read from here on
             try:
-                join = Join.restored(
-                    shared.policy, resume.positions, history, found.arrays, early_limit=shared.early_limit
-                )
+                restore = partial(Join.restored, early_limit=shared.early_limit)
+                join = await in_thread(restore, shared.policy, resume.positions, history, found.arrays)
             except (ValueError, KeyError) as error:
                 _log.info("rows on disk are passed over", partition=self._partition, reason=str(error))
             else:

@@ -8,9 +8,10 @@ from support.join_worlds import BEGIN, HORIZON, NOWHERE, POLICY, REACH, SPLITS, 
 from support.recount import entity_of, order_of
 
 from stream_router.core.evidence import Count, Evidence, Positions
-from stream_router.core.joining.join import MAX_WAITING, Join
+from stream_router.core.joining.join import Join
 from stream_router.core.joining.join_output import JoinOutput
 from stream_router.core.joining.label import Label
+from stream_router.core.joining.waiting_labels import MAX_WAITING
 
 DEADLINE = POLICY.prediction_deadline
 
@@ -230,7 +231,9 @@ def test_times_far_from_everything_break_nothing(join: Join) -> None:
     join.on_predictions(
         predictions(
             *(
-                prediction(f"r{a}-{b}", routed_at=a, scored_at=b, requested_at=-b - 1, epoch=0, digest="")
+                prediction(
+                    f"r{a}-{b}", routed_at=a, scored_at=b, requested_at=-b - 1, epoch=0, digest="", model_seconds=1e308
+                )
                 for a in wild
                 for b in wild
             ),

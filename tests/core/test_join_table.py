@@ -3,7 +3,7 @@
 from collections import defaultdict
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_router.core.joining.table import NO_ROW, Table
@@ -29,6 +29,7 @@ def keys_of(numbers: list[int], *, crowded: bool) -> np.ndarray:
     return np.array([numbers, low], np.uint64).reshape(2, -1).T.copy()
 
 
+@settings(deadline=None)
 @given(STEPS, st.booleans())
 def test_it_finds_what_a_dictionary_of_lists_finds(steps: list[tuple[str, object]], crowded: bool) -> None:
     table, plain, serial = Table({"serial": np.int64}), defaultdict(list), 0

@@ -92,6 +92,7 @@ def test_evidence_equals_a_recount_although_a_monitor_is_killed(
     assert len(expected.outcomes) > 8_000
     assert sum(expected.bad_delays.values()) > 100
     assert sum(row[4] for row in expected.counts.values()) > 100, "revisions"
+    assert sum(row[5] for row in expected.counts.values()) > 100, "late"
     assert {record.by for record in evidence if record.outcomes} == {"A", "B", "C"}
 
     dead = kafka_records(stack.bootstrap_servers, route.topic("dead-letters"))

@@ -1,4 +1,4 @@
-"""Predictions and labels as the world sends them: early, late, twice, revised, never, aborted, unreadable."""
+"""Predictions and labels as the world sends them: early, late, twice, revised, never, foreign, aborted, unreadable."""
 
 import random
 import threading
@@ -55,6 +55,7 @@ class Feed(threading.Thread):
         chance, name, now = self._chance, f"request-{self.sent:06}", time.time_ns() // 1_000_000
         kind = chance.random()
         too_late = kind < 0.02
+        late, foreign = 0.02 <= kind < 0.04, 0.04 <= kind < 0.06
         slow = chance.randrange(20) if kind > 0.9 else 0
         prediction = turn + slow
         value, truth = chance.random() < 0.5, chance.random() < 0.5
@@ -65,11 +66,11 @@ class Feed(threading.Thread):
                 key=None if chance.random() < 0.2 else f"entity-{chance.randrange(500)}".encode(),
                 lane=chance.choice(["stable", "stable", "canary"]),
                 rollout=int(self.sent > self._requests // 10),
-                epoch=1,
-                digest="0" * 12,
+                epoch=int(not foreign),
+                digest="" if foreign else "0" * 12,
                 routed_at=now - 2 * (self._policy.window + self._policy.label_horizon) * too_late,
                 requested_at=now - 5,
-                scored_at=now + 5,
+                scored_at=now + 5 + self._policy.prediction_deadline * late,
                 model_version="v1",
                 model_digest=None,
                 batch_id="b",

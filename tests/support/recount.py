@@ -80,23 +80,12 @@ def _rows(predictions: Sequence[Prediction], policy: Policy, times: Sequence[int
 
 def _meet(rows: dict[str, list[_Row]], labels: Sequence[Label], policy: Policy) -> None:
     deadline = policy.prediction_deadline
-    newest: dict[str, Label] = {}
     for label in labels:
-        before = newest.get(label.request_id)
-        if (
-            before is not None
-            and before.value == label.value
-            and before.time <= label.time
-            and before.time // deadline == label.time // deadline
-        ):
-            continue
         for row in rows.get(label.request_id, []):
             oldest = (row.scored_at - policy.reach) // deadline * deadline
             if oldest <= label.time <= policy.window_start(row.routed_at) + policy.window + policy.label_horizon:
                 row.labels.append(label)
                 break
-        else:
-            newest[label.request_id] = label
 
 
 def _told(rows: list[_Row], policy: Policy, splits: SplitHistory) -> Recount:

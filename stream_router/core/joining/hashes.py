@@ -27,3 +27,16 @@ def hashes_of(texts: Iterable[bytes]) -> Integers:
     """xxh3_64 of each as a signed integer."""
     digests = b"".join(map(xxh3_64_digest, texts))
     return np.frombuffer(digests, _BIG_ENDIAN).astype(np.uint64).astype(np.int64)
+
+
+def turns(keys: Keys) -> Integers:
+    """How many equal keys come before each: shape (n,)."""
+    order = np.argsort(keys[:, 1], kind="stable")
+    low = keys[order, 1]
+    equal = low[1:] == low[:-1]
+    found = np.zeros(len(keys), np.int64)
+    if equal.any():
+        number = np.arange(len(keys))
+        first = np.maximum.accumulate(np.where(np.concatenate([[False], equal]), 0, number))
+        found[order] = number - first
+    return found

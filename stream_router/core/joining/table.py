@@ -22,6 +22,9 @@ _FULL: Final = 0.6
 
 _SMALLEST: Final = 1024
 
+_RESTORED: Final = 100_000
+"""Rows at a time."""
+
 
 class Table:
     """Rows of one key are chained, oldest first. Row numbers stay as they are until the row is removed.
@@ -104,9 +107,9 @@ class Table:
         self._length -= len(rows)
         self._freed = np.concatenate([self._freed, rows.astype(np.int32)])
 
-    def where(self, condition: str, below: int) -> Integers:
+    def where(self, column: str, below: int) -> Integers:
         """The rows whose column is below the bound."""
-        chosen = self._columns[condition][: self._top] < below
+        chosen = self._columns[column][: self._top] < below
         chosen &= self._next[: self._top] != _FREE
         return np.flatnonzero(chosen)
 
@@ -119,6 +122,21 @@ class Table:
             level = level[level != NO_ROW]
             levels.append(level)
         return np.concatenate(levels)
+
+    def state(self, prefix: str) -> dict[str, npt.NDArray[Any]]:
+        """Keys and columns of all rows under their names, for `restore`."""
+        rows = self.all_rows()
+        columns = {f"{prefix}{name}": column[rows] for name, column in self._columns.items()}
+        return {f"{prefix}key": self._keys[rows], **columns}
+
+    def restore(self, prefix: str, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """The rows that `state` gave, into an empty table of the same columns."""
+        keys = state[f"{prefix}key"]
+        columns = {name: state[f"{prefix}{name}"] for name in self._columns}
+        order = np.argsort(keys[:, 0], kind="stable")  # in that of the index one place would fill before the others
+        for first in range(0, len(keys), _RESTORED):
+            part = order[first : first + _RESTORED]
+            self.insert(keys[part], {name: column[part] for name, column in columns.items()})
 
     def _home(self, low: npt.NDArray[np.uint64]) -> Integers:
         """Where the search for each key begins: its lower half as a fraction of the index."""

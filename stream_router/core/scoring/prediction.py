@@ -27,8 +27,3 @@ class Prediction:
     model_seconds: float
     value: Value | None
     error: str | None
-
-
-def agrees(value: Value | None, truth: Value) -> bool:
-    """Whether a prediction is right: equal as Python compares values, so True agrees with 1; an error never agrees."""
-    return value is not None and value == truth
