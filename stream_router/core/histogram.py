@@ -16,7 +16,7 @@ def bucket_of(milliseconds: int) -> int:
 
 
 def buckets_of(milliseconds: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Number of the bucket of each, below 2^60: shape (n,)."""
+    """Number of the bucket of each, all below 2^53: shape (n,)."""
     values = np.maximum(milliseconds, 0)
     _, bits = np.frexp(values.astype(np.float64))
     powers = np.maximum(bits - 4, 0).astype(np.int64)

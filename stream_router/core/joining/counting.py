@@ -2,13 +2,13 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from stream_router.core.evidence import BadDelays, Count, Flags, Integers, Tally
+from stream_router.core.evidence import BadDelays, Count, Flags, Integers
 
 PREDICTED: Final = 0
 ERRORS: Final = 1
@@ -95,32 +95,20 @@ class Changes:
     def take(self, cells: Cells) -> tuple[list[Count], list[BadDelays]]:
         """All since the last call. Epochs of one rollout count together: a Count a window, rollout, lane, version."""
         self._add_up()
-        tallies: dict[tuple[int, int, str, str], Tally] = {}
-        bad_delays: dict[int, Counter[int]] = {}
-        now, tally, bad = -1, Tally(), Counter[int]()
+        groups: dict[tuple[int, int, str, str], dict[int, dict[int, int]]] = {}
+        bad_delays: dict[int, dict[int, int]] = {}
+        now, window, group = -1, 0, dict[int, dict[int, int]]()
         for key in sorted(self._total):
-            count, number, what, bucket = self._total[key], key // _WHATS, key % _WHATS // _BUCKETS, key % _BUCKETS
+            number, what, bucket = key // _WHATS, key % _WHATS // _BUCKETS, key % _BUCKETS
             if number != now:
                 now, cell = number, cells[number]
-                group = cell.window, cell.rollout, cell.lane, cell.model_version
-                tally = tallies.setdefault(group, Tally())
-                bad = bad_delays.setdefault(cell.window, Counter())
-            if what == DELAYS:
-                tally.labelled += count
-                tally.delays[bucket] += count
-            elif what == BAD_DELAYS:
-                bad[bucket] += count
-            elif what == LATENCIES:
-                tally.latencies[bucket] += count
-            elif what == MODEL_LATENCIES:
-                tally.model_latencies[bucket] += count
-            else:
-                _add(tally, what, count)
+                window = cell.window
+                group = groups.setdefault((window, cell.rollout, cell.lane, cell.model_version), {})
+            found = bad_delays.setdefault(window, {}) if what == BAD_DELAYS else group.setdefault(what, {})
+            found[bucket] = found.get(bucket, 0) + self._total[key]
         self._total = Counter()
-        return (
-            [_count(*group, tally) for group, tally in tallies.items()],
-            [BadDelays(window, dict(delays)) for window, delays in bad_delays.items() if delays],
-        )
+        counts = [_count(*names, changed) for names, changed in groups.items()]
+        return counts, [BadDelays(window, delays) for window, delays in bad_delays.items()]
 
     def _add_up(self) -> None:
         if self._new:
@@ -129,34 +117,23 @@ class Changes:
         self._new, self._new_count = [], 0
 
 
-def _add(tally: Tally, what: int, count: int) -> None:
-    if what == PREDICTED:
-        tally.predicted += count
-    elif what == ERRORS:
-        tally.errors += count
-    elif what == LATE:
-        tally.late += count
-    elif what == CORRECT:
-        tally.correct += count
-    elif what == INCORRECT:
-        tally.correct -= count
-    else:
-        tally.revised += count
-
-
-def _count(window: int, rollout: int, lane: str, model_version: str, tally: Tally) -> Count:
+def _count(window: int, rollout: int, lane: str, model_version: str, changed: Mapping[int, Mapping[int, int]]) -> Count:
+    """What changed, bucket by bucket; where there are none it is in bucket 0."""
+    nothing: Mapping[int, int] = {}
+    delays = changed.get(DELAYS, nothing)
+    number = [changed[what][0] if what in changed else 0 for what in range(DELAYS)]
     return Count(
         window=window,
         rollout=rollout,
         lane=lane,
         model_version=model_version,
-        predicted=tally.predicted,
-        errors=tally.errors,
-        late=tally.late,
-        labelled=tally.labelled,
-        correct=tally.correct,
-        revised=tally.revised,
-        delays=dict(tally.delays),
-        latencies=dict(tally.latencies),
-        model_latencies=dict(tally.model_latencies),
+        predicted=number[PREDICTED],
+        errors=number[ERRORS],
+        late=number[LATE],
+        labelled=sum(delays.values()),
+        correct=number[CORRECT] - number[INCORRECT],
+        revised=number[REVISED],
+        delays=delays,
+        latencies=changed.get(LATENCIES, nothing),
+        model_latencies=changed.get(MODEL_LATENCIES, nothing),
     )
