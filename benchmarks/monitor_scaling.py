@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import click
 import page
 from measuring import FIRST, Result, compared, interleaved, measured
-from pairs import Progress, Traffic, fill_pairs
+from pairs import Progress, Traffic, fill_pairs, put_in_force
 from workbench import PARTITIONS, Workbench, monitor_command, workbench
 
 from stream_router.core.route import Route
@@ -39,6 +39,7 @@ VARIANTS = {
 def run(bench: Workbench, variant: Variant, pairs: int) -> Result:
     """Of all monitors together, from when each has its part of the partitions."""
     with bench.route() as route:
+        put_in_force(bench.brokers, route, Traffic())
         progress, waiting = Progress(bench, route, route.evidence_group), round(pairs * variant.rows)
         if waiting:
             fill_pairs(bench.brokers, route, waiting, Traffic(windows=variant.windows, labelled=False), first=pairs)
