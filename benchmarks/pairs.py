@@ -80,7 +80,10 @@ def fill_pairs(brokers: str, route: Route, count: int, traffic: Traffic, first: 
 
 
 def feed_pairs(brokers: str, route: Route, rate: int) -> None:
-    """At so many a second until killed, without a rollout; each label a second after its prediction."""
+    """At so many a second until killed, without a rollout; each label a second after its prediction.
+
+    Twenty times a second, as a scoring job's batches come: the broker's cost is that of the requests it gets.
+    """
     producer, began, sent = _producer(brokers, linger=5), time.monotonic(), 0
     while True:
         due = int((time.monotonic() - began) * rate)
@@ -92,7 +95,7 @@ def feed_pairs(brokers: str, route: Route, rate: int) -> None:
             _produce(producer, route.topic("ground-truth"), value, request_id(number))
         sent = due
         producer.poll(0)
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 def predictions(numbers: range, traffic: Traffic, now: int) -> Iterator[tuple[int, bytes]]:
