@@ -35,10 +35,13 @@ _DURATION: Final = 50
 
 @dataclass(frozen=True)
 class Traffic:
-    """`windows` are those over which the requests are spread, up to now; `labelled` tells whether labels come, too."""
+    """`each` requests are routed in a window, then as many in the next, over and over through `windows` of them up to
+    now; `labelled` tells whether labels come, too.
+    """
 
     rollout: bool = False
     windows: int = 1
+    each: int = _BATCH
     labelled: bool = True
 
 
@@ -102,7 +105,8 @@ def predictions(numbers: range, traffic: Traffic, now: int) -> Iterator[tuple[in
     """Each number with the value of its record; in a rollout a tenth is canary's. Nine tenths are right."""
     split = split_of(traffic)
     for begin in range(numbers.start, numbers.stop, _BATCH):
-        routed_at = now - _DURATION - begin // _BATCH % traffic.windows * WINDOW
+        later = traffic.windows - 1 - begin // traffic.each % traffic.windows
+        routed_at = now - _DURATION - later * WINDOW
         routing = Routing(split.epoch, split.digest, split.rollout, routed_at)
         batches = {
             lane: PredictionBatch(

@@ -40,3 +40,9 @@ def test_all_say_under_which_split_they_were_routed():
         }
         assert {each.lane for each in found} == ({"stable", "canary"} if rollout else {"stable"})
         assert split.split.canary == split.canary
+
+
+def test_windows_can_follow_each_other():
+    routed = [prediction.routed_at // WINDOW for _, prediction in decoded(10_000, windows=10, each=1_000)]
+    assert routed == sorted(routed)
+    assert len(set(routed)) == 10
