@@ -142,7 +142,9 @@ class Progress:
     """How far a group has read predictions and labels, by the offsets that it has committed: in pairs."""
 
     def __init__(self, bench: Workbench, route: Route, group: str) -> None:
-        self._group = Consumer({"bootstrap.servers": bench.brokers, "group.id": group})
+        # read_uncommitted: else the question waits for the open transaction of a process that was killed
+        contract = {"group.id": group, "isolation.level": "read_uncommitted"}
+        self._group = Consumer(contract | {"bootstrap.servers": bench.brokers})
         topics = (route.topic("predictions"), route.topic("ground-truth"))
         self._inputs = [TopicPartition(topic, partition) for topic in topics for partition in range(PARTITIONS)]
 
@@ -163,6 +165,7 @@ def _producer(brokers: str, linger: int) -> Producer:
             "bootstrap.servers": brokers,
             "partitioner": "murmur2_random",
             "linger.ms": linger,
+            "log_level": 3,
             "compression.type": "lz4",
             "queue.buffering.max.messages": 1_000_000,
         }
