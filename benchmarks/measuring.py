@@ -4,6 +4,7 @@ import os
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, Literal
 
@@ -16,6 +17,9 @@ Field = Literal["rate", "cpu"]
 
 FIRST, LAST = 0.2, 0.95
 """Of the records: what lies between is measured, start and end are not."""
+
+_STEPS: Final = 5
+"""At least so many."""
 
 _HERTZ: Final = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
@@ -39,14 +43,17 @@ class Result:
 
 
 def measured(samples: Sequence[Sample], records: int, first: float = FIRST) -> Result:
-    """Between the shares `first` and LAST of the records."""
-    seen = [sample.records for sample in samples]
-    at, cpu = (
-        np.interp([first * records, LAST * records], seen, [getattr(sample, field) for sample in samples])
-        for field in ("at", "cpu")
-    )
-    done = (LAST - first) * records
-    return Result(done / (at[1] - at[0]), (cpu[1] - cpu[0]) / done * 1e6)
+    """Between the shares `first` and LAST of the records, from step to step: a transaction can bring many at once.
+
+    Raises ClickException where there are too few steps to tell.
+    """
+    steps = [later for sample, later in pairwise(samples) if later.records > sample.records]
+    within = [step for step in steps if first * records <= step.records <= LAST * records]
+    if len(within) < _STEPS:
+        raise click.ClickException(f"{records:,} records came in {len(steps)} steps: give more")
+    begin, end = within[0], within[-1]
+    done = end.records - begin.records
+    return Result(done / (end.at - begin.at), (end.cpu - begin.cpu) / done * 1e6)
 
 
 def interleaved(names: Sequence[str], rounds: int, run: Callable[[str], Result]) -> dict[str, list[Result]]:

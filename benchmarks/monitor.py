@@ -13,7 +13,7 @@ import click
 import page
 from kafka_streams import KafkaStreams, why_not
 from measuring import Result, compared, interleaved, measured
-from pairs import Progress, Traffic, fill_pairs, start_rollout
+from pairs import Progress, Traffic, fill_pairs, put_in_force
 from quix import quix_command, quix_is_missing
 from workbench import HERE, Workbench, monitor_command, workbench
 
@@ -114,8 +114,7 @@ def run(bench: Workbench, variant: Variant, pairs: int) -> Result:
     """On topics of its own. Raises ClickException where not each pair was joined once."""
     pairs = round(pairs * variant.share)
     with bench.route() as route:
-        if variant.traffic.rollout:
-            start_rollout(bench.brokers, route)
+        put_in_force(bench.brokers, route, variant.traffic)
         fill_pairs(bench.brokers, route, pairs, variant.traffic)
         progress = Progress(bench, route, variant.group(route))
         with bench.running(variant.command(bench.brokers, route)) as processes:

@@ -9,7 +9,7 @@ import click
 import page
 from load import beside
 from measuring import cpu_seconds
-from pairs import feed_pairs
+from pairs import Traffic, feed_pairs, put_in_force
 from workbench import Workbench, monitor_command, workbench
 
 GOALS = {"monitor": 0.08, "broker": 0.15}
@@ -21,10 +21,12 @@ SETTLED = 15.0
 
 def shares(bench: Workbench, seconds: float, rate: int) -> dict[str, float]:
     """Of one core: `alone` is the broker's with the producers and without a monitor."""
-    with bench.route() as route, beside(feed_pairs, bench.brokers, route, rate):
-        alone = measure({"alone": bench.broker_pid}, seconds)
-        with bench.running(monitor_command(route)) as [monitor]:
-            return alone | measure({"monitor": monitor.pid, "broker": bench.broker_pid}, seconds)
+    with bench.route() as route:
+        put_in_force(bench.brokers, route, Traffic())
+        with beside(feed_pairs, bench.brokers, route, rate):
+            alone = measure({"alone": bench.broker_pid}, seconds)
+            with bench.running(monitor_command(route)) as [monitor]:
+                return alone | measure({"monitor": monitor.pid, "broker": bench.broker_pid}, seconds)
 
 
 def measure(pids: dict[str, int], seconds: float) -> dict[str, float]:

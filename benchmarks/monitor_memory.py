@@ -8,7 +8,7 @@ import time
 import click
 import page
 from measuring import resident_bytes
-from pairs import Progress, Traffic, fill_pairs
+from pairs import Progress, Traffic, fill_pairs, put_in_force
 from workbench import Workbench, monitor_command, workbench
 
 UNLABELLED = Traffic(labelled=False)
@@ -22,6 +22,7 @@ _SETTLED = 5.0
 def resident(bench: Workbench, rows: int) -> int:
     """Bytes of a monitor that holds so many."""
     with bench.route() as route:
+        put_in_force(bench.brokers, route, UNLABELLED)
         fill_pairs(bench.brokers, route, rows, UNLABELLED)
         progress = Progress(bench, route, route.evidence_group)
         with bench.running(monitor_command(route)) as processes:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 import page
-from pairs import Progress, Traffic, fill_pairs
+from pairs import Progress, Traffic, fill_pairs, put_in_force
 from workbench import Workbench, monitor_command, workbench
 
 from stream_router.settings import Settings
@@ -34,6 +34,7 @@ _ALLOWED = 600.0
 def seconds(bench: Workbench, rows: int, first: Path, second: Path) -> float:
     """From the start of the second monitor until it has joined what came while there was none; with a folder each."""
     with bench.route() as route:
+        put_in_force(bench.brokers, route, UNLABELLED)
         fill_pairs(bench.brokers, route, rows, UNLABELLED)
         progress = Progress(bench, route, route.evidence_group)
         with bench.running(monitor_command(route), **kept_in(first)) as processes:

@@ -5,12 +5,12 @@ python benchmarks/monitor_scaling.py --help; `make bench-monitor` writes its tab
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import click
 import page
 from measuring import FIRST, Result, compared, interleaved, measured
-from pairs import Progress, Traffic, fill_pairs
+from pairs import Progress, Traffic, fill_pairs, put_in_force
 from workbench import PARTITIONS, Workbench, monitor_command, workbench
 
 from stream_router.core.route import Route
@@ -21,17 +21,27 @@ GOAL = 1.1
 
 @dataclass(frozen=True)
 class Variant:
-    """`rows`: predictions that wait for their labels, as a multiple of the pairs, joined before."""
+    """`rows`: predictions that wait for their labels, as a multiple of the pairs, joined before.
+
+    The windows follow each other, as in time, unless they come `at_once`: then each second of work touches all of them.
+    """
 
     monitors: int = 1
     windows: int = 10
+    at_once: bool = False
     rows: float = 0.0
+
+    def traffic(self, pairs: int) -> Traffic:
+        """Of so many pairs."""
+        traffic = Traffic(windows=self.windows)
+        return traffic if self.at_once else replace(traffic, each=max(1, pairs // self.windows))
 
 
 VARIANTS = {
     "1 monitor, 10 windows": Variant(),
     "2 monitors": Variant(monitors=2),
     "1,000 windows": Variant(windows=1_000),
+    "1,000 windows at once": Variant(windows=1_000, at_once=True),
     "twice as many rows": Variant(rows=2.0),
 }
 
@@ -39,13 +49,15 @@ VARIANTS = {
 def run(bench: Workbench, variant: Variant, pairs: int) -> Result:
     """Of all monitors together, from when each has its part of the partitions."""
     with bench.route() as route:
+        put_in_force(bench.brokers, route, Traffic())
+        traffic = variant.traffic(pairs)
         progress, waiting = Progress(bench, route, route.evidence_group), round(pairs * variant.rows)
         if waiting:
-            fill_pairs(bench.brokers, route, waiting, Traffic(windows=variant.windows, labelled=False), first=pairs)
+            fill_pairs(bench.brokers, route, waiting, replace(traffic, labelled=False), first=pairs)
             with bench.running(monitor_command(route)) as processes:
                 for _ in bench.watched(processes, progress.records, waiting):
                     pass
-        fill_pairs(bench.brokers, route, pairs, Traffic(windows=variant.windows))
+        fill_pairs(bench.brokers, route, pairs, traffic)
         commands = [monitor_command(route, "--worker", f"monitor-{number}") for number in range(variant.monitors)]
         samples, first = [], None
         with bench.running(*commands) as processes:

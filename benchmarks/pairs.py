@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -28,32 +28,41 @@ _BATCH: Final = 250
 
 _ROLLOUT: Final = 1
 _VERSIONS: Final = Versions(stable="1", canary="2")
-_RAW: Final = b'{"stable": 0.9, "canary": 0.1}'
+_DAY: Final = 86_400_000
 _DURATION: Final = 50
 """Milliseconds between request, routing and score."""
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """`windows` are those over which the requests are spread, up to now; `labelled` tells whether labels come, too."""
+    """`each` requests are routed in a window, then as many in the next, over and over through `windows` of them up to
+    now; `labelled` tells whether labels come, too.
+    """
 
     rollout: bool = False
     windows: int = 1
+    each: int = _BATCH
     labelled: bool = True
 
 
-def start_rollout(brokers: str, route: Route) -> None:
-    """What a router writes when a split with canary comes into force: the controller starts a rollout."""
-    producer = Producer({"bootstrap.servers": brokers})
-    applied = AppliedSplit(
-        raw=_RAW,
+def split_of(traffic: Traffic) -> AppliedSplit:
+    """The one under which all was routed: without a rollout all to stable."""
+    if not traffic.rollout:
+        return AppliedSplit(epoch=1, models=Models(stable=_VERSIONS.stable))
+    return AppliedSplit(
+        raw=b'{"stable": 0.9, "canary": 0.1}',
         canary=0.1,
         epoch=1,
         rollout=_ROLLOUT,
         bound=_VERSIONS,
         models=Models(stable=_VERSIONS.stable, canary=_VERSIONS.canary),
-        time=int(time.time() * 1000) - 86_400_000,
     )
+
+
+def put_in_force(brokers: str, route: Route, traffic: Traffic) -> None:
+    """As a router tells R.splits, a day ago: if it is a rollout's, the controller starts this."""
+    producer = Producer({"bootstrap.servers": brokers})
+    applied = replace(split_of(traffic), time=int(time.time() * 1000) - _DAY)
     producer.produce(route.topic("splits"), encode_split(applied))
     producer.flush()
 
@@ -74,7 +83,10 @@ def fill_pairs(brokers: str, route: Route, count: int, traffic: Traffic, first: 
 
 
 def feed_pairs(brokers: str, route: Route, rate: int) -> None:
-    """At so many a second until killed; each label a second after its prediction."""
+    """At so many a second until killed, without a rollout; each label a second after its prediction.
+
+    Twenty times a second, as a scoring job's batches come: the broker's cost is that of the requests it gets.
+    """
     producer, began, sent = _producer(brokers, linger=5), time.monotonic(), 0
     while True:
         due = int((time.monotonic() - began) * rate)
@@ -86,15 +98,16 @@ def feed_pairs(brokers: str, route: Route, rate: int) -> None:
             _produce(producer, route.topic("ground-truth"), value, request_id(number))
         sent = due
         producer.poll(0)
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 def predictions(numbers: range, traffic: Traffic, now: int) -> Iterator[tuple[int, bytes]]:
-    """Each number with the value of its record; nine tenths are stable's, and nine tenths are right."""
+    """Each number with the value of its record; in a rollout a tenth is canary's. Nine tenths are right."""
+    split = split_of(traffic)
     for begin in range(numbers.start, numbers.stop, _BATCH):
-        routed_at = now - _DURATION - begin // _BATCH % traffic.windows * WINDOW
-        split = (1, AppliedSplit(raw=_RAW).digest, _ROLLOUT) if traffic.rollout else (0, "", 0)
-        routing = Routing(*split, routed_at)
+        later = traffic.windows - 1 - begin // traffic.each % traffic.windows
+        routed_at = now - _DURATION - later * WINDOW
+        routing = Routing(split.epoch, split.digest, split.rollout, routed_at)
         batches = {
             lane: PredictionBatch(
                 lane=lane,
@@ -109,7 +122,7 @@ def predictions(numbers: range, traffic: Traffic, now: int) -> Iterator[tuple[in
             if version is not None
         }
         for number in range(begin, min(begin + _BATCH, numbers.stop)):
-            lane = CANARY if number % 10 == 0 else STABLE
+            lane = CANARY if traffic.rollout and number % 10 == 0 else STABLE
             output = ModelOutput((truth(number) + (number // 10 % 10 == 0)) % 3, None)
             key, requested_at, index = b"user-%d" % (number % 50_000), routed_at - _DURATION, number - begin
             yield number, batches[lane].encode(request_id(number), key, routing, requested_at, index, output)
@@ -129,7 +142,9 @@ class Progress:
     """How far a group has read predictions and labels, by the offsets that it has committed: in pairs."""
 
     def __init__(self, bench: Workbench, route: Route, group: str) -> None:
-        self._group = Consumer({"bootstrap.servers": bench.brokers, "group.id": group})
+        # read_uncommitted: else the question waits for the open transaction of a process that was killed
+        contract = {"group.id": group, "isolation.level": "read_uncommitted"}
+        self._group = Consumer(contract | {"bootstrap.servers": bench.brokers})
         topics = (route.topic("predictions"), route.topic("ground-truth"))
         self._inputs = [TopicPartition(topic, partition) for topic in topics for partition in range(PARTITIONS)]
 
@@ -150,6 +165,7 @@ def _producer(brokers: str, linger: int) -> Producer:
             "bootstrap.servers": brokers,
             "partitioner": "murmur2_random",
             "linger.ms": linger,
+            "log_level": 3,
             "compression.type": "lz4",
             "queue.buffering.max.messages": 1_000_000,
         }

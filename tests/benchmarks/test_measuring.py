@@ -6,6 +6,7 @@ from pathlib import Path
 import page
 import pytest
 from assignment import rates
+from click import ClickException
 from goals import Goal, RatioGoal, judged
 from load import KEYS, key_of
 from measuring import Result, Sample, compared, interleaved, interval, measured
@@ -32,6 +33,20 @@ def test_a_steady_process_has_its_rate_and_its_cpu_a_record():
 def test_a_slow_start_is_not_measured():
     waited = [Sample(0.0, 0, 0.0), *steady(rate=2_000, cpu=5e-6, records=10_000, start=60.0)]
     assert measured(waited, 10_000).rate == pytest.approx(2_000)
+
+
+def test_records_that_come_many_at_once_are_not_counted_for_the_time_before_them():
+    every_second = [
+        Sample(at / 20, at // 20 * 1_000, at // 20 * 0.5) for at in range(201)
+    ]  # looked at twenty times a second
+    result = measured(every_second, 10_000)
+    assert result.rate == pytest.approx(1_000)
+    assert result.cpu == pytest.approx(500)
+
+
+def test_too_few_steps_tell_nothing():
+    with pytest.raises(ClickException, match="1,000 records came in 2 steps: give more"):
+        measured([Sample(0.0, 0, 0.0), Sample(1.0, 500, 1.0), Sample(2.0, 1_000, 2.0)], 1_000)
 
 
 def test_what_lies_before_the_given_share_is_not_measured():

@@ -1,6 +1,6 @@
 """The predictions and labels that the benchmarks of the monitor write."""
 
-from pairs import WINDOW, Traffic, predictions, request_id, truth
+from pairs import WINDOW, Traffic, predictions, request_id, split_of, truth
 
 from stream_router.adapters.avro.records import decode_prediction
 
@@ -31,6 +31,18 @@ def test_predictions_are_spread_over_the_windows_up_to_now():
     assert NOW - 100 * WINDOW < min(routed) <= max(routed) < NOW
 
 
-def test_only_under_a_rollout_they_name_it():
-    assert {prediction.rollout for _, prediction in decoded(10)} == {0}
-    assert {(prediction.rollout, prediction.epoch) for _, prediction in decoded(10, rollout=True)} == {(1, 1)}
+def test_all_say_under_which_split_they_were_routed():
+    for rollout in (False, True):
+        split = split_of(Traffic(rollout=rollout))
+        found = [prediction for _, prediction in decoded(100, rollout=rollout)]
+        assert {(each.epoch, each.digest, each.rollout) for each in found} == {
+            (split.epoch, split.digest, split.rollout)
+        }
+        assert {each.lane for each in found} == ({"stable", "canary"} if rollout else {"stable"})
+        assert split.split.canary == split.canary
+
+
+def test_windows_can_follow_each_other():
+    routed = [prediction.routed_at // WINDOW for _, prediction in decoded(10_000, windows=10, each=1_000)]
+    assert routed == sorted(routed)
+    assert len(set(routed)) == 10
