@@ -13,7 +13,7 @@ from stream_router.adapters.avro.evidence import decode_evidence, encode_evidenc
 from stream_router.adapters.avro.records import decode_rollout_event, encode_split
 from stream_router.adapters.clock import now_ms
 from stream_router.core.deciding.fold import EvidenceFold
-from stream_router.core.evidence import Count, EpochInForce, Evidence
+from stream_router.core.evidence import Count, EpochInForce, Evidence, Positions
 from stream_router.core.policy import Policy
 from stream_router.core.routing.applied_split import AppliedSplit, Versions
 from stream_router.processes.controller import control
@@ -136,6 +136,8 @@ def test_a_controller_that_is_killed_is_followed_by_one_that_reads_what_came_aft
         for number in range(100):
             yield outcomes(number, {"stable": 2, "canary": 2})
             yield from [encode_evidence(flush(0, watermark=begun))] * (BEHIND // 100)
+        for partition in range(4):  # else each owner looks for its positions in all of R.evidence
+            yield encode_evidence(flush(partition, positions=Positions(0, 0)))
 
     def monitor(worker):
         return stack_processes.start(
