@@ -16,7 +16,7 @@ from workbench import PARTITIONS, Process, Workbench, workbench
 
 from stream_router.adapters.avro.evidence import encode_evidence
 from stream_router.adapters.avro.records import decode_windowed_accuracy, encode_split
-from stream_router.core.evidence import Count, EpochInForce, Evidence, OutcomeKey, Outcomes, RolloutStarted
+from stream_router.core.evidence import Count, EpochInForce, Evidence, OutcomeKey, Outcomes, Positions, RolloutStarted
 from stream_router.core.policy import Policy
 from stream_router.core.route import Route
 from stream_router.core.routing.applied_split import AppliedSplit, Versions
@@ -76,6 +76,7 @@ def _flush(rng: np.random.Generator, partition: int, joined: int, entities: int,
         by="bench",
         written_at=now,
         partition=partition,
+        positions=Positions(0, 0),  # else each owner looks for its positions in all of R.evidence
         watermark=now,
         outcomes=tuple(outcomes),
         counts=tuple(counts),

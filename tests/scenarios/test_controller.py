@@ -13,7 +13,7 @@ from stream_router.adapters.avro.evidence import decode_evidence, encode_evidenc
 from stream_router.adapters.avro.records import decode_rollout_event, encode_split
 from stream_router.adapters.clock import now_ms
 from stream_router.core.deciding.fold import EvidenceFold
-from stream_router.core.evidence import Count, EpochInForce, Evidence
+from stream_router.core.evidence import Count, EpochInForce, Evidence, Positions
 from stream_router.core.policy import Policy
 from stream_router.core.routing.applied_split import AppliedSplit, Versions
 from stream_router.processes.controller import control
@@ -92,82 +92,79 @@ IN_ENVIRONMENT = {
 SPLIT = AppliedSplit(raw=b'{"stable": 0.5, "canary": 0.5}', canary=0.5, epoch=1, rollout=1, bound=Versions("v1", "v2"))
 
 
+def outcomes(begun, number, bad):
+    """Ten of each lane in the window of that number."""
+    window = POLICY.window_start(begun + number * POLICY.window)
+    rows = [
+        outcome(
+            window=window,
+            epoch=1,
+            digest=SPLIT.digest,
+            lane=lane,
+            entity=hash((number, lane, n)),
+            order=n,
+            time=window,
+            bad=n < bad[lane],
+        )
+        for n in range(10)
+        for lane in ("stable", "canary")
+    ]
+    return encode_evidence(flush(0, *rows, watermark=window + POLICY.window))
+
+
+def evidence_of_an_equal_canary(begun):
+    yield encode_evidence(started(1, 0, POLICY))
+    weights = {"stable": 0.5, "canary": 0.5}
+    control_record = EpochInForce(epoch=1, digest=SPLIT.digest, rollout=1, weights=weights)
+    yield encode_evidence(Evidence(by="test", written_at=0, epoch_in_force=control_record))
+    for number in range(100):
+        yield outcomes(begun, number, {"stable": 2, "canary": 2})
+        yield from [encode_evidence(flush(0, watermark=begun))] * (BEHIND // 100)
+    for partition in range(4):  # else each owner looks for its positions in all of R.evidence
+        yield encode_evidence(flush(partition, positions=Positions(0, 0)))
+
+
+def write(stack, topic, values):
+    producer = Producer({"bootstrap.servers": stack.bootstrap_servers, "queue.buffering.max.messages": 2 * BEHIND})
+    for value in values:
+        producer.produce(topic, value, partition=0)
+    assert producer.flush(60) == 0
+
+
+def how_it_began(command):
+    lines = [json.loads(line) for line in command.stderr.splitlines() if line.startswith("{")]
+    return [line for line in lines if line["event"] == "the controller reads on"]
+
+
 @pytest.mark.long
 def test_a_controller_that_is_killed_is_followed_by_one_that_reads_what_came_after_its_snapshot(
     stack, route, stack_processes
 ):
     """And says of all the evidence what one fold of it says, bit for bit."""
-    begun = now_ms() - 3_600_000
-
-    def write(topic, values):
-        producer = Producer({"bootstrap.servers": stack.bootstrap_servers, "linger.ms": 5})
-        for value in values:
-            while True:
-                try:
-                    producer.produce(route.topic(topic), value, partition=0)
-                    break
-                except BufferError:
-                    producer.poll(0.1)
-        assert producer.flush(60) == 0
-
-    def outcomes(number, bad):
-        """Twenty of both lanes in the window of that number."""
-        window = POLICY.window_start(begun + number * POLICY.window)
-        rows = [
-            outcome(
-                window=window,
-                epoch=1,
-                digest=SPLIT.digest,
-                lane=lane,
-                entity=hash((number, lane, n)),
-                order=n,
-                time=window,
-                bad=n < bad[lane],
-            )
-            for n in range(10)
-            for lane in ("stable", "canary")
-        ]
-        return encode_evidence(flush(0, *rows, watermark=window + POLICY.window))
-
-    def evidence():
-        yield encode_evidence(started(1, 0, POLICY))
-        control_record = EpochInForce(epoch=1, digest=SPLIT.digest, rollout=1, weights={"stable": 0.5, "canary": 0.5})
-        yield encode_evidence(Evidence(by="test", written_at=0, epoch_in_force=control_record))
-        for number in range(100):
-            yield outcomes(number, {"stable": 2, "canary": 2})
-            yield from [encode_evidence(flush(0, watermark=begun))] * (BEHIND // 100)
 
     def monitor(worker):
-        return stack_processes.start(
-            "monitor", "--route", route.name, "--worker", worker, "--log-format", "json", **IN_ENVIRONMENT
-        )
+        flags = ("--worker", worker, "--log-format", "json")
+        return stack_processes.start("monitor", "--route", route.name, *flags, **IN_ENVIRONMENT)
 
-    def begins(command):
-        lines = [json.loads(line) for line in command.stderr.splitlines() if line.startswith("{")]
-        return [line for line in lines if line["event"] == "the controller reads on"]
+    def read(topic):
+        return kafka_records(stack.bootstrap_servers, route.topic(topic))
 
-    write("splits", [encode_split(SPLIT)])
-    write("evidence", evidence())
+    begun, evidence = now_ms() - 3_600_000, route.topic("evidence")
+    write(stack, route.topic("splits"), [encode_split(SPLIT)])
+    write(stack, evidence, evidence_of_an_equal_canary(begun))
     first = monitor("a")
-    wait_until(lambda: kafka_records(stack.bootstrap_servers, route.topic("verdict-state")), 120, "a snapshot")
+    wait_until(lambda: read("verdict-state"), 120, "a snapshot")
     first.kill()
-    write("evidence", [outcomes(200 + number, {"stable": 2, "canary": 9}) for number in range(20)])
+    write(stack, evidence, [outcomes(begun, 200 + number, {"stable": 2, "canary": 9}) for number in range(20)])
     second = monitor("b")
-    (event,) = wait_until(
-        lambda: [
-            decode_rollout_event(r.value) for r in kafka_records(stack.bootstrap_servers, route.topic("rollout-events"))
-        ],
-        120,
-        "the successor's verdict",
+    (event,) = map(
+        decode_rollout_event, [r.value for r in wait_until(lambda: read("rollout-events"), 120, "a verdict")]
     )
-    assert [line["from_snapshot"] for line in begins(first)] == [False]
-    (begin,) = begins(second)
+    assert [line["from_snapshot"] for line in how_it_began(first)] == [False]
+    (begin,) = how_it_began(second)
     assert begin["from_snapshot"] is True
     assert begin["offset"] > BEHIND
     fold = EvidenceFold(POLICY, 4)
-    verdicts = [
-        verdict
-        for record in kafka_records(stack.bootstrap_servers, route.topic("evidence"))
-        for verdict in fold.on_record(record.offset, decode_evidence(record.value)).verdicts
-    ]
-    assert [(verdict.offset, verdict.numbers) for verdict in verdicts] == [(event.evidence_offset, event.numbers)]
+    outputs = [fold.on_record(record.offset, decode_evidence(record.value)) for record in read("evidence")]
+    verdicts = [(verdict.offset, verdict.numbers) for output in outputs for verdict in output.verdicts]
+    assert verdicts == [(event.evidence_offset, event.numbers)]

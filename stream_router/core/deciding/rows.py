@@ -1,6 +1,6 @@
 """Outcomes as rows of one array: what the test reads of them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -28,6 +28,16 @@ def rows_of(outcomes: Outcomes) -> Rows:
     rows = np.empty(len(outcomes), ROW)
     rows["entity"], rows["order"], rows["time"] = outcomes.entity, outcomes.order, outcomes.time
     rows["bad"] = False if outcomes.bad is None else outcomes.bad
+    return rows
+
+
+def together(parts: Sequence[Rows]) -> Rows:
+    """One after the other, copied; numpy's own function compares the fields of each part first."""
+    rows = np.empty(sum(map(len, parts)), ROW)
+    start = 0
+    for part in parts:
+        rows[start : start + len(part)] = part
+        start += len(part)
     return rows
 
 
@@ -83,7 +93,7 @@ class Pool:
         return {
             "places": [[batch.partition, *batch.key] for batch in batches],
             "lengths": [len(some) for some in rows],
-            "rows": np.concatenate(rows) if rows else np.empty(0, ROW),
+            "rows": together(rows),
         }
 
     @classmethod

@@ -12,7 +12,7 @@ from stream_router.core.deciding.entities import Entities
 from stream_router.core.deciding.epochs import Epochs, epoch_of
 from stream_router.core.deciding.metrics import Metric
 from stream_router.core.deciding.metrics.accuracy import Accuracy
-from stream_router.core.deciding.rows import Batch, Pool
+from stream_router.core.deciding.rows import Batch, Pool, together
 from stream_router.core.deciding.verdict import Status, Totals, Verdict, reason_for
 from stream_router.core.evidence import OutcomeKey, RolloutStarted
 from stream_router.core.lane import CANARY, LANES
@@ -181,7 +181,7 @@ class Trial:
         if not batches:
             return
         lengths = [len(batch.rows) for batch in batches]
-        rows = np.concatenate([batch.rows for batch in batches])
+        rows = together([batch.rows for batch in batches])
         window = np.repeat([batch.key.window for batch in batches], lengths)
         is_canary = np.repeat([batch.key.lane == CANARY for batch in batches], lengths)
         order = np.lexsort((rows["order"], window)) if in_request_order else np.arange(len(rows))
