@@ -73,7 +73,7 @@ E_VALUE: Final = Gauge(
 )
 ROLLBACKS: Final = Counter("stream_router_rollbacks_total", "Rollbacks decided, and written to Kafka.", ["route"])
 HELD: Final = Gauge(
-    "stream_router_rollout_held",
+    "stream_router_held_rollouts",
     "1 where the rollout in force is not judged because evidence of it was lost: a person has to act.",
     ["route"],
 )
@@ -83,12 +83,12 @@ EVIDENCE_BEHIND: Final = Gauge(
     ["route"],
 )
 OUTCOMES_LEFT_OUT: Final = Gauge(
-    "stream_router_outcomes_left_out",
+    "stream_router_left_out_outcomes",
     "Outcomes of the rollout in force left out of its test: not_ours, one_sided, unattributed or repeats.",
     ["route", "reason"],
 )
 EVIDENCE_WATERMARKS_REFUSED: Final = Gauge(
-    "stream_router_evidence_watermarks_refused",
+    "stream_router_refused_watermarks",
     "Watermarks in R.evidence too far ahead of the broker's time, passed over by the controller.",
     ["route"],
 )

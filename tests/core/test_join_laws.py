@@ -68,8 +68,10 @@ def test_a_revision_changes_windows_but_no_outcome(world: World, actions: Action
 @settings(deadline=None)
 @given(worlds(), EVENTFUL)
 def test_an_expired_label_never_counts(world: World, actions: Actions) -> None:
-    first = {p.request_id: p.routed_at or t for t, p in zip(world.times, world.predictions, strict=True)}
-    expired = [Label(name, value, at + HORIZON + 12_000, 0) for name, at in first.items() for value in (True, False)]
+    last: dict[str, int] = {}
+    for time, prediction in zip(world.times, world.predictions, strict=True):
+        last[prediction.request_id] = max(prediction.routed_at or time, last.get(prediction.request_id, 0))
+    expired = [Label(name, value, at + HORIZON + 12_000, 0) for name, at in last.items() for value in (True, False)]
     assert run(world.and_labels(expired), actions) == world.recounted
 
 

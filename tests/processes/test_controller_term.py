@@ -309,7 +309,7 @@ def test_a_rollout_whose_evidence_was_deleted_is_held_by_this_term_and_the_next(
     assert world.metadata.endswith(f"held={int(evidence_missing)}")
     assert ("it is held, not judged" in str(logs)) is evidence_missing
     assert bool(world.store.status().remark) is evidence_missing
-    assert REGISTRY.get_sample_value("stream_router_rollout_held", {"route": "r"}) == evidence_missing
+    assert REGISTRY.get_sample_value("stream_router_held_rollouts", {"route": "r"}) == evidence_missing
     world.happens(*RECORDS[41:])
     world.new_term()
     world.serve()

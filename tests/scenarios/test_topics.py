@@ -104,10 +104,10 @@ def test_commands_say_what_they_do(stack_processes, route_name):
     missing = stack_processes.run("topics", "verify", "--route", route_name)
     assert missing.process.returncode == 1
     assert f"{route_name}.requests is missing" in missing.stdout
-    assert "10 differences" in missing.stderr
+    assert "11 differences" in missing.stderr
 
     first = stack_processes.run("topics", "apply", "--route", route_name, "--partitions", "2", "--output", "json")
-    assert [topic["created"] for topic in json.loads(first.stdout)] == [True] * 10
+    assert [topic["created"] for topic in json.loads(first.stdout)] == [True] * 11
     again = stack_processes.run("topics", "apply", "--route", route_name)
     assert "created" not in again.stdout
     assert again.process.returncode == 0
