@@ -8,7 +8,7 @@ from support.join_worlds import BEGIN, HORIZON, NOWHERE, POLICY, REACH, SPLITS, 
 from support.recount import entity_of, order_of
 
 from stream_router.core.evidence import Count, Evidence, Positions
-from stream_router.core.joining.join import Join
+from stream_router.core.joining.join import MAX_ROWS, Join
 from stream_router.core.joining.join_output import JoinOutput
 from stream_router.core.joining.label import Label
 from stream_router.core.joining.waiting_labels import MAX_WAITING
@@ -124,6 +124,17 @@ def test_an_id_that_every_record_has_is_one_request_a_deadline_and_costs_no_more
     same = [prediction("null", routed_at=BEGIN + turn, scored_at=BEGIN + turn) for turn in range(5_000)]
     join.on_predictions(predictions(*same))
     assert (join.rows, join.kinds) == (1, {"duplicate": 4_999})
+
+
+@pytest.mark.parametrize("part", [1, 7, 1_000])
+def test_of_one_id_only_so_many_rows_are_held_and_what_comes_more_is_no_other_s_loss(join: Join, part: int) -> None:
+    """A search goes through the rows of an id one by one."""
+    times = [BEGIN + turn * (DEADLINE + 1) for turn in range(MAX_ROWS + 10)]
+    same = [prediction("null", routed_at=at, scored_at=at) for at in times for _ in range(2)]
+    mixed = [*same[:-1], prediction("other"), same[-1]]
+    for first in range(0, len(mixed), part):
+        join.on_predictions(predictions(*mixed[first : first + part], first=first))
+    assert (join.rows, join.kinds) == (MAX_ROWS + 1, {"duplicate": MAX_ROWS, "refused": 20})
 
 
 @pytest.mark.parametrize("lane", ["stable", "canary"])

@@ -6,20 +6,24 @@ from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 from support.join_worlds import (
+    BEGIN,
     EVENTFUL,
     HORIZON,
     NOWHERE,
     PEACEFUL,
+    POLICY,
     REACH,
     Actions,
     Maker,
     Run,
     World,
+    prediction,
     run,
+    steps,
     worlds,
 )
 
-from stream_router.core.joining.join import Join
+from stream_router.core.joining.join import MAX_ROWS, Join
 from stream_router.core.joining.label import Label
 from stream_router.core.joining.split_history import SplitHistory
 
@@ -69,10 +73,25 @@ def test_a_revision_changes_windows_but_no_outcome(world: World, actions: Action
 @given(worlds(), EVENTFUL)
 def test_an_expired_label_never_counts(world: World, actions: Actions) -> None:
     last: dict[str, int] = {}
-    for time, prediction in zip(world.times, world.predictions, strict=True):
-        last[prediction.request_id] = max(prediction.routed_at or time, last.get(prediction.request_id, 0))
+    for time, known in zip(world.times, world.predictions, strict=True):
+        last[known.request_id] = max(known.routed_at or time, last.get(known.request_id, 0))
     expired = [Label(name, value, at + HORIZON + 12_000, 0) for name, at in last.items() for value in (True, False)]
     assert run(world.and_labels(expired), actions) == world.recounted
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    steps("predictions", "ground_truth", "flush", "restore", "crash", reads=60),
+    st.lists(st.integers(0, 79), max_size=40),
+)
+def test_of_an_id_with_too_many_rows_the_first_count_however_it_is_read(actions: Actions, labelled: list[int]) -> None:
+    """Watermarks apart, which make room for later ones."""
+    times = [BEGIN + turn * (POLICY.prediction_deadline + 1) for turn in range(80)]
+    known = [(at, prediction("null", routed_at=at, scored_at=at)) for at in times]
+    other = prediction("other", routed_at=times[70], scored_at=times[70])
+    world = World.of([*known, (times[70], other)], [Label("null", True, times[turn], 0) for turn in labelled])
+    assert run(world, actions) == world.recounted
+    assert sum(count[0] for count in world.recounted.counts.values()) == MAX_ROWS + 1
 
 
 def everything_new(policy, _, splits) -> Join:
@@ -111,8 +130,8 @@ class BelievesTheLast(Join):
 class TakesTheNearest(Join):
     """Planted: an id is one request for ever."""
 
-    def _not_duplicate(self, keys, routed_at, new):
-        return super()._not_duplicate(keys, routed_at, new) & (self._rows.find(keys) < 0)
+    def _is_near(self, one, _):
+        return np.full(len(one), fill_value=True)
 
 
 class ForgetsWhoWaits(Join):

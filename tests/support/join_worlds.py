@@ -267,8 +267,8 @@ class Run:
 Actions = list[tuple[str, int]]
 
 
-def steps(*actions: str) -> st.SearchStrategy[Actions]:
-    return st.lists(st.tuples(st.sampled_from(actions), st.integers(1, 5)), max_size=30)
+def steps(*actions: str, reads: int = 5) -> st.SearchStrategy[Actions]:
+    return st.lists(st.tuples(st.sampled_from(actions), st.integers(1, reads)), max_size=30)
 
 
 PEACEFUL = steps("predictions", "ground_truth", "flush", "watermark", "restore")

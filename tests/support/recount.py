@@ -73,7 +73,7 @@ def _rows(predictions: Sequence[Prediction], policy: Policy, times: Sequence[int
         scored_at = prediction.scored_at or routed_at
         mine = rows.setdefault(prediction.request_id, [])
         again = any(abs(row.routed_at - routed_at) <= policy.prediction_deadline for row in mine)
-        if abs(scored_at - routed_at) <= policy.reach and not again:
+        if abs(scored_at - routed_at) <= policy.reach and not again and len(mine) < 64:
             mine.append(_Row(prediction, routed_at, scored_at))
     return rows
 

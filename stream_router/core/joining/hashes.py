@@ -40,3 +40,13 @@ def turns(keys: Keys) -> Integers:
         first = np.maximum.accumulate(np.where(np.concatenate([[False], equal]), 0, number))
         found[order] = number - first
     return found
+
+
+def firsts(keys: Keys) -> Integers:
+    """The place of the first that is equal to each: shape (n,)."""
+    order = np.argsort(keys[:, 1], kind="stable")
+    low = keys[order, 1]
+    begins = np.flatnonzero(np.concatenate([[True], low[1:] != low[:-1]])[: len(keys)])
+    found = np.empty(len(keys), np.int64)
+    found[order] = np.repeat(order[begins], np.diff(begins, append=len(keys)))
+    return found

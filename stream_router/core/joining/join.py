@@ -8,7 +8,7 @@ With the policy's reach = window + label_horizon + prediction_deadline, these ar
 - A prediction scored more than reach after (or before) it was routed is nothing: `expired`. Where scored_at is unknown,
   routed_at counts in its place, and the Kafka timestamp where that is unknown, too.
 - A prediction is a `duplicate` of an earlier row of its id that was routed at most prediction_deadline before or after
-  it, and nothing; else it is a row: another request.
+  it, and nothing; else it is a row: another request. At most MAX_ROWS rows of one id are held; more are `refused`.
 - A label belongs to the first row of its id, by offset, whose interval contains its time: from reach before scored_at,
   rounded down to a whole prediction_deadline, to label_horizon after the end of its window. Else it waits, as it may
   have come before its prediction; where the id has a row it is counted `expired`, once, and never `orphan`.
@@ -16,7 +16,7 @@ With the policy's reach = window + label_horizon + prediction_deadline, these ar
   `revised`.
 - A label that no row takes and that says the same as the newest one of its id that waits, not older and of the same
   whole prediction_deadline, is that one again: `duplicate`. At most `early_limit` labels wait, and MAX_WAITING of one
-  id; more are `refused`, and nothing: of what is refused no law holds.
+  id; more are `refused`. What is refused is nothing, and of it no law holds.
 - A prediction scored more than prediction_deadline after its routing is late: counted, its labels too, but it never
   gives an outcome.
 - A prediction without epoch and digest, made by another system, belongs to the split in force at its routed_at; where
@@ -58,7 +58,7 @@ from stream_router.core.joining.counting import (
     Changes,
 )
 from stream_router.core.joining.expiry import Expiry
-from stream_router.core.joining.hashes import hashes_of, keys_of, order_of, turns
+from stream_router.core.joining.hashes import firsts, hashes_of, keys_of, order_of
 from stream_router.core.joining.join_output import JoinOutput
 from stream_router.core.joining.new_outcomes import NewOutcomes
 from stream_router.core.joining.split_history import SplitHistory
@@ -71,9 +71,14 @@ from stream_router.core.policy import Policy
 Kind = Literal["joined", "duplicate", "revised", "orphan", "expired", "refused", "unattributed"]
 """joined: a first label. duplicate: a prediction, or the same label, again. revised: another label than before.
 orphan: a label that no prediction came for. expired: a prediction or a label too late to count. refused: a label that
-found no place to wait. unattributed: a prediction whose split is not known."""
+found no place to wait, or a prediction of an id that has too many rows. unattributed: a prediction whose split is not
+known."""
 
 EARLY_LIMIT: Final = 1_000_000
+
+MAX_ROWS: Final = 64
+"""Rows of one id: a search goes through them one by one, while the event loop waits."""
+
 _BUCKETS: Final = 64
 _LATEST: Final = 2**60
 """Times beyond it count as it, so that sums of two fit into 64 bits."""
@@ -172,13 +177,22 @@ class Join:
             "flags": (_NEW * new[read] + _IS_LATE * late).astype(np.uint8),
         }
         became = np.zeros(len(read), np.bool_)
-        left = np.arange(len(read))
+        duplicate, held = self._beside_rows(keys, columns["routed_at"])
+        left = np.flatnonzero(~duplicate)
         while len(left):
-            left = left[self._not_duplicate(keys[left], columns["routed_at"][left], new[read][left])]
-            turn = turns(keys[left])
-            chosen, left = left[turn == 0], left[turn > 0]
+            full = held[left] >= MAX_ROWS
+            self._count("refused", new[read][left[full]])
+            left = left[~full]
+            first = left[firsts(keys[left])]
+            chosen = left[first == left]
             became[chosen] = True
             self._enter(keys[chosen], predictions.offset[read][chosen], {k: v[chosen] for k, v in columns.items()})
+            left, first = left[first != left], first[first != left]
+            near = self._is_near(columns["routed_at"][left], columns["routed_at"][first])
+            duplicate[left[near]] = True
+            left = left[~near]
+            held[left] += 1
+        self._count("duplicate", new[read] & duplicate)
         said = np.flatnonzero(became & new[read])
         self._on_new_rows(predictions, read[said], columns["cell"][said], scored_at[read][said], late[said])
 
@@ -286,20 +300,25 @@ class Join:
         changes.note(MODEL_LATENCIES, cell_numbers, timed, buckets_of(model_time))
         self._count("unattributed", ~self._thinning.is_attributed(self._cells, cell_numbers))
 
-    def _not_duplicate(self, keys: Keys, routed_at: Integers, new: Flags) -> Flags:
-        """Whether each prediction is another request than those that are rows of its id."""
+    def _beside_rows(self, keys: Keys, routed_at: Integers) -> tuple[Flags, Integers]:
+        """Whether each prediction is the same request as a row of its id, and of those that are not how many rows."""
         rows = self._rows.find(keys)
-        duplicate = np.zeros(len(keys), np.bool_)
+        duplicate, held = np.zeros(len(keys), np.bool_), np.zeros(len(keys), np.int64)
         going = np.flatnonzero(rows != NO_ROW)
         rows = rows[going]
         while going.size:
-            near = np.abs(self._rows["routed_at"][rows] - routed_at[going]) <= self._policy.prediction_deadline
+            held[going] += 1
+            near = self._is_near(self._rows["routed_at"][rows], routed_at[going])
             duplicate[going[near]] = True
             rows = self._rows.next(rows)
             on = (rows != NO_ROW) & ~near
             going, rows = going[on], rows[on]
-        self._count("duplicate", new & duplicate)
-        return ~duplicate
+        return duplicate, held
+
+    def _is_near(self, one: Integers, other: Integers) -> Flags:
+        """Whether two routings of one id are of one request."""
+        near: Flags = np.abs(one - other) <= self._policy.prediction_deadline
+        return near
 
     def _enter(self, keys: Keys, offsets: Integers, columns: Mapping[str, npt.NDArray[Any]]) -> None:
         """New rows, all of different ids; labels that waited for them meet them."""
