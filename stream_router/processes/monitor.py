@@ -297,7 +297,7 @@ def _check_topics(settings: Settings, route: Route) -> int:
             f"topic {predictions} has {counts[predictions]} partitions, {labels} has {counts[labels]}: "
             "the join meets by partition, so give both as many",
         )
-    for single in (route.topic("evidence"), route.topic("splits")):
+    for single in (route.topic("evidence"), route.topic("splits"), route.topic("verdict-state")):
         if (found := partition_count(settings, single)) != 1:
             raise TopicError(f"topic {single} has {found} partitions: its order needs 1")
     partition_count(settings, route.topic("dead-letters"))
