@@ -12,6 +12,7 @@ from stream_router.adapters.detached import detached
 from stream_router.adapters.kafka.control_topics import SplitsTopic
 from stream_router.core.joining.columns import Predictions
 from stream_router.core.joining.split_history import SplitHistory
+from stream_router.core.policy import CLOCK_SKEW_MS
 from stream_router.core.route import Route
 from stream_router.core.routing.applied_split import AppliedSplit
 from stream_router.errors import UnreachableError
@@ -38,24 +39,24 @@ class KnownSplits:
         self._settings, self._route = settings, route
         self._topic: SplitsTopic | None = None
         self._absent: set[tuple[int, str]] = set()
-        self._read_up_to, self._read_at = -1, float("-inf")
+        self._read_up_to, self._begun, self._read_at = -1, float("-inf"), float("-inf")
         self._reading = asyncio.Lock()
 
     async def cover(self, predictions: Predictions) -> None:
-        """Read R.splits to its end where the predictions name a split that is not known, or no split and were routed
-        after the last time; an outage is waited for. Raises TopicError.
+        """Read R.splits to its end where the predictions name a split that is not known, or none; an outage is waited
+        for. Raises TopicError.
 
         A router writes its split before the first record that it routes by it, so what the end does not bring, it never
-        will.
+        will. To those that name no split belong splits that were written before them: these are there once R.splits
+        has been read after them, at whatever time their clocks have put them.
         """
-        named = {(origin.epoch, origin.digest) for origin in set(predictions.origin)}
-        # Not later than now: a router's clock may be ahead of ours.
-        until = min(_latest_foreign(predictions), now_ms()) if (0, "") in named else -1
+        arrived, named = time.monotonic(), {(origin.epoch, origin.digest) for origin in set(predictions.origin)}
+        latest = _latest_foreign(predictions) if (0, "") in named else None
         named.discard((0, ""))
-        while self._misses(named, until):
+        while self._misses(named, latest, arrived):
             async with self._reading:
                 # Unless somebody else has read meanwhile.
-                if self._misses(named, until) and await self._read(named):
+                if self._misses(named, latest, arrived) and await self._read(named):
                     return
 
     async def read_once(self) -> None:
@@ -70,15 +71,16 @@ class KnownSplits:
         if topic is not None:
             detached(topic.close, name="end of a reader")
 
-    def _misses(self, named: set[tuple[int, str]], until: int) -> bool:
-        return until > self._read_up_to or any(
-            not self.history.knows(*split) and split not in self._absent for split in named
-        )
+    def _misses(self, named: set[tuple[int, str]], latest: int | None, arrived: float) -> bool:
+        """`latest`: Kafka time of the latest prediction that names no split; of a time long ago all has been read."""
+        if latest is not None and latest > self._read_up_to - CLOCK_SKEW_MS and self._begun < arrived:
+            return True
+        return any(not self.history.knows(*split) and split not in self._absent for split in named)
 
     async def _read(self, named: set[tuple[int, str]]) -> bool:
         """False where Kafka does not answer."""
         await asyncio.sleep(max(0.0, self._read_at + _APART - time.monotonic()))
-        clock = now_ms()
+        clock, begun = now_ms(), time.monotonic()
         try:
             splits = await in_thread(self._to_the_end)
         except UnreachableError as error:
@@ -86,9 +88,9 @@ class KnownSplits:
             _log.warning("the splits cannot be read: their predictions wait", error=str(error))
             await asyncio.sleep(_AFTER_OUTAGE)
             return False
-        for applied in splits:
-            self.history.add(applied)
-        self._read_up_to, self._read_at = clock, time.monotonic()
+        for applied, written in splits:
+            self.history.add(applied, written)
+        self._read_up_to, self._begun, self._read_at = clock, begun, time.monotonic()
         absent = {split for split in named if not self.history.knows(*split)}
         for epoch, digest in sorted(absent - self._absent):
             _log.warning("predictions name a split that R.splits does not hold", epoch=epoch, digest=digest)
@@ -97,7 +99,7 @@ class KnownSplits:
         self._absent |= absent
         return True
 
-    def _to_the_end(self) -> list[AppliedSplit]:
+    def _to_the_end(self) -> list[tuple[AppliedSplit, int]]:
         """What is new. Blocks, and is called by one thread at a time."""
         if self._topic is None:
             self._topic = SplitsTopic(self._settings, self._route)
@@ -105,7 +107,6 @@ class KnownSplits:
 
 
 def _latest_foreign(predictions: Predictions) -> int:
-    """The latest routing of those that name no split; their Kafka time where they do not tell it."""
+    """The latest Kafka time of those that name no split."""
     foreign = np.array([origin.epoch == 0 and not origin.digest for origin in predictions.origin], np.bool_)
-    routed_at = np.where(predictions.routed_at > 0, predictions.routed_at, predictions.time)
-    return int(routed_at[foreign].max(initial=-1))
+    return int(predictions.time[foreign].max(initial=-1))

@@ -3,7 +3,9 @@
 from itertools import pairwise
 
 import numpy as np
-from support.join_worlds import BEGIN, SPLITS, UNKNOWN, history, split
+from support.join_worlds import BEGIN, SPLITS, UNKNOWN, WRITTEN_AFTER, history, split
+
+from stream_router.core.joining.split_history import SplitHistory
 
 LAST = SPLITS[-1]
 
@@ -16,10 +18,30 @@ def test_before_the_first_split_there_is_none_and_each_is_in_force_from_its_time
     assert known.in_force_at(BEGIN * 1000) == LAST
 
 
+def test_for_a_record_only_splits_count_that_are_not_written_after_it() -> None:
+    """So that who reads R.splits again, when it has more, says the same."""
+    first, second = SPLITS[1:3]
+    known = history()
+    for written, expected in ((second.time + WRITTEN_AFTER - 1, first), (second.time + WRITTEN_AFTER, second)):
+        assert known.in_force_at(second.time + 1, written) == expected
+    assert history(SPLITS[:2]).in_force_at(second.time + 1, second.time + 2) == first
+    assert known.in_force_at(SPLITS[0].time, SPLITS[0].time) is None
+
+
+def test_a_record_s_time_before_its_predecessor_s_counts_as_that_one_s() -> None:
+    known = SplitHistory()
+    known.add(SPLITS[0], written=1_000)
+    known.add(SPLITS[1], written=900)
+    assert known.in_force_at(BEGIN * 1000, 999) is None
+    assert known.in_force_at(BEGIN * 1000, 1_000) == SPLITS[1]
+
+
 def test_many_times_at_once_are_as_one_by_one() -> None:
     known, times = history(), np.arange(BEGIN, BEGIN + 300_000, 777)
-    numbers = known.numbers_at(times)
-    assert [None if n < 0 else known[n] for n in numbers] == [known.in_force_at(time) for time in times.tolist()]
+    for later in (0, 2_000, 5_000):
+        numbers = known.numbers_at(times, times + later)
+        expected = [known.in_force_at(time, time + later) for time in times.tolist()]
+        assert [None if n < 0 else known[n] for n in numbers] == expected
 
 
 def test_a_split_that_a_router_writes_again_or_too_late_is_known_and_changes_nothing_in_force() -> None:

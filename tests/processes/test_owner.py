@@ -482,8 +482,8 @@ def split(epoch, rollout=1, canary=0.1, time=NOW):
     return AppliedSplit(raw=raw, canary=canary, epoch=epoch, rollout=rollout, time=time)
 
 
-def put_in_force(world, *splits):
-    world.kafka.fill(ROUTE.topic("splits"), *[encode_split(applied) for applied in splits])
+def put_in_force(world, *splits, written=NOW):
+    world.kafka.fill(ROUTE.topic("splits"), *[encode_split(applied) for applied in splits], timestamp=(0, written))
 
 
 def reads_of_splits(world):
@@ -517,17 +517,45 @@ async def test_a_split_that_does_not_exist_is_looked_for_once_and_its_prediction
     assert world.faults() == []
 
 
+async def bring_foreign(world, routed_at, written):
+    foreign = prediction(world.requests, epoch=0, digest="", rollout=0, routed_at=routed_at)
+    world.kafka.fill(TOPICS["predictions"], foreign, timestamp=(0, written))
+    world.requests += 1
+    await world.bring("predictions")
+
+
 @driven
-async def test_a_foreign_prediction_waits_until_the_splits_are_known_up_to_its_routing(world, monkeypatch):
-    clock = iter([NOW + 10] * 2 + [NOW + 20] * 3)
-    monkeypatch.setattr(known_splits, "now_ms", lambda: next(clock))
+async def test_a_foreign_prediction_waits_until_the_splits_are_read_after_it(world, monkeypatch):
+    """Whatever the clocks say, unless it was written so long before the last time that they can not differ so."""
+    monkeypatch.setattr(known_splits, "now_ms", lambda: NOW + 2 * CLOCK_SKEW_MS)
     await world.taken()
-    for routed_at, reads in ((NOW + 5, 1), (NOW + 8, 1), (NOW + 15, 2)):
-        foreign = prediction(world.requests, epoch=0, digest="", rollout=0, routed_at=routed_at)
-        world.kafka.fill(TOPICS["predictions"], foreign)
-        world.requests += 1
-        await world.bring("predictions")
+    recent, old = NOW + CLOCK_SKEW_MS + 1, NOW + CLOCK_SKEW_MS
+    for written, reads in ((old, 1), (old, 1), (recent, 2), (recent, 3), (old, 3)):
+        await bring_foreign(world, NOW, written)
         assert reads_of_splits(world) == reads
+
+
+@driven
+async def test_to_a_foreign_prediction_belongs_no_split_that_was_written_after_it_whoever_reads_it(world, monkeypatch):
+    """A router writes its split a moment after its time, and a successor finds more splits than its predecessor did."""
+    monkeypatch.setattr(known_splits, "now_ms", lambda: NOW + 100)
+    put_in_force(world, split(1, rollout=1, time=NOW), written=NOW + 1)
+    await world.taken()
+    await bring_foreign(world, NOW + 12, NOW + 15)
+    await world.flushed()
+    put_in_force(world, split(2, rollout=2, time=NOW + 10), written=NOW + 20)
+    await bring_foreign(world, NOW + 13, NOW + 25)
+    await world.flushed()
+    world.owner.drop()
+    world.new_owner()
+    world.start()
+    for number in range(world.requests):
+        world.kafka.fill(TOPICS["ground_truth"], encode_label(f"r{number}", value=True), timestamp=(1, NOW + 1_000))
+    await world.read_all()
+    counts = [count for record in world.evidence for count in record.counts]
+    for rollout in (1, 2):
+        mine = [count for count in counts if count.rollout == rollout]
+        assert (sum(count.predicted for count in mine), sum(count.labelled for count in mine)) == (1, 1)
 
 
 @driven

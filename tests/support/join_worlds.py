@@ -22,6 +22,8 @@ REACH = 80_000
 HORIZON = POLICY.window + POLICY.label_horizon
 BEGIN = 1_000_000
 NOWHERE = Positions(0, 0)
+WRITTEN_AFTER = 3_000
+"""Milliseconds from a split's time to its record's."""
 
 
 def split(epoch: int, canary: float, rollout: int, time: int) -> AppliedSplit:
@@ -41,7 +43,7 @@ UNKNOWN = split(9, 0.1, 1, 0)
 def history(splits: Sequence[AppliedSplit] = SPLITS) -> SplitHistory:
     known = SplitHistory()
     for applied in splits:
-        known.add(applied)
+        known.add(applied, applied.time + WRITTEN_AFTER)
     return known
 
 

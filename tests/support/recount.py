@@ -35,6 +35,7 @@ class Recount(NamedTuple):
 @dataclass
 class _Row:
     prediction: Prediction
+    written: int
     routed_at: int
     scored_at: int
     labels: list[Label] = field(default_factory=list)
@@ -74,7 +75,7 @@ def _rows(predictions: Sequence[Prediction], policy: Policy, times: Sequence[int
         mine = rows.setdefault(prediction.request_id, [])
         again = any(abs(row.routed_at - routed_at) <= policy.prediction_deadline for row in mine)
         if abs(scored_at - routed_at) <= policy.reach and not again and len(mine) < 64:
-            mine.append(_Row(prediction, routed_at, scored_at))
+            mine.append(_Row(prediction, time, routed_at, scored_at))
     return rows
 
 
@@ -96,7 +97,8 @@ def _told(rows: list[_Row], policy: Policy, splits: SplitHistory) -> Recount:
     for row in rows:
         prediction, window = row.prediction, policy.window_start(row.routed_at)
         epoch, digest, rollout = prediction.epoch, prediction.digest, prediction.rollout
-        if epoch == 0 and not digest and (applied := splits.in_force_at(row.routed_at)) is not None:
+        applied = splits.in_force_at(row.routed_at, row.written)
+        if epoch == 0 and not digest and applied is not None:
             epoch, digest, rollout = applied.epoch, applied.digest, rollout or applied.rollout
         key = window, rollout, prediction.lane, prediction.model_version
         total = sums.setdefault(key, Counter())

@@ -63,9 +63,10 @@ class SplitsTopic:
     def __init__(self, settings: Settings, route: Route) -> None:
         self._follower = Follower(settings, [route.topic("splits")])
 
-    def read_to_end(self) -> list[AppliedSplit]:
-        """All that there is and was not read before."""
-        return _decoded(self._follower.read_to_ends(), decode_split)
+    def read_to_end(self) -> list[tuple[AppliedSplit, int]]:
+        """All that there is and was not read before, with the Kafka timestamps in ms since the epoch."""
+        records = self._follower.read_to_ends()
+        return [(applied, record.timestamp()[1]) for record in records for applied in _decoded([record], decode_split)]
 
     def close(self) -> None:
         self._follower.close()

@@ -12,13 +12,19 @@ from stream_router.core.policy import Policy
 
 
 class Attribution:
-    """A prediction without epoch and digest belongs to the split in force when it was routed, if there was one."""
+    """A prediction without epoch and digest belongs to the split in force when it was routed, if there was one.
+
+    That is, of those that were in R.splits when the prediction was written: a function of the two logs.
+    """
 
     def __init__(self, policy: Policy, splits: SplitHistory) -> None:
         self._policy, self._splits = policy, splits
 
-    def cells_of(self, origins: Sequence[Origin], routed_at: Integers, cells: Cells) -> Integers:
-        """The number of each prediction's cell, shape (n,); cells that are not there are added."""
+    def cells_of(self, origins: Sequence[Origin], routed_at: Integers, written: Integers, cells: Cells) -> Integers:
+        """The number of each prediction's cell, shape (n,); cells that are not there are added.
+
+        `written`: Kafka timestamps.
+        """
         known: dict[Origin, int] = {}
         codes = np.array([known.setdefault(origin, len(known)) for origin in origins], np.int64)
         foreign = np.array([origin.epoch == 0 and not origin.digest for origin in known], np.bool_)
@@ -27,7 +33,7 @@ class Attribution:
         splits = np.full(len(codes), -1)
         if foreign.any():
             made = foreign[codes]
-            splits[made] = self._splits.numbers_at(routed_at[made])
+            splits[made] = self._splits.numbers_at(routed_at[made], written[made])
             groups = groups * (len(self._splits) + 1) + splits + 1
         _, first, group = np.unique(groups, return_index=True, return_inverse=True)
         names = list(known)

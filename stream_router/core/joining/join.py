@@ -19,8 +19,9 @@ With the policy's reach = window + label_horizon + prediction_deadline, these ar
   id; more are `refused`. What is refused is nothing, and of it no law holds.
 - A prediction scored more than prediction_deadline after its routing is late: counted, its labels too, but it never
   gives an outcome.
-- A prediction without epoch and digest, made by another system, belongs to the split in force at its routed_at; where
-  there is none it is counted, its labels too, but gives no outcome: `unattributed`.
+- A prediction without epoch and digest, made by another system, belongs to the split in force at its routed_at, of
+  those whose records have no later Kafka timestamp than its own; where there is none it is counted, its labels too, but
+  gives no outcome: `unattributed`.
 - A first label gives an outcome of accuracy while a rollout is on; stable's is left out where its order hash, as a
   fraction of 2^64, is not below STABLE_PER_CANARY times canary's share divided by the rest. Beside a canary without a
   share stable gives none: there is nothing to compare it with.
@@ -166,7 +167,9 @@ class Join:
         late = scored_at[read] - routed_at[read] > self._policy.prediction_deadline
         values = coded(_chosen(predictions.value, read))
         columns = {
-            "cell": self._attribution.cells_of(_chosen(predictions.origin, read), routed_at[read], self._cells),
+            "cell": self._attribution.cells_of(
+                _chosen(predictions.origin, read), routed_at[read], predictions.time[read], self._cells
+            ),
             "routed_at": routed_at[read],
             "oldest_label": self._whole_deadlines(scored_at[read] - self._policy.reach),
             "entity": self._entities(_chosen(predictions.entity, read), keys),
