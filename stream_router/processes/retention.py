@@ -15,7 +15,7 @@ def check_retention(settings: Settings, route: Route, policy: Policy) -> None:
     """Raises SettingError where a topic may delete what still counts, TopicError, UnreachableError.
 
     The inputs are read again as far back as `policy.reach` to rebuild rows, and R.evidence for as long to fold the
-    windows that can still change.
+    windows that can still change. For how long a limit of bytes keeps them nobody knows: there it is said, not refused.
     """
     for topic in (route.topic("predictions"), route.topic("ground-truth"), route.topic("evidence")):
         try:
@@ -25,10 +25,17 @@ def check_retention(settings: Settings, route: Route, policy: Policy) -> None:
                 raise
             _log.warning("whether the topic keeps records for long enough is not known", topic=topic, error=str(error))
             continue
-        if kept is not None and kept < policy.reach:
+        if kept.size is not None:
+            _log.warning(
+                "the topic deletes records by its size: whether it keeps them for long enough depends on its traffic",
+                topic=topic,
+                retention_bytes=kept.size,
+                seconds_needed=policy.reach / 1000,
+            )
+        if kept.age is not None and kept.age < policy.reach:
             raise SettingError(
                 f"setting policy.label_horizon is {policy.label_horizon / 1000:g} s, with policy.window and "
                 f"policy.prediction_deadline {policy.reach / 1000:g} s in all, but topic {topic} deletes records after "
-                f"{kept / 1000:g} s (retention.ms={kept}): set its retention.ms to at least {policy.reach}, or lower "
-                "policy.label_horizon"
+                f"{kept.age / 1000:g} s (retention.ms={kept.age}): set its retention.ms to at least {policy.reach}, or "
+                "lower policy.label_horizon"
             )

@@ -13,7 +13,7 @@ from stream_router.settings import Settings
 
 ROUTE = Route("r")
 POLICY = Policy(window=10_000, label_horizon=100_000, prediction_deadline=5_000)
-LONG = {"retention.ms": "115000", "cleanup.policy": "delete"}
+LONG = {"retention.ms": "115000", "retention.bytes": "-1", "cleanup.policy": "delete"}
 
 
 @pytest.fixture
@@ -58,6 +58,23 @@ def test_a_topic_that_keeps_less_is_named_with_what_to_change(configs, name):
 def test_a_topic_that_deletes_nothing_for_its_age_keeps_enough(configs, config):
     configs[ROUTE.topic("ground-truth")] = LONG | config
     check()
+
+
+@pytest.mark.parametrize(("cleanup", "said"), [("delete", ["r.evidence"]), ("compact", [])])
+def test_a_topic_that_deletes_by_its_size_is_said_with_what_it_has_to_keep(configs, cleanup, said):
+    """Nobody knows how fast it fills."""
+    configs[ROUTE.topic("evidence")] = LONG | {"retention.bytes": "1000000", "cleanup.policy": cleanup}
+    with capture_logs() as logs:
+        check()
+    assert [entry["topic"] for entry in logs] == said
+    assert all((entry["retention_bytes"], entry["seconds_needed"]) == (1_000_000, 115.0) for entry in logs)
+
+
+@pytest.mark.usefixtures("configs")
+def test_a_topic_that_keeps_enough_is_not_spoken_of():
+    with capture_logs() as logs:
+        check()
+    assert logs == []
 
 
 def test_a_broker_that_does_not_tell_us_is_said_and_the_other_topics_still_count(configs):

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from confluent_kafka import (
     Consumer,
@@ -33,6 +33,13 @@ TIMEOUT: Final = 10.0
 
 ROOM: Final = 1_024
 """Bytes of a batch of one record that are not the record's own, with some to spare for headers that we add."""
+
+
+class Retention(NamedTuple):
+    """After how many milliseconds, and beyond how many bytes of a partition, records may be deleted; None: never."""
+
+    age: int | None
+    size: int | None
 
 
 _FORBIDDEN: Final = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
@@ -193,14 +200,13 @@ def topic_config(settings: Settings, topic: str) -> dict[str, str]:
     return {name: entry.value for name, entry in entries.items()}
 
 
-def retention(settings: Settings, topic: str) -> int | None:
-    """Milliseconds after which the topic may delete a record; None where it never does for its age.
-
-    Raises TopicError, UnreachableError, and what `forbids` knows where the brokers do not tell us.
-    """
+def retention(settings: Settings, topic: str) -> Retention:
+    """Raises TopicError, UnreachableError, and what `forbids` knows where the brokers do not tell us."""
     config = topic_config(settings, topic)
-    kept = int(config["retention.ms"])
-    return None if kept < 0 or "delete" not in config["cleanup.policy"] else kept
+    if "delete" not in config["cleanup.policy"]:
+        return Retention(None, None)
+    age, size = (int(config[name]) for name in ("retention.ms", "retention.bytes"))
+    return Retention(None if age < 0 else age, None if size < 0 else size)
 
 
 def forbids(error: StreamRouterError) -> bool:
