@@ -141,7 +141,8 @@ class Settings(BaseSettings):
     state_folder: Path | None = Field(
         None,
         description="Where the monitor keeps its rows, so that a restart need not read its inputs again as far back as "
-        "policy.label_horizon. Not set: nowhere.",
+        "policy.label_horizon. The monitor stands still while it copies a partition's: 0.2 s for a million of them. "
+        "Not set: nowhere.",
     )
     dead_letters: DeadLetterLimits = Field(
         default_factory=DeadLetterLimits,
