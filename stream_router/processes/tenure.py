@@ -10,7 +10,7 @@ from stream_router.adapters.kafka.dead_letters import DeadLetter
 from stream_router.adapters.kafka.evidence_log import ResumePoint
 from stream_router.core.deciding.blocks import full_size
 from stream_router.core.evidence import MAX_OUTCOMES, Positions
-from stream_router.core.joining.flush_schedule import FlushSchedule
+from stream_router.core.joining.flush_schedule import RIPENING_LOOKED_AT, FlushSchedule
 from stream_router.core.joining.join import Join
 from stream_router.core.joining.split_history import SplitHistory
 from stream_router.core.policy import Policy
@@ -53,8 +53,9 @@ class Tenure:
 
     @property
     def ripens(self) -> bool:
-        """Whether outcomes that were written may still ripen by this partition's watermarks."""
-        return self.resume.watermark < self.resume.newest_outcome + self._policy.matures_after
+        """Whether outcomes that were written may ripen soon by this partition's watermarks: by RIPENING_LOOKED_AT."""
+        after = self._policy.window + min(self._policy.label_horizon, RIPENING_LOOKED_AT)
+        return self.resume.watermark < self.resume.newest_outcome + after
 
     def on_read(self, moved: Positions, *, records: int, partitions: int, splits: SplitHistory, now: float) -> None:
         """A chunk has been joined; `now` in seconds of a monotonic clock."""

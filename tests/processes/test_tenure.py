@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,7 @@ from stream_router.core.evidence import ACCURACY, MAX_OUTCOMES, Positions
 from stream_router.core.joining.flush_schedule import (
     COUNTS_WAIT,
     OUTCOMES_WAIT,
+    RIPENING_LOOKED_AT,
     WATERMARK_EVERY,
     WATERMARK_FOR_OUTCOMES,
 )
@@ -25,9 +27,9 @@ SPLIT = AppliedSplit(raw=b"split", canary=0.1, epoch=1, rollout=1)
 KEY = Pending(SPLIT.epoch, SPLIT.digest, SPLIT.rollout, ACCURACY)
 
 
-def tenure(watermark=0, newest_outcome=0):
+def tenure(watermark=0, newest_outcome=0, policy=POLICY):
     resume = ResumePoint(Positions(0, 0), Positions(0, 0), watermark, newest_outcome)
-    found = Tenure(POLICY, resume, SimpleNamespace(pending=Counter()), begin=Positions(0, 0), since=0, now=0.0)
+    found = Tenure(policy, resume, SimpleNamespace(pending=Counter()), begin=Positions(0, 0), since=0, now=0.0)
     found.seek, found.is_joining = 1, True
     return found
 
@@ -65,14 +67,15 @@ def test_positions_moved_by_markers_alone_wait_as_long_as_a_watermark():
 
 
 @pytest.mark.parametrize(
-    ("watermark", "every"),
-    [
-        (1_000_000 + POLICY.matures_after - 1, WATERMARK_FOR_OUTCOMES),
-        (1_000_000 + POLICY.matures_after, WATERMARK_EVERY),
-    ],
+    ("horizon", "looked_at"), [(POLICY.label_horizon, POLICY.label_horizon), (86_400_000, RIPENING_LOOKED_AT)]
 )
-def test_watermarks_come_more_often_as_long_as_an_outcome_may_ripen_by_them_also_a_predecessor_s(watermark, every):
-    found = tenure(watermark, newest_outcome=1_000_000)
+@pytest.mark.parametrize(("short_of", "every"), [(1, WATERMARK_FOR_OUTCOMES), (0, WATERMARK_EVERY)])
+def test_watermarks_come_more_often_while_an_outcome_may_ripen_soon_also_a_predecessor_s(
+    horizon, looked_at, short_of, every
+):
+    """Not for a whole horizon of a day: a transaction a second in each idle partition."""
+    watermark = 1_000_000 + POLICY.window + looked_at - short_of
+    found = tenure(watermark, newest_outcome=1_000_000, policy=replace(POLICY, label_horizon=horizon))
     found.schedule.on_watermark()
     found.schedule.on_flush(50.0, with_watermark=True)
     found.offer(watermark + 1, {})

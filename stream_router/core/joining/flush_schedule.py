@@ -9,10 +9,18 @@ OUTCOMES_WAIT: Final = 0.25
 """Seconds for outcomes that do not close a block by themselves: with those of other partitions they may."""
 
 WATERMARK_EVERY: Final = 5.0
-"""Seconds between watermarks that nothing waits for; they bound how late windows mature."""
+"""Seconds between watermarks that nothing waits for, or not impatiently; they bound how late windows mature."""
 
 WATERMARK_FOR_OUTCOMES: Final = 1.0
 """Seconds between watermarks while outcomes of the partition may still ripen by them: so much later comes a verdict."""
+
+RIPENING_LOOKED_AT: Final = 600_000
+"""Milliseconds after the last window with an outcome for which its ripening is looked at so often.
+
+The ripe age is the controller's, an owner does not know it. A verdict that waits longer comes WATERMARK_EVERY later at
+most, less than a hundredth of what it waited; an owner that looked out for it as long as labels may come would write a
+transaction a second for a day.
+"""
 
 
 class FlushSchedule:
@@ -52,7 +60,7 @@ class FlushSchedule:
         self._has_watermark = True
 
     def due_at(self, *, ripening: bool) -> float:
-        """From when on to write; infinity while there is nothing. `ripening`: outcomes of the partition may still."""
+        """From when on to write; infinity while there is nothing. `ripening`: outcomes of the partition may, soon."""
         if self._is_full:
             return float("-inf")
         due = float("inf")
