@@ -1,8 +1,8 @@
 """What the owners of a process read: chunks in columns, and what cannot be read as dead letters, each counted once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
 from faust.types import TP
@@ -12,11 +12,23 @@ from stream_router.adapters.clock import monotonic_ms, now_ms
 from stream_router.adapters.kafka.dead_letters import DeadLetter, DeadLetters, Unreadable
 from stream_router.core.broker_time import BrokerTime
 from stream_router.core.evidence import Flags, Integers
-from stream_router.core.joining.columns import Labels, Predictions
+from stream_router.core.joining.columns import Labels, Origin, Predictions
 from stream_router.core.policy import CLOCK_SKEW_MS, Policy
 from stream_router.errors import DecodeError
 
 Columns = TypeVar("Columns", Predictions, Labels)
+
+Faults = Iterator[tuple[int, str]]
+"""Rows of a chunk, and what is wrong with them."""
+
+_LONGEST_NAME: Final = 256
+"""Bytes of a lane, a digest or a version: they stand in each record of R.evidence that speaks of them."""
+
+_LONGEST_ID: Final = 1024
+"""Bytes of a request id."""
+
+_MOST_BYTES: Final = 4
+"""Of a character."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +47,14 @@ class Intake:
         self._counted: dict[TP, int] = {}
 
     def predictions(self, records: Sequence[Any]) -> Taken[Predictions]:
-        """One that was routed in the future would be kept until then."""
-        return self._taken(records, decode_predictions, lambda found: self._beyond(found.routed_at))
+        """One that was routed in the future would be kept until then, and long names do not fit into R.evidence."""
+
+        def faults(found: Predictions) -> Faults:
+            yield from _too_long("request_id", found.request_id, _LONGEST_ID)
+            yield from _with_long_names(found.origin)
+            yield from self._far(self._beyond(found.routed_at), found)
+
+        return self._taken(records, decode_predictions, faults)
 
     def labels(self, records: Sequence[Any], base: int, watermark: int) -> Taken[Labels]:
         """A label's time is the broker's where the topic is LogAppendTime. Where a producer gives it, it has to be near
@@ -45,15 +63,16 @@ class Intake:
         Records from offset `base` on come after the partition's `watermark`, so that it tells how old they can be.
         """
 
-        def is_off(found: Labels) -> Flags:
+        def faults(found: Labels) -> Faults:
+            yield from _too_long("request_id", found.request_id, _LONGEST_ID)
             if self._broker_time.at(monotonic_ms()) is None or not any(
                 record.timestamp_type == 0 for record in records
             ):
-                return np.zeros(len(found), np.bool_)
+                return
             is_old = (found.time < watermark - self._policy.kept_for) & (found.offset >= base)
-            return self._beyond(found.time) | is_old
+            yield from self._far(self._beyond(found.time) | is_old, found)
 
-        return self._taken(records, decode_labels, is_off)
+        return self._taken(records, decode_labels, faults)
 
     def letters(self, tp: TP, taken: Taken[Any], base: int) -> list[DeadLetter]:
         """The chunk's dead letters, of those from offset `base` on, below which they are written already.
@@ -83,16 +102,15 @@ class Intake:
         self,
         records: Sequence[Any],
         decode: Callable[[Sequence[Any]], tuple[Columns, Refused]],
-        is_off: Callable[[Columns], Flags],
+        faults: Callable[[Columns], Faults],
     ) -> Taken[Columns]:
         columns, refused = decode(records)
-        off = is_off(columns)
-        if not off.any():
+        wrong = dict(faults(columns))
+        if not wrong:
             return Taken(columns, refused)
-        offsets = set(columns.offset[off].tolist())
-        near = [record for record in records if record.offset not in offsets]
-        columns, refused = decode(near)
-        refused += [(record, self._far(record)) for record in records if record.offset in offsets]
+        reasons = {int(columns.offset[row]): reason for row, reason in wrong.items()}
+        columns, refused = decode([record for record in records if record.offset not in reasons])
+        refused += [(record, DecodeError(reasons[record.offset])) for record in records if record.offset in reasons]
         return Taken(columns, sorted(refused, key=lambda found: found[0].offset))
 
     def _beyond(self, times: Integers) -> Flags:
@@ -103,8 +121,21 @@ class Intake:
             return np.zeros(len(times), np.bool_)
         return times > max(known, now_ms()) + CLOCK_SKEW_MS
 
-    def _far(self, record: Any) -> DecodeError:
+    def _far(self, flags: Flags, found: Predictions | Labels) -> Faults:
         known = self._broker_time.at(monotonic_ms())
-        return DecodeError(
-            f"a time far off the broker's: the record's is {record.timestamp} ms since the epoch, the broker's {known}"
-        )
+        for row in np.flatnonzero(flags).tolist():
+            time = int(found.time[row])
+            yield row, f"a time far off the broker's: the record's is {time} ms since the epoch, the broker's {known}"
+
+
+def _with_long_names(origins: Sequence[Origin]) -> Faults:
+    different = {id(origin): origin for origin in origins}  # a chunk has few
+    for name in ("lane", "digest", "model_version"):
+        if any(_too_long(name, (getattr(origin, name) for origin in different.values()), _LONGEST_NAME)):
+            yield from _too_long(name, [getattr(origin, name) for origin in origins], _LONGEST_NAME)
+
+
+def _too_long(name: str, texts: Iterable[str], limit: int) -> Faults:
+    for row, text in enumerate(texts):
+        if len(text) > limit // _MOST_BYTES and (size := len(text.encode())) > limit:
+            yield row, f"{name} has {size} bytes, more than {limit}: shorten it in what produces it"

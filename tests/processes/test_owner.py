@@ -13,6 +13,7 @@ from support.owners import NOW, POLICY, ROUTE, TOPICS, World, driven, prediction
 from stream_router.adapters.avro.labels import encode_label
 from stream_router.adapters.avro.records import encode_split
 from stream_router.adapters.metrics import DEAD_LETTERS, RECORDS_MISSED, WATERMARKS_REFUSED
+from stream_router.core.dead_letter import REASON_HEADER
 from stream_router.core.evidence import Positions
 from stream_router.core.policy import CLOCK_SKEW_MS
 from stream_router.core.routing.applied_split import AppliedSplit
@@ -352,6 +353,38 @@ async def test_poison_is_a_dead_letter_once_and_not_again_below_the_positions(wo
     assert world.kafka.values(letters) == [b"nonsense", None, b"more"]
     assert world.faults() == []
     assert counter._value.get() - before == 3, "the one that was undone is not counted"
+
+
+@pytest.mark.parametrize("others", [0, 60])
+@driven
+async def test_names_that_are_too_long_for_evidence_are_dead_letters_that_say_which(world, others):
+    """They stand in each record that speaks of them: a megabyte of one would stop its partition for ever."""
+    long = "v" * 255 + "é"
+    far = [
+        prediction(900, model_version="v" * 2_000_000),
+        prediction(901, lane=long),
+        prediction(902, digest=long),
+        prediction(903, request_id="r" * 1025),
+        encode_label("r" * 1025, value=True),
+    ]
+    world.send(1 + others)
+    world.kafka.fill(TOPICS["predictions"], *far[:4])
+    world.kafka.fill(TOPICS["ground_truth"], far[4])
+    world.kafka.fill(TOPICS["predictions"], prediction(1 + others, lane=long[1:-1], model_version=long[1:]))
+    world.kafka.fill(TOPICS["ground_truth"], encode_label(f"r{1 + others}", value=True), timestamp=(1, NOW + 1_000))
+    world.requests += 1
+    await world.read_all()
+    letters = world.kafka.records(ROUTE.topic("dead-letters"))
+    assert [letter.value() for letter in letters] == far
+    assert [dict(letter.headers())[REASON_HEADER].decode().partition(":")[0] for letter in letters] == [
+        "model_version has 2000000 bytes, more than 256",
+        "lane has 257 bytes, more than 256",
+        "digest has 257 bytes, more than 256",
+        "request_id has 1025 bytes, more than 1024",
+        "request_id has 1025 bytes, more than 1024",
+    ]
+    assert world.faults() == []
+    assert world.committed == (others + 6, others + 3)
 
 
 @driven

@@ -227,7 +227,7 @@ class World:
 
 def prediction(number: int, **fields: Any) -> bytes:
     """Of request rN; `fields` as of Prediction."""
-    return encode_prediction(replace(_PREDICTION, request_id=f"r{number}", **fields))
+    return encode_prediction(replace(_PREDICTION, **{"request_id": f"r{number}", **fields}))
 
 
 _PREDICTION: Final = Prediction(
