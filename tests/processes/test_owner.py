@@ -4,7 +4,7 @@ import asyncio
 import threading
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, TopicPartition
 from structlog.testing import capture_logs
 from support.hang import Hang
 from support.kafka_script import fails
@@ -56,7 +56,8 @@ async def test_a_successor_writes_nothing_before_it_has_read_both_inputs_past_th
     await world.bring("ground_truth", 1)
     await world.flushed()
     assert world.owner.state is State.REBUILDING
-    assert len(world.evidence) == before
+    (taken,) = world.evidence[before:]
+    assert (taken.positions, taken.counts, taken.outcomes) == (Positions(2, 2), (), ()), "asks for the broker's time"
     await world.bring("ground_truth")
     await world.flushed()
     assert world.owner.state is State.JOINING
@@ -261,10 +262,10 @@ async def test_a_partition_dropped_while_its_rows_are_rebuilt_says_nothing(world
     world.send(2)
     await world.read_all()
     world.owner.drop()
-    before = len(world.evidence)
     world.new_owner()
     world.start()
     await world.taken()
+    before = len(world.evidence)
     await world.bring("predictions", 1)
     world.owner.drop()
     await world.until(world.tasks[1].done, "the end of the owner")
@@ -338,8 +339,8 @@ async def test_poison_is_a_dead_letter_once_and_not_again_below_the_positions(wo
     before = counter._value.get()
     world.send(1)
     world.kafka.fill(TOPICS["ground_truth"], b"nonsense", None)
-    world.kafka.script("commit_transaction", fails(KafkaError._TIMED_OUT))
     await world.taken()
+    world.kafka.script("commit_transaction", fails(KafkaError._TIMED_OUT))
     await world.bring_all()
     await world.until(lambda: len(world.app.seeks) > 1, "a new takeover")
     await world.read_all()
@@ -636,13 +637,37 @@ async def test_a_watermark_far_ahead_that_was_inherited_is_dropped(world):
     world.owner.drop()
     world.kafka.clock = world.now = BROKER
     world.new_owner()
-    world.start()
-    await world.taken()
     with capture_logs() as logs:
+        world.start()
+        await world.taken()
         world.owner.offer_watermark(BROKER + 10, ends(world))
         await world.flushed()
     assert world.watermarks[1:] == [BROKER + 10]
     assert [entry for entry in logs if "a predecessor's clock" in entry["event"]]
+
+
+@pytest.mark.usefixtures("broker")
+@driven
+async def test_labels_are_not_judged_by_an_inherited_watermark_that_is_far_ahead(world):
+    """Else all of them would be older than what is kept."""
+    await world.taken()
+    await world.flushed()
+    world.owner.drop()
+    for topic in TOPICS.values():
+        committed = TopicPartition(topic, 0, 0, f"rebuild=0;tick={BROKER + 30 * 86_400_000};outcome=0")
+        world.kafka.offsets[ROUTE.evidence_group, topic, 0] = committed
+    world.new_owner()
+    world.start()
+    await world.taken()
+    await world.flushed()
+    times = {"routed_at": BROKER, "scored_at": BROKER}
+    world.kafka.fill(TOPICS["predictions"], prediction(0, **times), timestamp=(1, BROKER))
+    world.kafka.fill(TOPICS["ground_truth"], encode_label("r0", value=True), timestamp=(1, BROKER + 1_000))
+    world.requests = 1
+    await world.bring_all()
+    await world.flushed()
+    assert world.kafka.values(ROUTE.topic("dead-letters")) == []
+    assert world.faults() == []
 
 
 @pytest.mark.usefixtures("broker")
