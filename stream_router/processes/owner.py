@@ -158,7 +158,7 @@ class Owner:
             return
         shared, base = self._shared, tenure.resume.positions
         if side == "predictions":
-            predictions = shared.intake.predictions(chunk.records)
+            predictions = shared.intake.predictions(chunk.records, tenure.resume)
             await shared.splits.cover(predictions.columns)
             if self._expecting(side, chunk) is not tenure:
                 return
@@ -166,7 +166,7 @@ class Owner:
             tenure.join.on_predictions(predictions.columns)
             moved = tenure.positions._replace(predictions=chunk.position)
         else:
-            labels = shared.intake.labels(chunk.records, base.ground_truth, tenure.resume.watermark)
+            labels = shared.intake.labels(chunk.records, tenure.resume)
             letters = shared.intake.letters(self._tps[side], labels, base.ground_truth)
             tenure.join.on_labels(labels.columns)
             tenure.newest_label = int(labels.columns.time.max(initial=tenure.newest_label))
@@ -340,7 +340,11 @@ class Owner:
             positions=positions,
             watermark=watermark,
         )
-        resume = tenure.resume._replace(positions=positions, rebuild_from=tenure.join.rebuild_from(positions))
+        resume = tenure.resume._replace(
+            positions=positions,
+            rebuild_from=tenure.join.rebuild_from(positions),
+            broker_time=self._shared.intake.now,
+        )
         kinds, left_out = tenure.join.kinds.copy(), tenure.join.left_out.copy()
         tenure.join.kinds.clear()
         tenure.join.left_out.clear()

@@ -676,7 +676,7 @@ async def test_labels_and_predictions_with_times_far_ahead_are_dead_letters(worl
     await world.taken()
     await world.flushed()
     ahead = BROKER + CLOCK_SKEW_MS + 60_000  # more than what passes while the test runs
-    far = [prediction(1, routed_at=ahead, scored_at=ahead), encode_label("r1", value=True)]
+    far = [prediction(1, routed_at=BROKER, scored_at=BROKER), encode_label("r1", value=True)]
     near = [prediction(0, routed_at=BROKER, scored_at=BROKER), encode_label("r0", value=True)]
     for side, record, other in zip(TOPICS, far, near, strict=True):
         world.kafka.fill(TOPICS[side], record, timestamp=(1, ahead))
@@ -687,6 +687,72 @@ async def test_labels_and_predictions_with_times_far_ahead_are_dead_letters(worl
     world.requests = 1
     assert world.faults() == []
     assert world.committed == (2, 2)
+
+
+@driven
+async def test_a_prediction_routed_after_it_was_written_is_a_dead_letter_whoever_reads_it_and_counts_for_no_limit(
+    world,
+):
+    """The clock of one router must not end the monitor."""
+    far = [prediction(n, routed_at=NOW + CLOCK_SKEW_MS + 1) for n in range(100, 120)]
+    world.send(1)
+    world.kafka.fill(TOPICS["predictions"], *far, prediction(1, routed_at=NOW + CLOCK_SKEW_MS))
+    world.kafka.fill(TOPICS["ground_truth"], encode_label("r1", value=True), timestamp=(1, NOW + CLOCK_SKEW_MS))
+    world.requests = 2
+    await world.taken()
+    with capture_logs() as logs:
+        await world.bring_all()
+        await world.flushed()
+    assert [entry["records"] for entry in logs if entry["event"] == "dead letters for their times"] == [20]
+    assert (world.limit.records, world.limit.dead) == (4, 0)
+    world.owner.drop()
+    world.new_owner()
+    world.start()
+    await world.read_all()
+    assert world.owner._tenure.join.rows == 2
+    assert world.kafka.values(ROUTE.topic("dead-letters")) == far
+    assert world.faults() == []
+
+
+@pytest.mark.usefixtures("broker")
+@driven
+async def test_what_was_refused_for_its_time_stays_refused_once_that_time_has_come(world):
+    ahead, times = BROKER + CLOCK_SKEW_MS + 30_000, {"routed_at": BROKER, "scored_at": BROKER}
+    refused = [prediction(2, **times), encode_label("r1", value=False)]
+    world.kafka.fill(TOPICS["predictions"], prediction(0, **times), prediction(1, **times), timestamp=(1, BROKER))
+    world.kafka.fill(TOPICS["predictions"], refused[0], timestamp=(1, ahead))
+    world.kafka.fill(TOPICS["ground_truth"], encode_label("r0", value=True), timestamp=(1, BROKER + 1_000))
+    world.kafka.fill(TOPICS["ground_truth"], refused[1], timestamp=(1, ahead))
+    world.requests = 2
+    await world.taken()
+    await world.bring_all()
+    await world.flushed()
+    world.owner.drop()
+    world.kafka.clock = world.now = later = ahead + 1_000
+    for takeovers in range(2):  # the first one dies before it has read anything
+        world.new_owner()
+        world.start()
+        await world.taken()
+        if not takeovers:
+            world.owner.drop()
+    await world.bring_all()
+    world.kafka.fill(TOPICS["ground_truth"], encode_label("r1", value=True), timestamp=(1, later))
+    await world.bring("ground_truth")
+    await world.flushed()
+    assert world.owner._tenure.join.rows == 2
+    assert world.kafka.values(ROUTE.topic("dead-letters")) == refused
+    assert world.faults() == []
+
+
+@driven
+async def test_a_machine_judges_by_its_own_clock_where_the_broker_does_not_tell_its_own(world, monkeypatch):
+    monkeypatch.setattr(intake, "now_ms", lambda: NOW)
+    far = encode_label("r0", value=True)
+    world.kafka.fill(TOPICS["ground_truth"], far, timestamp=(1, NOW + CLOCK_SKEW_MS + 1))
+    world.send(1)
+    await world.read_all()
+    assert world.kafka.values(ROUTE.topic("dead-letters")) == [far]
+    assert world.faults() == []
 
 
 @pytest.mark.usefixtures("broker")

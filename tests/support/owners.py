@@ -103,6 +103,7 @@ class World:
 
     def __init__(self, monkeypatch: Any) -> None:
         self.kafka, self.now = ScriptedKafka(monkeypatch), NOW
+        self.kafka.written_at = NOW
         for pause in ("_ASK_AGAIN", "_AFTER_ERROR"):
             monkeypatch.setattr(owner_module, pause, 0)
         for wait in ("COUNTS_WAIT", "OUTCOMES_WAIT", "WATERMARK_EVERY", "WATERMARK_FOR_OUTCOMES"):
