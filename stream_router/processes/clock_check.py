@@ -20,21 +20,16 @@ _log = structlog.get_logger()
 
 
 class ClockCheck:
-    """Of one process. Each flush tells the broker's time where R.evidence is LogAppendTime; elsewhere all is admitted.
-
-    `is_informed`: whether a flush has shown which it is; before that no watermark is to be written.
-    """
+    """Of one process. Each flush tells the broker's time if R.evidence is LogAppendTime; elsewhere all is admitted."""
 
     def __init__(self, route: str, health: Health) -> None:
         self.broker_time = BrokerTime()
-        self.is_informed = False
         self._route, self._health = route, health
         self._is_unchecked = self._was_refused = False
         self._said_at = float("-inf")
 
     def on_written(self, appended: int | None) -> None:
         """A flush has been written; `appended`: when, by the broker's clock, if it tells."""
-        self.is_informed = True
         if appended is not None:
             self.broker_time.on_told(appended, monotonic_ms())
         elif not self._is_unchecked:

@@ -7,7 +7,7 @@ everything and begins again once the group confirms that the partition is its ow
 import asyncio
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -23,9 +23,10 @@ from stream_router.adapters.clock import now_ms
 from stream_router.adapters.faust.chunks import Chunk, ChunkApp
 from stream_router.adapters.kafka.evidence_log import EvidenceLog, EvidenceWriter, ResumePoint
 from stream_router.adapters.kafka.failures import cause_of, passes
+from stream_router.adapters.kafka.producers import Outgoing
 from stream_router.adapters.metrics import EVIDENCE_FLUSH_SECONDS, LABELS, OUTCOMES_NOT_WRITTEN, RECORDS_MISSED
 from stream_router.adapters.rows_file import Arrays
-from stream_router.core.evidence import Positions
+from stream_router.core.evidence import Evidence, Positions
 from stream_router.core.joining.join import Join
 from stream_router.core.policy import Policy
 from stream_router.errors import UnreachableError
@@ -50,9 +51,9 @@ _log = structlog.get_logger()
 class State(Enum):
     """Of an owner. What arrives while it takes over, and once it is dropped, is passed over.
 
-    TAKING_OVER: asks the group, shuts out the predecessor, learns where to go on. REBUILDING: reads what the
-    predecessor has spoken of already, to hold the same rows, and writes nothing. JOINING: writes evidence. DROPPED: the
-    partition has gone to someone else.
+    TAKING_OVER: asks the group, shuts out the predecessor, learns where to go on and what time it is. REBUILDING: reads
+    what the predecessor has spoken of already, to hold the same rows, and writes nothing. JOINING: writes evidence.
+    DROPPED: the partition has gone to someone else.
     """
 
     TAKING_OVER = auto()
@@ -157,7 +158,7 @@ class Owner:
             return
         shared, base = self._shared, tenure.resume.positions
         if side == "predictions":
-            predictions = shared.intake.predictions(chunk.records)
+            predictions = shared.intake.predictions(chunk.records, tenure.resume)
             await shared.splits.cover(predictions.columns)
             if self._expecting(side, chunk) is not tenure:
                 return
@@ -165,7 +166,7 @@ class Owner:
             tenure.join.on_predictions(predictions.columns)
             moved = tenure.positions._replace(predictions=chunk.position)
         else:
-            labels = shared.intake.labels(chunk.records, base.ground_truth, tenure.resume.watermark)
+            labels = shared.intake.labels(chunk.records, tenure.resume)
             letters = shared.intake.letters(self._tps[side], labels, base.ground_truth)
             tenure.join.on_labels(labels.columns)
             tenure.newest_label = int(labels.columns.time.max(initial=tenure.newest_label))
@@ -232,7 +233,7 @@ class Owner:
                 self._writer = await in_thread(shared.log.writer, self._partition)
                 if await self._confirmed():  # and after
                     break
-        resume = await in_thread(shared.log.resume_point, self._partition)
+        resume = await self._checked(await in_thread(shared.log.resume_point, self._partition))
         join, begin = await self._rows(resume)
         if self.is_dropped:
             return None
@@ -248,6 +249,18 @@ class Owner:
         )
         await self._seek(tenure)
         return tenure
+
+    async def _checked(self, resume: ResumePoint) -> ResumePoint:
+        """It, once a flush of the positions alone has told the broker's time, which no chunk is judged without.
+
+        A predecessor's watermark that is far ahead of it is dropped.
+        """
+        record = Evidence(
+            by=self._shared.worker, written_at=now_ms(), partition=self._partition, positions=resume.positions
+        )
+        await self._write([record], [], resume)
+        admitted = self._shared.clock.admits(resume.watermark, inherited=True)
+        return resume if admitted else resume._replace(watermark=0)
 
     async def _rows(self, resume: ResumePoint) -> tuple[Join, Positions]:
         """The rows to begin with, and where to read on from: those on disk, or none."""
@@ -305,15 +318,13 @@ class Owner:
                 predictions=tenure.join.rows,
                 waiting_labels=tenure.join.early,
             )
-            await self._flush(tenure)
         elif not tenure.schedule.is_empty and (self.is_dropped or tenure.due_at() <= time.monotonic()):
             await self._flush(tenure)
 
     async def _flush(self, tenure: Tenure) -> None:
         """All that there is to say, in one transaction with the positions behind it."""
-        positions, offered = tenure.positions, None
-        if self._shared.clock.is_informed:  # which the first flush brings about
-            offered, tenure.watermark = tenure.watermark, None
+        positions = tenure.positions
+        offered, tenure.watermark = tenure.watermark, None
         tenure.schedule.on_flush(time.monotonic(), with_watermark=offered is not None)
         watermark = None if offered is None else self._trusted(offered, tenure)
         if watermark is not None:
@@ -329,24 +340,33 @@ class Owner:
             positions=positions,
             watermark=watermark,
         )
-        resume = tenure.resume._replace(positions=positions, rebuild_from=tenure.join.rebuild_from(positions))
+        resume = tenure.resume._replace(
+            positions=positions,
+            rebuild_from=tenure.join.rebuild_from(positions),
+            broker_time=self._shared.intake.now,
+        )
         kinds, left_out = tenure.join.kinds.copy(), tenure.join.left_out.copy()
         tenure.join.kinds.clear()
         tenure.join.left_out.clear()
         letters = [letter.outgoing for letter in dead_letters]
         begun, rows = time.monotonic(), self._due_rows(tenure)
-        if self._writer is not None:
-            with EVIDENCE_FLUSH_SECONDS.labels(self._shared.log.route.name).time():
-                appended = await in_thread(self._writer.write, records, letters, resume)
-            self._shared.clock.on_written(appended)
-            if rows is not None and self._shared.disk is not None:
-                self._shared.disk.write(self._partition, positions, rows, begun)
+        await self._write(records, letters, resume)
+        if rows is not None and self._shared.disk is not None:
+            self._shared.disk.write(self._partition, positions, rows, begun)
         for letter in dead_letters:
             letter.on_committed()
         for kind, count in kinds.items():
             LABELS.labels(outcome=kind).inc(count)
         for reason, count in left_out.items():
             OUTCOMES_NOT_WRITTEN.labels(reason).inc(count)
+
+    async def _write(self, records: Sequence[Evidence], letters: Sequence[Outgoing], resume: ResumePoint) -> None:
+        """Raises KafkaException, UnreachableError."""
+        if self._writer is None:
+            return
+        with EVIDENCE_FLUSH_SECONDS.labels(self._shared.log.route.name).time():
+            appended = await in_thread(self._writer.write, records, letters, resume)
+        self._shared.clock.on_written(appended)
 
     def _due_rows(self, tenure: Tenure) -> Arrays | None:
         """The rows as they are now, where it is time to write them to disk: once what they speak of is committed."""
@@ -357,11 +377,8 @@ class Owner:
         return tenure.join.state()
 
     def _trusted(self, offered: int, tenure: Tenure) -> int | None:
-        """The watermark, unless its clock is not to be trusted; watermarks never fall, but from such a clock's."""
-        clock = self._shared.clock
-        if not clock.admits(tenure.resume.watermark, inherited=True):
-            tenure.resume = tenure.resume._replace(watermark=0)
-        return max(offered, tenure.resume.watermark) if clock.admits(offered) else None
+        """The watermark, unless this machine's clock is not to be trusted; watermarks never fall."""
+        return max(offered, tenure.resume.watermark) if self._shared.clock.admits(offered) else None
 
 
 def _is_outage(error: Exception) -> bool:

@@ -7,7 +7,8 @@ import pytest
 from support.join_worlds import BEGIN, HORIZON, NOWHERE, POLICY, REACH, SPLITS, history, labels, prediction, predictions
 from support.recount import entity_of, order_of
 
-from stream_router.core.evidence import Count, Evidence, Positions
+from stream_router.adapters.avro.evidence import encode_evidence
+from stream_router.core.evidence import BadDelays, Count, Evidence, OutcomeKey, Outcomes, Positions
 from stream_router.core.joining.join import MAX_ROWS, Join
 from stream_router.core.joining.join_output import JoinOutput
 from stream_router.core.joining.label import Label
@@ -286,7 +287,7 @@ def test_a_flush_is_cut_into_records_of_bounded_size(join: Join) -> None:
     join.on_labels(labels(*(Label(f"r{number}", True, BEGIN, number) for number in those)))
     records = join.take().records(by="w", written_at=1, partition=3, positions=Positions(5, 6), watermark=7)
     sizes = [sum(map(len, record.outcomes)) for record in records]
-    assert sizes == [19_995, 19_995, 5_010]
+    assert sizes == [20_000, 20_000, 5_000]
     assert [record.positions for record in records] == [None, None, Positions(5, 6)]
     assert [record.watermark for record in records] == [None, None, 7]
     assert sum(count.labelled for record in records for count in record.counts) == 45_000
@@ -299,8 +300,44 @@ def test_many_small_columns_are_cut_into_records_of_bounded_size(join: Join) -> 
     join.on_predictions(predictions(*those))
     join.on_labels(labels(*(Label(f"r{n}", True, BEGIN, n) for n in range(10_000))))
     records = join.take().records(by="w", written_at=1, partition=3, positions=Positions(5, 6), watermark=7)
-    assert max(len(record.outcomes) for record in records) < 3_000
+    assert max(len(encode_evidence(record)) for record in records) < 1_000_000
     assert sum(len(outcomes) for record in records for outcomes in record.outcomes) == 10_000
+
+
+def test_counts_and_columns_are_cut_into_records_by_their_bytes() -> None:
+    """Of keys as long as may be, and of histograms with all buckets."""
+    version, windows = "é" * 128, range(2**60, 2**60 + 2_000)
+    buckets = dict.fromkeys(range(400), -(2**60))
+    one = np.ones(1, np.int64)
+    output = JoinOutput(
+        tuple(
+            Outcomes(
+                key=OutcomeKey(window, 2**60, version, 2**60, version, version, "accuracy"),
+                **dict.fromkeys(("entity", "order", "delay", "time"), one),
+                bad=one == 1,
+                value=one.astype(np.float64),
+            )
+            for window in windows
+        ),
+        [BadDelays(window, buckets) for window in windows],
+        [
+            Count(
+                window=window,
+                rollout=2**60,
+                lane=version,
+                model_version=version,
+                **dict.fromkeys(("delays", "latencies", "model_latencies"), buckets),
+            )
+            for window in windows
+        ],
+    )
+    records = output.records(by="w", written_at=1, partition=0, positions=Positions(1, 1), watermark=None)
+    sizes = [len(encode_evidence(record)) for record in records]
+    assert max(sizes) < 1_000_000
+    assert min(sizes[1:-1]) > 500_000, "no more records than needed"
+    assert sum(len(record.outcomes) for record in records) == len(windows)
+    assert [delays.window for record in records for delays in record.bad_delays] == list(windows)
+    assert [count.window for record in records for count in record.counts] == list(windows)
 
 
 def test_a_flush_without_news_is_one_record_with_its_positions() -> None:

@@ -4,7 +4,7 @@ import asyncio
 import threading
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, TopicPartition
 from structlog.testing import capture_logs
 from support.hang import Hang
 from support.kafka_script import fails
@@ -13,6 +13,7 @@ from support.owners import NOW, POLICY, ROUTE, TOPICS, World, driven, prediction
 from stream_router.adapters.avro.labels import encode_label
 from stream_router.adapters.avro.records import encode_split
 from stream_router.adapters.metrics import DEAD_LETTERS, RECORDS_MISSED, WATERMARKS_REFUSED
+from stream_router.core.dead_letter import REASON_HEADER
 from stream_router.core.evidence import Positions
 from stream_router.core.policy import CLOCK_SKEW_MS
 from stream_router.core.routing.applied_split import AppliedSplit
@@ -55,7 +56,8 @@ async def test_a_successor_writes_nothing_before_it_has_read_both_inputs_past_th
     await world.bring("ground_truth", 1)
     await world.flushed()
     assert world.owner.state is State.REBUILDING
-    assert len(world.evidence) == before
+    (taken,) = world.evidence[before:]
+    assert (taken.positions, taken.counts, taken.outcomes) == (Positions(2, 2), (), ()), "asks for the broker's time"
     await world.bring("ground_truth")
     await world.flushed()
     assert world.owner.state is State.JOINING
@@ -260,10 +262,10 @@ async def test_a_partition_dropped_while_its_rows_are_rebuilt_says_nothing(world
     world.send(2)
     await world.read_all()
     world.owner.drop()
-    before = len(world.evidence)
     world.new_owner()
     world.start()
     await world.taken()
+    before = len(world.evidence)
     await world.bring("predictions", 1)
     world.owner.drop()
     await world.until(world.tasks[1].done, "the end of the owner")
@@ -337,8 +339,8 @@ async def test_poison_is_a_dead_letter_once_and_not_again_below_the_positions(wo
     before = counter._value.get()
     world.send(1)
     world.kafka.fill(TOPICS["ground_truth"], b"nonsense", None)
-    world.kafka.script("commit_transaction", fails(KafkaError._TIMED_OUT))
     await world.taken()
+    world.kafka.script("commit_transaction", fails(KafkaError._TIMED_OUT))
     await world.bring_all()
     await world.until(lambda: len(world.app.seeks) > 1, "a new takeover")
     await world.read_all()
@@ -352,6 +354,38 @@ async def test_poison_is_a_dead_letter_once_and_not_again_below_the_positions(wo
     assert world.kafka.values(letters) == [b"nonsense", None, b"more"]
     assert world.faults() == []
     assert counter._value.get() - before == 3, "the one that was undone is not counted"
+
+
+@pytest.mark.parametrize("others", [0, 60])
+@driven
+async def test_names_that_are_too_long_for_evidence_are_dead_letters_that_say_which(world, others):
+    """They stand in each record that speaks of them: a megabyte of one would stop its partition for ever."""
+    long = "v" * 255 + "é"
+    far = [
+        prediction(900, model_version="v" * 2_000_000),
+        prediction(901, lane=long),
+        prediction(902, digest=long),
+        prediction(903, request_id="r" * 1025),
+        encode_label("r" * 1025, value=True),
+    ]
+    world.send(1 + others)
+    world.kafka.fill(TOPICS["predictions"], *far[:4])
+    world.kafka.fill(TOPICS["ground_truth"], far[4])
+    world.kafka.fill(TOPICS["predictions"], prediction(1 + others, lane=long[1:-1], model_version=long[1:]))
+    world.kafka.fill(TOPICS["ground_truth"], encode_label(f"r{1 + others}", value=True), timestamp=(1, NOW + 1_000))
+    world.requests += 1
+    await world.read_all()
+    letters = world.kafka.records(ROUTE.topic("dead-letters"))
+    assert [letter.value() for letter in letters] == far
+    assert [dict(letter.headers())[REASON_HEADER].decode().partition(":")[0] for letter in letters] == [
+        "model_version has 2000000 bytes, more than 256",
+        "lane has 257 bytes, more than 256",
+        "digest has 257 bytes, more than 256",
+        "request_id has 1025 bytes, more than 1024",
+        "request_id has 1025 bytes, more than 1024",
+    ]
+    assert world.faults() == []
+    assert world.committed == (others + 6, others + 3)
 
 
 @driven
@@ -631,9 +665,9 @@ async def test_a_watermark_far_ahead_that_was_inherited_is_dropped(world):
     world.owner.drop()
     world.kafka.clock = world.now = BROKER
     world.new_owner()
-    world.start()
-    await world.taken()
     with capture_logs() as logs:
+        world.start()
+        await world.taken()
         world.owner.offer_watermark(BROKER + 10, ends(world))
         await world.flushed()
     assert world.watermarks[1:] == [BROKER + 10]
@@ -642,11 +676,35 @@ async def test_a_watermark_far_ahead_that_was_inherited_is_dropped(world):
 
 @pytest.mark.usefixtures("broker")
 @driven
+async def test_labels_are_not_judged_by_an_inherited_watermark_that_is_far_ahead(world):
+    """Else all of them would be older than what is kept."""
+    await world.taken()
+    await world.flushed()
+    world.owner.drop()
+    for topic in TOPICS.values():
+        committed = TopicPartition(topic, 0, 0, f"rebuild=0;tick={BROKER + 30 * 86_400_000};outcome=0")
+        world.kafka.offsets[ROUTE.evidence_group, topic, 0] = committed
+    world.new_owner()
+    world.start()
+    await world.taken()
+    await world.flushed()
+    times = {"routed_at": BROKER, "scored_at": BROKER}
+    world.kafka.fill(TOPICS["predictions"], prediction(0, **times), timestamp=(1, BROKER))
+    world.kafka.fill(TOPICS["ground_truth"], encode_label("r0", value=True), timestamp=(1, BROKER + 1_000))
+    world.requests = 1
+    await world.bring_all()
+    await world.flushed()
+    assert world.kafka.values(ROUTE.topic("dead-letters")) == []
+    assert world.faults() == []
+
+
+@pytest.mark.usefixtures("broker")
+@driven
 async def test_labels_and_predictions_with_times_far_ahead_are_dead_letters(world):
     await world.taken()
     await world.flushed()
     ahead = BROKER + CLOCK_SKEW_MS + 60_000  # more than what passes while the test runs
-    far = [prediction(1, routed_at=ahead, scored_at=ahead), encode_label("r1", value=True)]
+    far = [prediction(1, routed_at=BROKER, scored_at=BROKER), encode_label("r1", value=True)]
     near = [prediction(0, routed_at=BROKER, scored_at=BROKER), encode_label("r0", value=True)]
     for side, record, other in zip(TOPICS, far, near, strict=True):
         world.kafka.fill(TOPICS[side], record, timestamp=(1, ahead))
@@ -657,6 +715,72 @@ async def test_labels_and_predictions_with_times_far_ahead_are_dead_letters(worl
     world.requests = 1
     assert world.faults() == []
     assert world.committed == (2, 2)
+
+
+@driven
+async def test_a_prediction_routed_after_it_was_written_is_a_dead_letter_whoever_reads_it_and_counts_for_no_limit(
+    world,
+):
+    """The clock of one router must not end the monitor."""
+    far = [prediction(n, routed_at=NOW + CLOCK_SKEW_MS + 1) for n in range(100, 120)]
+    world.send(1)
+    world.kafka.fill(TOPICS["predictions"], *far, prediction(1, routed_at=NOW + CLOCK_SKEW_MS))
+    world.kafka.fill(TOPICS["ground_truth"], encode_label("r1", value=True), timestamp=(1, NOW + CLOCK_SKEW_MS))
+    world.requests = 2
+    await world.taken()
+    with capture_logs() as logs:
+        await world.bring_all()
+        await world.flushed()
+    assert [entry["records"] for entry in logs if entry["event"] == "dead letters for their times"] == [20]
+    assert (world.limit.records, world.limit.dead) == (4, 0)
+    world.owner.drop()
+    world.new_owner()
+    world.start()
+    await world.read_all()
+    assert world.owner._tenure.join.rows == 2
+    assert world.kafka.values(ROUTE.topic("dead-letters")) == far
+    assert world.faults() == []
+
+
+@pytest.mark.usefixtures("broker")
+@driven
+async def test_what_was_refused_for_its_time_stays_refused_once_that_time_has_come(world):
+    ahead, times = BROKER + CLOCK_SKEW_MS + 30_000, {"routed_at": BROKER, "scored_at": BROKER}
+    refused = [prediction(2, **times), encode_label("r1", value=False)]
+    world.kafka.fill(TOPICS["predictions"], prediction(0, **times), prediction(1, **times), timestamp=(1, BROKER))
+    world.kafka.fill(TOPICS["predictions"], refused[0], timestamp=(1, ahead))
+    world.kafka.fill(TOPICS["ground_truth"], encode_label("r0", value=True), timestamp=(1, BROKER + 1_000))
+    world.kafka.fill(TOPICS["ground_truth"], refused[1], timestamp=(1, ahead))
+    world.requests = 2
+    await world.taken()
+    await world.bring_all()
+    await world.flushed()
+    world.owner.drop()
+    world.kafka.clock = world.now = later = ahead + 1_000
+    for takeovers in range(2):  # the first one dies before it has read anything
+        world.new_owner()
+        world.start()
+        await world.taken()
+        if not takeovers:
+            world.owner.drop()
+    await world.bring_all()
+    world.kafka.fill(TOPICS["ground_truth"], encode_label("r1", value=True), timestamp=(1, later))
+    await world.bring("ground_truth")
+    await world.flushed()
+    assert world.owner._tenure.join.rows == 2
+    assert world.kafka.values(ROUTE.topic("dead-letters")) == refused
+    assert world.faults() == []
+
+
+@driven
+async def test_a_machine_judges_by_its_own_clock_where_the_broker_does_not_tell_its_own(world, monkeypatch):
+    monkeypatch.setattr(intake, "now_ms", lambda: NOW)
+    far = encode_label("r0", value=True)
+    world.kafka.fill(TOPICS["ground_truth"], far, timestamp=(1, NOW + CLOCK_SKEW_MS + 1))
+    world.send(1)
+    await world.read_all()
+    assert world.kafka.values(ROUTE.topic("dead-letters")) == [far]
+    assert world.faults() == []
 
 
 @pytest.mark.usefixtures("broker")

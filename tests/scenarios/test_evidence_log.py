@@ -46,7 +46,7 @@ def test_a_partition_without_evidence_begins_at_the_logs_start(log: EvidenceLog)
 
 @pytest.mark.usefixtures("filled")
 def test_a_successor_goes_on_where_the_last_flush_ended(log: EvidenceLog) -> None:
-    resume = ResumePoint(Positions(8, 7), Positions(3, 2), 1234, 1200)
+    resume = ResumePoint(Positions(8, 7), Positions(3, 2), 1234, 1200, 1300)
     log.writer(PARTITION).write([evidence("A", resume.positions)], [], resume)
     assert log.resume_point(PARTITION) == resume
     assert log.resume_point(PARTITION + 1).positions == Positions(0, 0)
@@ -142,10 +142,11 @@ def test_a_topic_with_the_times_of_producers_tells_nothing(log: EvidenceLog, sta
 
 @pytest.mark.usefixtures("filled")
 def test_the_offsets_of_a_version_before_are_understood(log: EvidenceLog, settings: Settings, route: Route) -> None:
-    group = reader(settings, route.evidence_group)
-    group.commit(
-        offsets=[TopicPartition(side.topic, PARTITION, 8, "rebuild=3;tick=1234") for side in log.inputs(PARTITION)],
-        asynchronous=False,
-    )
-    group.close()
-    assert log.resume_point(PARTITION) == ResumePoint(Positions(8, 8), Positions(3, 3), 1234, 0)
+    for said, newest_outcome in (("rebuild=3;tick=1234", 0), ("rebuild=3;tick=1234;outcome=1200", 1200)):
+        group = reader(settings, route.evidence_group)
+        group.commit(
+            offsets=[TopicPartition(side.topic, PARTITION, 8, said) for side in log.inputs(PARTITION)],
+            asynchronous=False,
+        )
+        group.close()
+        assert log.resume_point(PARTITION) == ResumePoint(Positions(8, 8), Positions(3, 3), 1234, newest_outcome, 0)

@@ -103,6 +103,7 @@ class World:
 
     def __init__(self, monkeypatch: Any) -> None:
         self.kafka, self.now = ScriptedKafka(monkeypatch), NOW
+        self.kafka.written_at = NOW
         for pause in ("_ASK_AGAIN", "_AFTER_ERROR"):
             monkeypatch.setattr(owner_module, pause, 0)
         for wait in ("COUNTS_WAIT", "OUTCOMES_WAIT", "WATERMARK_EVERY", "WATERMARK_FOR_OUTCOMES"):
@@ -227,7 +228,7 @@ class World:
 
 def prediction(number: int, **fields: Any) -> bytes:
     """Of request rN; `fields` as of Prediction."""
-    return encode_prediction(replace(_PREDICTION, request_id=f"r{number}", **fields))
+    return encode_prediction(replace(_PREDICTION, **{"request_id": f"r{number}", **fields}))
 
 
 _PREDICTION: Final = Prediction(

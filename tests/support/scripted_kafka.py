@@ -49,6 +49,8 @@ class ScriptedKafka:
         self.drained = False
         self.clock: int | None = None
         """Tells writers when their records were appended, in milliseconds since the epoch."""
+        self.written_at = 1_000
+        """The timestamp of records that come without."""
         self.one_at_a_time = threading.RLock()
         self._grown = threading.Condition()
         monkeypatch.setattr(f"{_EDGE}.clients.Consumer", partial(ScriptedConsumer, self))
@@ -74,7 +76,7 @@ class ScriptedKafka:
 
     def append(self, log: tuple[str, int], fields: dict[str, Any] | None) -> None:
         """A record, or the marker that ends a transaction."""
-        given = {"timestamp": (1, 1_000), **(fields or {})}
+        given = {"timestamp": (1, self.written_at), **(fields or {})}
         self.logs[log].append(None if fields is None else Message(*log, len(self.logs[log]), **given))
         with self._grown:
             self._grown.notify_all()

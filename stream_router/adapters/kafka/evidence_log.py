@@ -23,7 +23,7 @@ from stream_router.core.route import Route
 from stream_router.errors import DecodeError
 from stream_router.settings import Settings
 
-_METADATA: Final = re.compile(r"rebuild=(\d+);tick=(\d+)(?:;outcome=(\d+))?")
+_METADATA: Final = re.compile(r"rebuild=(\d+);tick=(\d+)(?:;outcome=(\d+))?(?:;at=(\d+))?")
 _BLOCK: Final = 2_000
 """Records of R.evidence that are read at once on the way back through it."""
 
@@ -34,14 +34,15 @@ class ResumePoint(NamedTuple):
     """Where an owner of the partition goes on.
 
     All before `positions` has been said; rows are rebuilt from `rebuild_from` on. `watermark` is the latest that the
-    partition's evidence carries, `newest_outcome` the latest time of an outcome in it, both in milliseconds since the
-    epoch; 0 before the first.
+    partition's evidence carries, `newest_outcome` the latest time of an outcome in it, 0 before the first.
+    `broker_time` is when the positions were written, 0 where that is not known. All in milliseconds since the epoch.
     """
 
     positions: Positions
     rebuild_from: Positions
     watermark: int
     newest_outcome: int = 0
+    broker_time: int = 0
 
 
 class Inputs(NamedTuple):
@@ -105,11 +106,13 @@ class EvidenceLog:
         starts = [int(found[1]) if found else low for found, low in zip(known, lows, strict=True)]
         watermark = max((int(found[2]) for found in known if found), default=0)
         newest_outcome = max((int(found[3] or 0) for found in known if found), default=0)
+        broker_time = max((int(found[4] or 0) for found in known if found), default=0)
         return ResumePoint(
             Positions(*self._within(inputs, positions, lows, "records were deleted before they were joined")),
             Positions(*self._within(inputs, starts, lows, "records that earlier ones may still join were deleted")),
             watermark,
             newest_outcome,
+            broker_time,
         )
 
     def _within(self, inputs: Inputs, offsets: Iterable[int], lows: Sequence[int], loss: str) -> list[int]:
@@ -159,7 +162,7 @@ class EvidenceWriter:
         Returns when the broker appended it, in milliseconds since the epoch; None where R.evidence does not tell.
         """
         evidence = [Outgoing(self._topic, encode_evidence(record), partition=0) for record in records]
-        said = f"tick={resume.watermark};outcome={resume.newest_outcome}"
+        said = f"tick={resume.watermark};outcome={resume.newest_outcome};at={resume.broker_time}"
         offsets = [
             TopicPartition(side.topic, side.partition, offset, f"rebuild={start};{said}")
             for side, offset, start in zip(self._inputs, resume.positions, resume.rebuild_from, strict=True)

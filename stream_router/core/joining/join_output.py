@@ -1,20 +1,19 @@
 """What a join has to say since it last said something, and the records of R.evidence that say it."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import zip_longest
-from typing import Final, TypeVar
+from dataclasses import dataclass, field
+from typing import Final
 
-from stream_router.core.evidence import MAX_OUTCOMES, BadDelays, Count, Evidence, Outcomes, Positions
+from stream_router.core.evidence import MAX_OUTCOMES, BadDelays, Count, Evidence, OutcomeKey, Outcomes, Positions
 
-MAX_COUNTS: Final = 500
-"""Counts that one record may hold; each brings three histograms."""
+MAX_BYTES: Final = 900_000
+"""Of one record, by an estimate that is never too low: brokers take 1 MB unless told otherwise."""
 
-_KEY_WEIGHT: Final = 5
-_TEXT_WEIGHT: Final = 32
-"""The key of a column takes as much of a record as so many outcomes, and one more for so many characters."""
+_FIXED: Final = 128
+"""Bytes of a key's or a count's numbers and lengths at most."""
 
-_T = TypeVar("_T")
+_BUCKET: Final = 16
+"""Bytes of a bucket and its number at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,47 +31,87 @@ class JoinOutput:
         self, *, by: str, written_at: int, partition: int, positions: Positions, watermark: int | None
     ) -> list[Evidence]:
         """At least one record, none too large for its topic; the last carries the positions and the watermark."""
-        parts = zip_longest(
-            _outcome_parts(self.outcomes),
-            _parts(self.bad_delays, MAX_COUNTS),
-            _parts(self.counts, MAX_COUNTS),
-            fillvalue=(),
-        )
-        contents = list(parts) or [((), (), ())]
-        last = len(contents) - 1
+        parts = list(_parts(self)) or [_Part()]
+        last = len(parts) - 1
         return [
             Evidence(
                 by=by,
                 written_at=written_at,
                 partition=partition,
-                outcomes=outcomes,
-                bad_delays=delays,
-                counts=counts,
+                outcomes=tuple(part.outcomes),
+                bad_delays=tuple(part.bad_delays),
+                counts=tuple(part.counts),
                 positions=positions if number == last else None,
                 watermark=watermark if number == last else None,
             )
-            for number, (outcomes, delays, counts) in enumerate(contents)
+            for number, part in enumerate(parts)
         ]
 
 
-def _outcome_parts(columns: Sequence[Outcomes]) -> Iterator[tuple[Outcomes, ...]]:
-    part: list[Outcomes] = []
-    room = MAX_OUTCOMES
-    for column in columns:
-        weight = _KEY_WEIGHT + len(column.key.model_version) // _TEXT_WEIGHT
+@dataclass(slots=True)
+class _Part:
+    """What one record holds, and how many bytes and outcomes it has room for."""
+
+    outcomes: list[Outcomes] = field(default_factory=list)
+    bad_delays: list[BadDelays] = field(default_factory=list)
+    counts: list[Count] = field(default_factory=list)
+    room: int = MAX_BYTES
+    room_for_outcomes: int = MAX_OUTCOMES
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.outcomes or self.bad_delays or self.counts)
+
+    def fitting(self, column: Outcomes, first: int) -> int:
+        """How many of the column's outcomes, from `first` on, it takes; what is too large for any it takes singly."""
+        room = (self.room - _size_of_key(column.key)) // _size_of_outcome(column)
+        return max(min(room, self.room_for_outcomes, len(column) - first), int(self.is_empty))
+
+    def take(self, column: Outcomes) -> None:
+        self.outcomes.append(column)
+        self.room -= _size_of_key(column.key) + len(column) * _size_of_outcome(column)
+        self.room_for_outcomes -= len(column)
+
+
+def _parts(output: JoinOutput) -> Iterator[_Part]:
+    """None that is empty."""
+    part = _Part()
+    for column in output.outcomes:
         first = 0
         while first < len(column):
-            if part and room <= weight:
-                yield tuple(part)
-                part, room = [], MAX_OUTCOMES
-            last = min(len(column), first + max(1, room - weight))
-            part.append(column.part(slice(first, last)))
-            room -= weight + last - first
-            first = last
-    if part:
-        yield tuple(part)
+            fitting = part.fitting(column, first)
+            if not fitting:
+                yield part
+                part = _Part()
+                continue
+            part.take(column.part(slice(first, first + fitting)))
+            first += fitting
+    for delays in output.bad_delays:
+        size = _FIXED + _BUCKET * len(delays.delays)
+        if size > part.room and not part.is_empty:
+            yield part
+            part = _Part()
+        part.bad_delays.append(delays)
+        part.room -= size
+    for count in output.counts:
+        size = _size_of_count(count)
+        if size > part.room and not part.is_empty:
+            yield part
+            part = _Part()
+        part.counts.append(count)
+        part.room -= size
+    if not part.is_empty:
+        yield part
 
 
-def _parts(items: Sequence[_T], size: int) -> Iterator[tuple[_T, ...]]:
-    for first in range(0, len(items), size):
-        yield tuple(items[first : first + size])
+def _size_of_key(key: OutcomeKey) -> int:
+    return _FIXED + sum(len(text.encode()) for text in (key.digest, key.lane, key.model_version, key.metric))
+
+
+def _size_of_outcome(column: Outcomes) -> int:
+    return 32 + (column.bad is not None) + 8 * (column.value is not None)
+
+
+def _size_of_count(count: Count) -> int:
+    buckets = len(count.delays) + len(count.latencies) + len(count.model_latencies)
+    return _FIXED + len(count.lane.encode()) + len(count.model_version.encode()) + _BUCKET * buckets
