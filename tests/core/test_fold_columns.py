@@ -18,7 +18,7 @@ from stream_router.errors import DecodeError
 
 seeds = st.integers(0, 2**32 - 1)
 CALM = {"stable": 0.2, "canary": 0.35}
-EPOCHS = [((0, 0.3),), ((0, 0.3), (40, 0.5), (60, 0.0), (70, 0.4)), ((0, 0.05), (20, 0.9))]
+EPOCHS = [((0, 0.3),), ((0, 0.3), (40, 0.5), (60, 0.0), (70, 0.4)), ((0, 0.05), (20, 0.9)), ((0, 0.01),)]
 
 
 @st.composite
