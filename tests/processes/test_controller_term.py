@@ -4,7 +4,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, Message
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, Message, TopicPartition
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 from support.evidence import flush, outcome
@@ -166,6 +166,18 @@ def test_a_rollback_of_this_term_is_said_although_a_router_was_quicker(world, mo
     with capture_logs() as logs:
         world.serve()
     assert [line["canary"] for line in logs if line["event"] == "rollback carried out"] == [0.0]
+
+
+def test_a_verdict_that_a_predecessor_passed_over_is_written_by_its_successor(world):
+    """In a rolling upgrade: the older version makes what it cannot read dead letters, and goes on behind them."""
+    world.happens(*RECORDS)
+    committed = TopicPartition(EVIDENCE, 0, len(RECORDS), "replay=0;held=0")
+    world.kafka.offsets[ROUTE.controller_group, EVIDENCE, 0] = committed
+    world.serve()
+    assert [rollback.evidence_offset for rollback in world.rollbacks] == [VERDICT_AT]
+    world.new_term()
+    world.serve()
+    assert len(world.rollbacks) == 1
 
 
 CALLS = ["begin_transaction", "produce", "send_offsets_to_transaction", "commit_transaction"]

@@ -144,6 +144,11 @@ class EvidenceFold:
         return fold
 
     @property
+    def decided(self) -> tuple[Verdict, ...]:
+        """The unhealthy verdicts, at the records at which they fell, on rollouts that no later one has replaced."""
+        return tuple(rollout.verdict for rollout in self._rollouts.values() if rollout.verdict)
+
+    @property
     def clock(self) -> int | None:
         """The newest watermark of any partition."""
         return max(self._watermarks.values(), default=None)

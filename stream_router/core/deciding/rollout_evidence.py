@@ -29,13 +29,15 @@ class RolloutEvidence:
         self.waiting = Pool()
         self.given_up_unstarted = 0
         """Outcomes given up before there was a start record."""
+        self.verdict: Verdict | None = None
+        """Unhealthy, as of the record at which it fell."""
         self._policy = policy
         self._watermarks: dict[int, int] = {}
         self._given_up: dict[tuple[int, Epoch], int] = {}
 
     @property
     def is_decided(self) -> bool:
-        return self.trial is not None and self.trial.unhealthy
+        return self.verdict is not None
 
     @property
     def is_nothing(self) -> bool:
@@ -59,7 +61,9 @@ class RolloutEvidence:
         if self.trial is None:
             return [], None
         blocks = self.trial.close_blocks(at_watermark=at_watermark)
-        return blocks, self.trial.verdict(offset) if self.trial.unhealthy else None
+        if self.trial.unhealthy:
+            self.verdict = self.trial.verdict(offset)
+        return blocks, self.verdict
 
     def state(self) -> dict[str, Any]:
         """For a snapshot."""
@@ -70,6 +74,7 @@ class RolloutEvidence:
             "trial": self.trial and self.trial.state(),
             "waiting": self.waiting.state(),
             "given_up_unstarted": self.given_up_unstarted,
+            "decided_at": self.verdict and self.verdict.offset,
             "watermarks": list(map(list, self._watermarks.items())),
             "given_up": [[partition, *epoch, window] for (partition, epoch), window in self._given_up.items()],
         }
@@ -81,6 +86,8 @@ class RolloutEvidence:
         one.epochs = Epochs.restored(state["epochs"])
         one._watermarks = dict(state["watermarks"])
         one.trial = state["trial"] and Trial.restored(state["trial"], one.epochs, one._watermarks)
+        if one.trial and state["decided_at"] is not None:
+            one.verdict = one.trial.verdict(state["decided_at"])
         one.waiting = Pool.restored(state["waiting"])
         one.given_up_unstarted = state["given_up_unstarted"]
         one._given_up = {(partition, (epoch, digest)): window for partition, epoch, digest, window in state["given_up"]}
