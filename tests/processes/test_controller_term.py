@@ -22,7 +22,7 @@ from stream_router.core.rollout.controller import Controller
 from stream_router.core.rollout.rollout_event import ROLLBACK
 from stream_router.errors import DeadLetterLimitError, DecodeError, FencedError, TopicError, UnreachableError
 from stream_router.processes import controller
-from stream_router.settings import Settings
+from stream_router.settings import DeadLetterLimits, Settings
 
 WRITTEN_BETWEEN = 2
 """Offsets that a control record of the split and the end of its transaction take up."""
@@ -301,6 +301,24 @@ def test_past_the_quota_of_dead_letters_control_ends(world):
     with pytest.raises(DeadLetterLimitError):
         world.control(first(assigned(0)))
     assert world.kafka.values(ROUTE.topic("dead-letters")) == []
+
+
+def test_a_record_counts_once_for_the_quota_however_often_its_transaction_fails(world):
+    world.happens(RECORDS[0], *[b"nonsense"] * 5)
+    world.kafka.script("commit_transaction", *[fails(KafkaError._TIMED_OUT)] * 4)
+    world.control(*[first(assigned(0))] * 5, dead_letters=DeadLetterLimits(consecutive=5))
+    assert world.kafka.values(ROUTE.topic("dead-letters")) == [b"nonsense"] * 5
+
+
+def test_good_records_that_are_read_again_end_no_row_of_dead_letters(world):
+    def one_more(client, call):
+        world.happens(b"nonsense")
+        return fails(KafkaError._TIMED_OUT)(client, call)
+
+    world.happens(RECORDS[0], *[b"nonsense"] * 5)
+    world.kafka.script("commit_transaction", one_more)
+    with pytest.raises(DeadLetterLimitError, match="6 dead letters in a row"):
+        world.control(*[first(assigned(0))] * 2, dead_letters=DeadLetterLimits(consecutive=5))
 
 
 def deleted_until(world, offset):
