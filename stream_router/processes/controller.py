@@ -63,6 +63,7 @@ def control(settings: Settings, route: Route, who: str, stop: threading.Event) -
     """
     partitions = partition_count(settings, route.topic("predictions"))
     store = RedisSplitStore(route, settings)
+    snapshots = Snapshots(settings, route)
     dead_letters = CountedOnce(DeadLetters.of(settings, route.topic("dead-letters"), "monitor"))
     try:
         while not stop.is_set():
@@ -70,7 +71,7 @@ def control(settings: Settings, route: Route, who: str, stop: threading.Event) -
                 route,
                 ControllerLog(settings, route),
                 ControlTopics(settings, route),
-                Snapshots(settings, route),
+                snapshots,
                 store,
                 dead_letters,
                 policy=settings.policy.to_policy(),

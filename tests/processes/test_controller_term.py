@@ -180,6 +180,35 @@ def test_a_verdict_that_a_predecessor_passed_over_is_written_by_its_successor(wo
     assert len(world.rollbacks) == 1
 
 
+def test_a_term_s_first_transaction_has_no_snapshot_where_it_has_a_rollback(world):
+    found = []
+
+    def look(_client, call):
+        call()
+        found.append((len(world.rollbacks), len(world.kafka.records(STATE))))
+
+    world.happens(*RECORDS)
+    world.kafka.script("commit_transaction", look, look)
+    world.serve(first(assigned(0)), *[passes] * 15)
+    assert found == [(1, 0), (1, 1)]
+
+
+def test_after_a_failed_transaction_with_a_snapshot_the_next_has_none(world):
+    """Else one that cannot be written would keep the controller from saying anything."""
+    had = []
+
+    def refuses(client, call):
+        had.append("snapshot")
+        return fails(KafkaError._TIMED_OUT)(client, call)
+
+    world.happens(*RECORDS[:40])
+    world.kafka.script("commit_transaction", refuses)
+    world.control(*[first(assigned(0)), *[passes] * 6] * 2)
+    assert had
+    assert world.position >= 40
+    assert world.kafka.records(STATE) == []
+
+
 CALLS = ["begin_transaction", "produce", "send_offsets_to_transaction", "commit_transaction"]
 
 
@@ -434,13 +463,18 @@ def test_a_snapshot_that_does_not_serve_is_said_and_all_is_replayed(world, undis
     fault(world)
     world.happens(*RECORDS[40:])
     world.new_term()
+
+    def behind_the_rollback(_client, call):
+        world.happens(encode_evidence(flush(0)))
+        return call()
+
     with capture_logs() as logs:
-        world.serve()
+        world.serve(first(assigned(0)), *[passes] * 12, behind_the_rollback, passes, passes)
     assert "the snapshot of R.verdict-state is not used" in [line["event"] for line in logs]
     assert {line["from_snapshot"] for line in logs if "from_snapshot" in line} == {False}
     assert [rollback.evidence_offset for rollback in world.rollbacks] == [VERDICT_AT + WRITTEN_BETWEEN]
     assert world.windows == undisturbed
-    assert newest_snapshot(Settings(), ROUTE).offset > 40, "one that serves follows at once"
+    assert newest_snapshot(Settings(), ROUTE).offset > 40, "one that serves follows, behind the rollback"
 
 
 def test_old_parts_of_a_longer_snapshot_are_none_of_a_shorter_one(world, monkeypatch):
