@@ -176,7 +176,7 @@ class EvidenceFold:
         return (epoch, digest) in self._epochs
 
     def first_offset(self, rollout: int) -> int | None:
-        """Offset of the first record that names the rollout; None if none did or a later one is in force."""
+        """Of the first record with outcomes or a control record of it; None if there is none, or a later one rules."""
         known = self._rollouts.get(rollout)
         return known.first_offset if known else None
 

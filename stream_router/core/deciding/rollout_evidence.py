@@ -12,7 +12,7 @@ from stream_router.core.policy import CLOCK_SKEW_MS, Policy
 
 
 class RolloutEvidence:
-    """One rollout, from the first record that names it on.
+    """One rollout, from the first record with outcomes or a control record of it on.
 
     Earlier watermarks are not known to it, so that a replay from that record gives what a replay from the beginning
     gives. Outcomes wait for the rollout's start record and for their epoch's record, until a watermark of their
