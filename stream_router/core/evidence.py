@@ -17,6 +17,9 @@ ACCURACY: Final = "accuracy"
 MAX_OUTCOMES: Final = 20_000
 """Outcomes that one record may hold: a topic takes about 1 MB a record."""
 
+STABLE_PER_CANARY: Final = 20
+"""Outcomes of stable for each of canary, at most, that go into evidence: more teach almost nothing."""
+
 Integers = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -231,3 +234,8 @@ class Evidence:
     rollout_started: RolloutStarted | None = None
     epoch_in_force: EpochInForce | None = None
     appended_at: int | None = None
+
+
+def share_of_outcomes(canary_share: float) -> float:
+    """Canary's fraction of the outcomes in evidence, where it has `canary_share` of the requests: stable is thinned."""
+    return max(canary_share, 1 / (1 + STABLE_PER_CANARY))

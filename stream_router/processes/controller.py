@@ -15,7 +15,7 @@ from stream_router.adapters.clock import now_ms
 from stream_router.adapters.kafka.clients import partition_count
 from stream_router.adapters.kafka.control_topics import ControlTopics
 from stream_router.adapters.kafka.controller_log import ControllerLog
-from stream_router.adapters.kafka.dead_letters import DeadLetter, DeadLetters, Unreadable
+from stream_router.adapters.kafka.dead_letters import CountedOnce, DeadLetter, DeadLetters, Unreadable
 from stream_router.adapters.kafka.polling import Record
 from stream_router.adapters.kafka.producers import Outgoing
 from stream_router.adapters.kafka.record_headers import readable_headers
@@ -63,14 +63,15 @@ def control(settings: Settings, route: Route, who: str, stop: threading.Event) -
     """
     partitions = partition_count(settings, route.topic("predictions"))
     store = RedisSplitStore(route, settings)
-    dead_letters = DeadLetters.of(settings, route.topic("dead-letters"), "monitor")
+    snapshots = Snapshots(settings, route)
+    dead_letters = CountedOnce(DeadLetters.of(settings, route.topic("dead-letters"), "monitor"))
     try:
         while not stop.is_set():
             term = ControllerTerm(
                 route,
                 ControllerLog(settings, route),
                 ControlTopics(settings, route),
-                Snapshots(settings, route),
+                snapshots,
                 store,
                 dead_letters,
                 policy=settings.policy.to_policy(),
@@ -107,7 +108,7 @@ class ControllerTerm:
         topics: ControlTopics,
         snapshots: Snapshots,
         store: StatusStore,
-        dead_letters: DeadLetters,
+        dead_letters: CountedOnce,
         *,
         policy: Policy,
         partitions: int,
@@ -214,7 +215,8 @@ class ControllerTerm:
                     self._unreadable.append(self._dead_letters.letter(unreadable, error))
                 controller.next_offset = offset + 1
             else:
-                self._dead_letters.on_records(1)
+                if offset >= controller.position:
+                    self._dead_letters.on_record(offset)
 
     def _records(self, writes: Writes) -> Iterator[Outgoing]:
         """Each of these topics has one partition, so that their records have one order."""

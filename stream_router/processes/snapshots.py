@@ -22,12 +22,18 @@ _EVERY: Final = 60.0
 _COST: Final = 20.0
 """One that took long to make and write is followed by the next only after this many times that."""
 
+_AFTER_FAILURE: Final = 60.0
+"""Seconds without one after a transaction with one has failed, perhaps by it; twice as many after each further one."""
+
+_AFTER_FAILURES: Final = 3_600.0
+"""The most of these."""
+
 _log = structlog.get_logger()
 
 
 class Snapshots:
-    """Of one term. A term that began without one writes one with its first positions, so that what it could not use is
-    never taken for one of its own.
+    """Of all terms of a process. A term that began without one writes one with its first positions that are in no
+    hurry, so that what it could not use is never taken for one of its own.
     """
 
     def __init__(self, settings: Settings, route: Route) -> None:
@@ -35,13 +41,18 @@ class Snapshots:
         self._offset: int | None = None
         self._begun_at = self._written_at = self._not_before = 0.0
         self._pending: int | None = None
+        self._failures = 0
 
     def begin(self, low: int, position: int, policy: Policy, partitions: int) -> tuple[EvidenceFold, int] | None:
-        """The fold of the newest snapshot and the offset from which it goes on; None where none serves.
+        """A term begins: the fold of the newest snapshot and the offset from which it goes on; None where none serves.
 
         `low` is the first offset that R.evidence still holds, `position` the one behind what was written. Raises
         UnreachableError, TopicError.
         """
+        self._offset = None
+        if self._pending is not None:
+            self._not_before = time.monotonic() + min(_AFTER_FAILURE * 2**self._failures, _AFTER_FAILURES)
+            self._failures, self._pending = self._failures + 1, None
         try:
             snapshot = newest_snapshot(self._settings, self._route)
             if snapshot is None:
@@ -55,15 +66,16 @@ class Snapshots:
         return fold, snapshot.offset
 
     def due(self, fold: EvidenceFold, next_offset: int, *, in_a_hurry: bool = False) -> list[Outgoing]:
-        """The records of a snapshot, if it is time for one; they belong to the transaction of the position.
+        """The records of a snapshot, if it is time for one; they belong to the transaction of the position, with whose
+        failure the term ends.
 
         `next_offset`: of the first record that the fold does not know. What is in a hurry does not wait for one.
         """
-        self._pending, now = None, time.monotonic()
-        if self._offset is not None:
-            is_due = next_offset - self._offset >= _RECORDS or now - self._written_at >= _EVERY
-            if in_a_hurry or not is_due or now < self._not_before:
-                return []
+        now = time.monotonic()
+        if in_a_hurry or now < self._not_before:
+            return []
+        if self._offset is not None and next_offset - self._offset < _RECORDS and now - self._written_at < _EVERY:
+            return []
         self._pending, self._begun_at = next_offset, now
         return list(records_of(self._route, Snapshot(next_offset, FORMAT, fold.snapshot())))
 
@@ -71,6 +83,7 @@ class Snapshots:
         """The transaction with what was due is there."""
         if self._pending is not None:
             self._offset, self._written_at, self._pending = self._pending, time.monotonic(), None
+            self._failures = 0
             self._not_before = self._written_at + _COST * (self._written_at - self._begun_at)
 
 

@@ -9,7 +9,7 @@ from faust.types import TP
 from stream_router.adapters.kafka.dead_letters import DeadLetter
 from stream_router.adapters.kafka.evidence_log import ResumePoint
 from stream_router.core.deciding.blocks import full_size
-from stream_router.core.evidence import MAX_OUTCOMES, Positions
+from stream_router.core.evidence import MAX_OUTCOMES, Positions, share_of_outcomes
 from stream_router.core.joining.flush_schedule import RIPENING_LOOKED_AT, FlushSchedule
 from stream_router.core.joining.join import Join
 from stream_router.core.joining.split_history import SplitHistory
@@ -96,4 +96,4 @@ class Tenure:
 
 def _part(share: float | None, partitions: int) -> float:
     """A partition's part of the outcomes of a full block."""
-    return math.ceil(full_size(share) / partitions) if share else math.inf
+    return math.ceil(full_size(share_of_outcomes(share)) / partitions) if share else math.inf

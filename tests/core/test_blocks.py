@@ -95,6 +95,17 @@ def test_a_full_block_holds_ten_outcomes_of_canary_on_average():
     assert [full_size(share) for share in (1.0, 0.5, 0.3, 0.1, 0.05, 0.01, 1e-6)] == [10, 20, 34, 100, 200, 1000, 10**7]
 
 
+@pytest.mark.parametrize("share", [0.04, 0.01, 0.001])
+def test_where_stable_is_thinned_a_block_is_as_large_as_what_enters_says(share):
+    """20 of stable for one of canary, whatever canary's share of the requests."""
+    blocks = Blocks(POLICY, epochs(share))
+    for number in range(209):
+        add(blocks, outcome(entity=number))
+    assert not list(blocks.close())
+    add(blocks, outcome(entity=209))
+    assert [block.total for block in blocks.close()] == [210]
+
+
 def test_each_epoch_and_digest_has_its_own_block():
     known = epochs(0.5)
     known.add(EpochInForce(epoch=1, digest="other", rollout=1, weights={"stable": 0.5, "canary": 0.5}))

@@ -1,9 +1,11 @@
 """What the controller does about the evidence."""
 
 import pytest
-from support.evidence import flush, outcome
+from support.evidence import POLICY as SIMULATED
+from support.evidence import Simulation, flush, outcome
 
-from stream_router.core.deciding.fold import EvidenceFold, Outputs
+from stream_router.adapters.arrays import pack, unpack
+from stream_router.core.deciding.fold import EvidenceFold
 from stream_router.core.deciding.verdict import Numbers, Status, Verdict
 from stream_router.core.evidence import EpochInForce, Evidence, RolloutStarted
 from stream_router.core.policy import Policy
@@ -41,15 +43,15 @@ def verdict(rollout: int) -> Verdict:
 
 
 class Fold(EvidenceFold):
-    """Says that a rollout is unhealthy at every record."""
+    """Says that a rollout is unhealthy, from the first record on."""
 
     def __init__(self, rollout: int) -> None:
         super().__init__(POLICY, 1)
         self.rollout = rollout
 
-    def on_record(self, offset: int, evidence: Evidence) -> Outputs:
-        super().on_record(offset, evidence)
-        return Outputs(verdicts=(verdict(self.rollout),))
+    @property
+    def decided(self) -> tuple[Verdict, ...]:
+        return (verdict(self.rollout),) if self._offset >= 0 else ()
 
 
 def controller(rollout: int, **more) -> Controller:
@@ -74,13 +76,36 @@ def test_a_verdict_becomes_one_rollback_with_its_numbers():
     assert rollbacks(one) == []
 
 
-def test_what_records_before_the_position_bring_was_written_by_a_predecessor():
+def test_a_rollback_that_a_predecessor_wrote_is_not_written_again():
     one = controller(3, position=1)
     one.on_split(split(3, 5))
+    one.on_event(event_of(3))
     one.on_evidence(0, RECORD)
-    assert rollbacks(one) == []
     one.on_evidence(1, RECORD)
+    assert rollbacks(one) == []
+
+
+def test_a_verdict_below_the_position_without_a_rollback_is_acted_on():
+    """A predecessor of an older version passes over records that it cannot read."""
+    one = controller(3, position=2)
+    one.on_split(split(3, 5))
+    one.on_evidence(0, RECORD)
     assert rollbacks(one) == [3]
+    one.on_evidence(1, RECORD)
+    assert rollbacks(one) == []
+
+
+def test_a_verdict_in_a_snapshot_without_a_rollback_is_acted_on_as_of_its_record():
+    fold = EvidenceFold(SIMULATED, 2)
+    fell_at = [
+        verdict.offset for n, r in enumerate(Simulation(seed=1).records()) for verdict in fold.on_record(n, r).verdicts
+    ]
+    successor = EvidenceFold.restored(SIMULATED, 2, unpack(pack(fold.snapshot())))
+    one = Controller(policy=SIMULATED, fold=successor, position=1_000, next_offset=1_000)
+    one.on_split(split(1, 1))
+    (event,) = one.due_writes(now=9).events
+    assert [event.evidence_offset] == fell_at
+    assert event.numbers == fold.summary(1).verdict.numbers
 
 
 def test_a_verdict_on_a_rollout_that_a_later_one_has_replaced_is_dropped():

@@ -13,12 +13,13 @@ from support.row_fold import RowFold
 
 from stream_router.adapters.arrays import pack, unpack
 from stream_router.core.deciding.fold import EvidenceFold
+from stream_router.core.evidence import Count, Silence
 from stream_router.core.policy import CLOCK_SKEW_MS
 from stream_router.errors import DecodeError
 
 seeds = st.integers(0, 2**32 - 1)
 CALM = {"stable": 0.2, "canary": 0.35}
-EPOCHS = [((0, 0.3),), ((0, 0.3), (40, 0.5), (60, 0.0), (70, 0.4)), ((0, 0.05), (20, 0.9))]
+EPOCHS = [((0, 0.3),), ((0, 0.3), (40, 0.5), (60, 0.0), (70, 0.4)), ((0, 0.05), (20, 0.9)), ((0, 0.01),)]
 
 
 @st.composite
@@ -172,6 +173,57 @@ def test_outcomes_of_a_rollout_that_nobody_starts_are_given_up_once_they_are_old
     assert (fold.never_started, fold.replay_from) == (0, 0)
     folded(flush(0, watermark=POLICY.matures_after + CLOCK_SKEW_MS), fold=fold, first=2)
     assert (fold.never_started, fold.replay_from, fold.unstarted) == (1, None, ())
+
+
+HORIZON = POLICY.matures_after + CLOCK_SKEW_MS
+
+
+def test_counts_and_silences_alone_are_no_evidence_of_a_rollout():
+    """Of one that no split knows they would pin the replay until a later one is in force."""
+    count = Count(window=0, rollout=999, lane="canary", model_version="v2", predicted=1)
+    silence = Silence(lane="canary", rollout=999, oldest_routed_at=0, unanswered=1)
+    fold = folded(flush(0, counts=[count], silences=(silence,)))
+    assert (fold.first_offset(999), fold.unstarted) == (None, ())
+    folded(flush(0, watermark=10**9), fold=fold, first=1)
+    assert fold.replay_from is None
+
+
+@pytest.mark.parametrize(
+    ("record", "since"),
+    [
+        (in_force(rollout=999), SECOND),
+        (replace(flush(0, outcome(rollout=999)), partition=None), 0),
+        (
+            replace(
+                flush(0, outcome(rollout=999)), outcomes=(flush(0, outcome(rollout=999)).outcomes[0].part(slice(0)),)
+            ),
+            0,
+        ),
+    ],
+    ids=["split", "of no partition", "empty"],
+)
+def test_a_rollout_without_a_start_record_of_which_nothing_waits_is_dropped_after_the_horizon(record, since):
+    """After the horizon by its first watermark, or by the window of its outcomes."""
+    fold = folded(record, flush(0, watermark=SECOND), flush(0, watermark=since + HORIZON - 1))
+    assert (fold.replay_from, fold.unstarted) == (0, (999,))
+    folded(flush(0, watermark=since + HORIZON), fold=fold, first=3)
+    assert (fold.replay_from, fold.unstarted) == (None, ())
+    assert not fold.is_known(1, "d1"), "the controller may say it again, with a start record"
+
+
+def test_what_was_given_up_is_remembered_only_while_more_of_it_may_come():
+    """Splits of which no record comes may be many."""
+    fold = folded(started(), in_force())
+    for number in range(50):
+        late = outcome(epoch=9, digest=f"foreign{number}", window=number * 10 * SECOND)
+        folded(flush(0, late), flush(0, watermark=late.window + RIPE + CLOCK_SKEW_MS), fold=fold, first=2 + 2 * number)
+    (state,) = fold.snapshot()["rollouts"]
+    assert [window for *_, window in state["given_up"]] == [
+        number * 10 * SECOND
+        for number in range(50)
+        if number * 10 * SECOND + POLICY.kept_for > 490 * SECOND + RIPE + CLOCK_SKEW_MS
+    ]
+    assert fold.summary(1).ignored.unattributed == 50
 
 
 def test_a_decided_rollout_pins_nothing_and_its_numbers_stay():

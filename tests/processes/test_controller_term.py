@@ -4,7 +4,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, Message
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, Message, TopicPartition
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 from support.evidence import flush, outcome
@@ -22,7 +22,7 @@ from stream_router.core.rollout.controller import Controller
 from stream_router.core.rollout.rollout_event import ROLLBACK
 from stream_router.errors import DeadLetterLimitError, DecodeError, FencedError, TopicError, UnreachableError
 from stream_router.processes import controller
-from stream_router.settings import Settings
+from stream_router.settings import DeadLetterLimits, Settings
 
 WRITTEN_BETWEEN = 2
 """Offsets that a control record of the split and the end of its transaction take up."""
@@ -168,6 +168,47 @@ def test_a_rollback_of_this_term_is_said_although_a_router_was_quicker(world, mo
     assert [line["canary"] for line in logs if line["event"] == "rollback carried out"] == [0.0]
 
 
+def test_a_verdict_that_a_predecessor_passed_over_is_written_by_its_successor(world):
+    """In a rolling upgrade: the older version makes what it cannot read dead letters, and goes on behind them."""
+    world.happens(*RECORDS)
+    committed = TopicPartition(EVIDENCE, 0, len(RECORDS), "replay=0;held=0")
+    world.kafka.offsets[ROUTE.controller_group, EVIDENCE, 0] = committed
+    world.serve()
+    assert [rollback.evidence_offset for rollback in world.rollbacks] == [VERDICT_AT]
+    world.new_term()
+    world.serve()
+    assert len(world.rollbacks) == 1
+
+
+def test_a_term_s_first_transaction_has_no_snapshot_where_it_has_a_rollback(world):
+    found = []
+
+    def look(_client, call):
+        call()
+        found.append((len(world.rollbacks), len(world.kafka.records(STATE))))
+
+    world.happens(*RECORDS)
+    world.kafka.script("commit_transaction", look, look)
+    world.serve(first(assigned(0)), *[passes] * 15)
+    assert found == [(1, 0), (1, 1)]
+
+
+def test_after_a_failed_transaction_with_a_snapshot_the_next_has_none(world):
+    """Else one that cannot be written would keep the controller from saying anything."""
+    had = []
+
+    def refuses(client, call):
+        had.append("snapshot")
+        return fails(KafkaError._TIMED_OUT)(client, call)
+
+    world.happens(*RECORDS[:40])
+    world.kafka.script("commit_transaction", refuses)
+    world.control(*[first(assigned(0)), *[passes] * 6] * 2)
+    assert had
+    assert world.position >= 40
+    assert world.kafka.records(STATE) == []
+
+
 CALLS = ["begin_transaction", "produce", "send_offsets_to_transaction", "commit_transaction"]
 
 
@@ -291,6 +332,24 @@ def test_past_the_quota_of_dead_letters_control_ends(world):
     assert world.kafka.values(ROUTE.topic("dead-letters")) == []
 
 
+def test_a_record_counts_once_for_the_quota_however_often_its_transaction_fails(world):
+    world.happens(RECORDS[0], *[b"nonsense"] * 5)
+    world.kafka.script("commit_transaction", *[fails(KafkaError._TIMED_OUT)] * 4)
+    world.control(*[first(assigned(0))] * 5, dead_letters=DeadLetterLimits(consecutive=5))
+    assert world.kafka.values(ROUTE.topic("dead-letters")) == [b"nonsense"] * 5
+
+
+def test_good_records_that_are_read_again_end_no_row_of_dead_letters(world):
+    def one_more(client, call):
+        world.happens(b"nonsense")
+        return fails(KafkaError._TIMED_OUT)(client, call)
+
+    world.happens(RECORDS[0], *[b"nonsense"] * 5)
+    world.kafka.script("commit_transaction", one_more)
+    with pytest.raises(DeadLetterLimitError, match="6 dead letters in a row"):
+        world.control(*[first(assigned(0))] * 2, dead_letters=DeadLetterLimits(consecutive=5))
+
+
 def deleted_until(world, offset):
     """Retention has deleted evidence, and there is no snapshot."""
     world.kafka.starts[EVIDENCE, 0] = offset
@@ -404,13 +463,18 @@ def test_a_snapshot_that_does_not_serve_is_said_and_all_is_replayed(world, undis
     fault(world)
     world.happens(*RECORDS[40:])
     world.new_term()
+
+    def behind_the_rollback(_client, call):
+        world.happens(encode_evidence(flush(0)))
+        return call()
+
     with capture_logs() as logs:
-        world.serve()
+        world.serve(first(assigned(0)), *[passes] * 12, behind_the_rollback, passes, passes)
     assert "the snapshot of R.verdict-state is not used" in [line["event"] for line in logs]
     assert {line["from_snapshot"] for line in logs if "from_snapshot" in line} == {False}
     assert [rollback.evidence_offset for rollback in world.rollbacks] == [VERDICT_AT + WRITTEN_BETWEEN]
     assert world.windows == undisturbed
-    assert newest_snapshot(Settings(), ROUTE).offset > 40, "one that serves follows at once"
+    assert newest_snapshot(Settings(), ROUTE).offset > 40, "one that serves follows, behind the rollback"
 
 
 def test_old_parts_of_a_longer_snapshot_are_none_of_a_shorter_one(world, monkeypatch):

@@ -24,6 +24,7 @@ from stream_router.processes.tenure import Tenure
 
 POLICY = Policy(window=10_000, label_horizon=100_000, prediction_deadline=5_000)
 SPLIT = AppliedSplit(raw=b"split", canary=0.1, epoch=1, rollout=1)
+THINNED = AppliedSplit(raw=b"thinned", canary=0.01, epoch=2, rollout=1)
 KEY = Pending(SPLIT.epoch, SPLIT.digest, SPLIT.rollout, ACCURACY)
 
 
@@ -37,6 +38,7 @@ def tenure(watermark=0, newest_outcome=0, policy=POLICY):
 def read(found, pending, records=10, partitions=8):
     splits = SplitHistory()
     splits.add(SPLIT)
+    splits.add(THINNED)
     found.join.pending.update(pending)
     found.on_read(Positions(records, 0), records=records, partitions=partitions, splits=splits, now=50.0)
     return found.due_at()
@@ -53,6 +55,13 @@ def test_counts_wait_a_second_and_outcomes_a_quarter():
 def test_a_partition_s_part_of_a_full_block_is_written_at_once(pending, partitions, at_once):
     """A share of 0.1 fills a block with 100 outcomes."""
     due = read(tenure(), {KEY: pending}, partitions=partitions)
+    assert due == (-math.inf if at_once else 50.0 + OUTCOMES_WAIT)
+
+
+@pytest.mark.parametrize(("pending", "at_once"), [(26, False), (27, True)])
+def test_where_stable_is_thinned_the_block_is_full_with_what_enters(pending, at_once):
+    """With 210 outcomes, 20 of stable for one of canary, instead of 1,000 of which one in a hundred is canary's."""
+    due = read(tenure(), {KEY._replace(epoch=2, digest=THINNED.digest): pending})
     assert due == (-math.inf if at_once else 50.0 + OUTCOMES_WAIT)
 
 

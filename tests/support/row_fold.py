@@ -127,7 +127,7 @@ class RowFold:
                     return
 
     def _is_full(self, epoch: tuple[int, str]) -> bool:
-        return self._open[epoch].total >= full_size(self._epochs[epoch].weights["canary"])
+        return self._open[epoch].total >= full_size(max(self._epochs[epoch].weights["canary"], 1 / 21))
 
     def _is_old(self, epoch: tuple[int, str]) -> bool:
         policy, now = self._started.policy, max(self._watermarks.values())

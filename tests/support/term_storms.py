@@ -30,6 +30,7 @@ class Storm:
         monkeypatch.setattr(verdict_state, "_PART_BYTES", self.chance.choice([1_000, 5_000]))
         monkeypatch.setattr(snapshots, "_RECORDS", self.chance.choice([1, 7, 1_000]))
         monkeypatch.setattr(snapshots, "_COST", 0.0)
+        monkeypatch.setattr(snapshots, "_AFTER_FAILURE", self.chance.choice([0.0, 0.0, 60.0]))
         start, *self._to_come = RECORDS
         self.world.happens(start)  # else a controller writes one with another ripe age
         self._to_come.insert(self.chance.randrange(len(RECORDS)), b"nonsense")

@@ -18,7 +18,7 @@ from stream_router.adapters.avro.records import (
 from stream_router.adapters.kafka import controller_log
 from stream_router.adapters.kafka.control_topics import ControlTopics
 from stream_router.adapters.kafka.controller_log import ControllerLog
-from stream_router.adapters.kafka.dead_letters import DeadLetters
+from stream_router.adapters.kafka.dead_letters import CountedOnce, DeadLetters
 from stream_router.core.dead_letter import DeadLetterLimit
 from stream_router.core.deciding.windows import WindowedAccuracy
 from stream_router.core.evidence import Evidence
@@ -54,7 +54,8 @@ class World:
         monkeypatch.setattr(controller, "partition_count", lambda *_: 2)
         self.store.keys.applied, self.store.keys.split = SPLIT, SPLIT.raw
         self.kafka.fill(ROUTE.topic("splits"), encode_split(SPLIT))
-        self.dead_letters = DeadLetters(ROUTE.topic("dead-letters"), "monitor", DeadLetterLimit(1.0, 10))
+        dead_letters = DeadLetters(ROUTE.topic("dead-letters"), "monitor", DeadLetterLimit(1.0, 10))
+        self.dead_letters = CountedOnce(dead_letters)
         self.term = self.new_term()
 
     def new_term(self) -> ControllerTerm:
@@ -76,11 +77,11 @@ class World:
         self.term.serve(self.kafka.idle)
         self.term.close()
 
-    def control(self, *polls: Callable[..., Any]) -> None:
+    def control(self, *polls: Callable[..., Any], **settings: Any) -> None:
         """Terms one after another, until all was read and the script of polls played."""
         self.kafka.script("consume", *polls)
         policy = PolicySettings(window=10, label_horizon=100, prediction_deadline=5)
-        controller.control(Settings(policy=policy), ROUTE, "me", Idle(self.kafka))
+        controller.control(Settings(policy=policy, **settings), ROUTE, "me", Idle(self.kafka))
 
     def has_rolled_back(self, rollout: int) -> None:
         """A predecessor has written it to Kafka, and no more."""

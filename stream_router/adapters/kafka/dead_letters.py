@@ -85,3 +85,22 @@ class DeadLetters:
         )
         outgoing = Outgoing(self._topic, record.value, record.key, headers=[*record.headers, *added])
         return DeadLetter(outgoing, record.topic, type(error).__name__)
+
+
+class CountedOnce:
+    """Of records of one partition, in order and read again after failures: each counts when it is first seen."""
+
+    def __init__(self, dead_letters: DeadLetters) -> None:
+        self._dead_letters, self._counted = dead_letters, 0
+
+    def on_record(self, offset: int) -> None:
+        """It could be handled."""
+        if offset >= self._counted:
+            self._counted = offset + 1
+            self._dead_letters.on_records(1)
+
+    def letter(self, record: Unreadable, error: Exception) -> DeadLetter:
+        """See DeadLetters. Raises DeadLetterLimitError past the limits."""
+        again = record.offset < self._counted
+        self._counted = max(self._counted, record.offset + 1)
+        return self._dead_letters.letter(record, error, again=again)

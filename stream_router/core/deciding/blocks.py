@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from stream_router.core.deciding.epochs import Epoch, Epochs, epoch_of
-from stream_router.core.evidence import OutcomeKey
+from stream_router.core.evidence import OutcomeKey, share_of_outcomes
 from stream_router.core.lane import CANARY
 from stream_router.core.policy import Policy
 
@@ -45,7 +45,7 @@ class Block:
 
 
 def full_size(canary_share: float) -> int:
-    """Outcomes of both lanes at which a block is full: ceil(10 / share)."""
+    """Outcomes of both lanes at which a block is full: ceil(10 / share), of which canary has that share."""
     return math.ceil(CANARY_OUTCOMES / canary_share)
 
 
@@ -110,7 +110,7 @@ class Blocks:
         return blocks
 
     def _is_full(self, epoch: Epoch) -> bool:
-        return self._open[epoch].total >= full_size(self._epochs.canary_share(epoch))
+        return self._open[epoch].total >= full_size(share_of_outcomes(self._epochs.canary_share(epoch)))
 
     def _is_old(self, epoch: Epoch, now: int) -> bool:
         if now - self._open[epoch].opened_at >= self._policy.block_age:

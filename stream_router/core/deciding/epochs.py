@@ -1,5 +1,6 @@
 """The splits under which a rollout's requests were routed."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -24,6 +25,9 @@ class Epochs:
 
     def __len__(self) -> int:
         return len(self._known)
+
+    def __iter__(self) -> Iterator[Epoch]:
+        return iter(self._known)
 
     def __contains__(self, epoch: Epoch) -> bool:
         return epoch in self._known

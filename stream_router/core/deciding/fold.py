@@ -53,7 +53,8 @@ class EvidenceFold:
 
     `policy` is the route's current one: the length and retention of windows, and the ripe age to be, follow it; a
     rollout is judged by the policy in its start record. `partitions` is the number of input partitions. Retention:
-    windows until they can no longer change, rollouts until a later one is in force.
+    windows until they can no longer change, rollouts until a later one is in force, and those without a start record
+    until nothing of them waits and the label horizon is over.
 
     A watermark further beyond the time at which the broker appended it than clocks may differ is refused: as if the
     record had none. `refused_watermarks` counts them, `never_started` the outcomes given up of rollouts that had no
@@ -88,8 +89,9 @@ class EvidenceFold:
             if verdict:
                 verdicts.append(verdict)
             self.never_started += rollout.given_up_unstarted - before
-            if rollout.given_up_unstarted > before and rollout.is_nothing:
+            if rollout.is_nothing:
                 del self._rollouts[rollout.rollout]
+                self._epochs.difference_update(rollout.epochs)
         self.windows.add(offset, evidence.counts)
         self._watermark(evidence)
         return Outputs(blocks=tuple(blocks), verdicts=tuple(verdicts))
@@ -144,6 +146,11 @@ class EvidenceFold:
         return fold
 
     @property
+    def decided(self) -> tuple[Verdict, ...]:
+        """The unhealthy verdicts, at the records at which they fell, on rollouts that no later one has replaced."""
+        return tuple(rollout.verdict for rollout in self._rollouts.values() if rollout.verdict)
+
+    @property
     def clock(self) -> int | None:
         """The newest watermark of any partition."""
         return max(self._watermarks.values(), default=None)
@@ -169,7 +176,7 @@ class EvidenceFold:
         return (epoch, digest) in self._epochs
 
     def first_offset(self, rollout: int) -> int | None:
-        """Offset of the first record that names the rollout; None if none did or a later one is in force."""
+        """Of the first record with outcomes or a control record of it; None if there is none, or a later one rules."""
         known = self._rollouts.get(rollout)
         return known.first_offset if known else None
 
@@ -224,12 +231,9 @@ class EvidenceFold:
 
 
 def _rollouts_in(evidence: Evidence) -> Iterator[int]:
-    """Every rollout that the record names; 0 is none."""
+    """Every rollout of which the record brings something for its trial; 0 is none."""
     for outcomes in evidence.outcomes:
         yield outcomes.key.rollout
-    for entries in (evidence.counts, evidence.silences):
-        for entry in entries:
-            yield entry.rollout
     if evidence.rollout_started:
         yield evidence.rollout_started.rollout
     if evidence.epoch_in_force:

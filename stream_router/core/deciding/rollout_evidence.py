@@ -12,13 +12,13 @@ from stream_router.core.policy import CLOCK_SKEW_MS, Policy
 
 
 class RolloutEvidence:
-    """One rollout, from the first record that names it on.
+    """One rollout, from the first record with outcomes or a control record of it on.
 
     Earlier watermarks are not known to it, so that a replay from that record gives what a replay from the beginning
     gives. Outcomes wait for the rollout's start record and for their epoch's record, until a watermark of their
     partition is past the time at which they ripened by the clocks' skew: then they are given up, and with them what
-    still comes of their windows, of which only the late part would count. `policy` says when what has no start record
-    is given up: once it is older than the label horizon.
+    still comes of their windows, of which only the late part would count: for as long as anything of them may come.
+    `policy` says when what has no start record is given up: once it is older than the label horizon.
     """
 
     def __init__(self, rollout: int, first_offset: int, policy: Policy) -> None:
@@ -29,37 +29,42 @@ class RolloutEvidence:
         self.waiting = Pool()
         self.given_up_unstarted = 0
         """Outcomes given up before there was a start record."""
+        self.verdict: Verdict | None = None
+        """Unhealthy, as of the record at which it fell."""
         self._policy = policy
+        self._since: int | None = None
         self._watermarks: dict[int, int] = {}
         self._given_up: dict[tuple[int, Epoch], int] = {}
 
     @property
     def is_decided(self) -> bool:
-        return self.trial is not None and self.trial.unhealthy
+        return self.verdict is not None
 
     @property
     def is_nothing(self) -> bool:
-        """Whether no control record names the rollout and nothing of it waits."""
-        return self.trial is None and not self.epochs and not self.waiting
+        """Whether nothing of the rollout waits and a start record has not come within the label horizon."""
+        if self.trial is not None or self.waiting or self._since is None:
+            return False
+        newest = max(self._watermarks.values(), default=self._since)
+        return newest >= self._since + self._policy.matures_after + CLOCK_SKEW_MS
 
     def on_record(self, offset: int, evidence: Evidence) -> tuple[list[BlockClosed], Verdict | None]:
         """Blocks that closed, and the verdict if it fell at this record."""
         if self.is_decided:
             return [], None
         self._learn(evidence)
-        if evidence.partition is not None and evidence.outcomes:
-            self._take(
-                [
-                    Batch(evidence.partition, outcomes.key, rows_of(outcomes))
-                    for outcomes in evidence.outcomes
-                    if outcomes.key.rollout == self.rollout
-                ]
-            )
+        ours = [outcomes for outcomes in evidence.outcomes if outcomes.key.rollout == self.rollout]
+        if self._since is None:
+            self._since = min((outcomes.key.window for outcomes in ours), default=evidence.watermark)
+        if evidence.partition is not None and ours:
+            self._take([Batch(evidence.partition, outcomes.key, rows_of(outcomes)) for outcomes in ours])
         at_watermark = self._watermark(evidence)
         if self.trial is None:
             return [], None
         blocks = self.trial.close_blocks(at_watermark=at_watermark)
-        return blocks, self.trial.verdict(offset) if self.trial.unhealthy else None
+        if self.trial.unhealthy:
+            self.verdict = self.trial.verdict(offset)
+        return blocks, self.verdict
 
     def state(self) -> dict[str, Any]:
         """For a snapshot."""
@@ -70,6 +75,8 @@ class RolloutEvidence:
             "trial": self.trial and self.trial.state(),
             "waiting": self.waiting.state(),
             "given_up_unstarted": self.given_up_unstarted,
+            "decided_at": self.verdict and self.verdict.offset,
+            "since": self._since,
             "watermarks": list(map(list, self._watermarks.items())),
             "given_up": [[partition, *epoch, window] for (partition, epoch), window in self._given_up.items()],
         }
@@ -79,8 +86,11 @@ class RolloutEvidence:
         """Raises LookupError, TypeError or ValueError where the state is none."""
         one = cls(state["rollout"], state["first_offset"], policy)
         one.epochs = Epochs.restored(state["epochs"])
+        one._since = state["since"]
         one._watermarks = dict(state["watermarks"])
         one.trial = state["trial"] and Trial.restored(state["trial"], one.epochs, one._watermarks)
+        if one.trial and state["decided_at"] is not None:
+            one.verdict = one.trial.verdict(state["decided_at"])
         one.waiting = Pool.restored(state["waiting"])
         one.given_up_unstarted = state["given_up_unstarted"]
         one._given_up = {(partition, (epoch, digest)): window for partition, epoch, digest, window in state["given_up"]}
@@ -123,6 +133,11 @@ class RolloutEvidence:
         ripe_after = self.trial.ripe_after if self.trial else self._policy.matures_after
         for batch in self.waiting.take_until(partition, newest - ripe_after - CLOCK_SKEW_MS):
             self._give_up(batch)
+        forgotten = newest - self._policy.kept_for
+        for place in [
+            place for place, window in self._given_up.items() if place[0] == partition and window <= forgotten
+        ]:
+            del self._given_up[place]
         return True
 
     def _give_up(self, batch: Batch) -> None:

@@ -4,13 +4,10 @@ from typing import Final
 
 import numpy as np
 
-from stream_router.core.evidence import Doubles, Flags, Integers
+from stream_router.core.evidence import STABLE_PER_CANARY, Doubles, Flags, Integers
 from stream_router.core.joining.counting import Cell, Cells
 from stream_router.core.joining.split_history import SplitHistory
 from stream_router.core.lane import STABLE
-
-STABLE_PER_CANARY: Final = 20
-"""Outcomes of stable for each of canary, at most: more teach almost nothing."""
 
 _ALL: Final = 2.0
 """Above every fraction."""

@@ -28,10 +28,11 @@ class Controller:
     """The controller from the moment at which it took over; a successor begins with a new one.
 
     `position` is the offset of the first record of R.evidence whose consequences are not yet written: what earlier
-    records bring was written by a predecessor. `missing_before` is the offset at which R.evidence begins where that is
-    later than a replay should: then a running rollout that began before it is held, not judged, as is every one up to
-    `held`, which a successor is told. `carried_out` is the latest rollback that a call of the script has brought to
-    Redis.
+    records bring was written by a predecessor, but for rollbacks that are not in R.rollout-events: one of an older
+    version passes over records that it cannot read. `missing_before` is the offset at which R.evidence begins where
+    that is later than a replay should: then a running rollout that began before it is held, not judged, as is every one
+    up to `held`, which a successor is told. `carried_out` is the latest rollback that a call of the script has brought
+    to Redis.
     """
 
     policy: Policy
@@ -44,7 +45,7 @@ class Controller:
     next_offset: int = 0
     _splits: dict[tuple[int, str], AppliedSplit] = field(default_factory=dict)
     _rollbacks: dict[int, RolloutEvent] = field(default_factory=dict)
-    _verdicts: list[Verdict] = field(default_factory=list)
+    _acted_on: set[int] = field(default_factory=set)
     _asked: set[tuple[int, str] | int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -64,20 +65,19 @@ class Controller:
 
     def on_evidence(self, offset: int, evidence: Evidence) -> None:
         """A record of R.evidence, from the replay offset on."""
-        outputs = self.fold.on_record(offset, evidence)
+        self.fold.on_record(offset, evidence)
         self.next_offset = offset + 1
         if offset < self.position:
             self.fold.windows.drop_changed()
-        else:
-            self._verdicts += outputs.verdicts
 
     def due_writes(self, now: int) -> Writes:
         """What is to be written now, and not again; call only with all three topics read to their ends."""
         if self.missing_before is not None:
             self._hold_what_began_before(self.missing_before)
             self.missing_before = None
-        events = tuple(rollback_event(verdict, now) for verdict in self._verdicts if self._acts_on(verdict))
-        self._verdicts.clear()
+        verdicts = [verdict for verdict in self.fold.decided if self._acts_on(verdict)]
+        self._acted_on.update(verdict.rollout for verdict in verdicts)
+        events = tuple(rollback_event(verdict, now) for verdict in verdicts)
         windows = self.fold.windows.take_changed()
         return Writes(windows=windows, controls=tuple(self._missing_controls()), events=events)
 
@@ -120,7 +120,7 @@ class Controller:
 
     def _acts_on(self, verdict: Verdict) -> bool:
         is_over = verdict.rollout < self.in_force.rollout or self._is_rolled_back(verdict.rollout)
-        return verdict.rollout > self.held and not is_over
+        return verdict.rollout > self.held and verdict.rollout not in self._acted_on and not is_over
 
     def _is_rolled_back(self, rollout: int) -> bool:
         return self.view.latch is not None and self.view.latch >= rollout
