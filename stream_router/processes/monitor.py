@@ -19,7 +19,7 @@ from stream_router.adapters.kafka.clients import partition_count, session
 from stream_router.adapters.kafka.dead_letters import DeadLetters
 from stream_router.adapters.kafka.evidence_log import EvidenceLog
 from stream_router.adapters.metrics import JOIN_LAG, JOIN_ROWS, LAST_LABEL, WAITING_LABELS
-from stream_router.core.route import Route
+from stream_router.core.route import Route, Topic
 from stream_router.errors import StreamRouterError, TopicError
 from stream_router.processes.clock_check import ClockCheck
 from stream_router.processes.controller import control
@@ -44,6 +44,9 @@ _POLL: Final = 0.1
 
 _STOP_TIMEOUT: Final = 15.0
 """Seconds that a flush may still take at the end, and Faust to leave its group."""
+
+_ORDERED: Final[tuple[Topic, ...]] = ("evidence", "splits", "rollout-events", "windowed-accuracy", "verdict-state")
+"""Topics whose records have one order."""
 
 _log = structlog.get_logger()
 
@@ -297,7 +300,7 @@ def _check_topics(settings: Settings, route: Route) -> int:
             f"topic {predictions} has {counts[predictions]} partitions, {labels} has {counts[labels]}: "
             "the join meets by partition, so give both as many",
         )
-    for single in (route.topic("evidence"), route.topic("splits"), route.topic("verdict-state")):
+    for single in map(route.topic, _ORDERED):
         if (found := partition_count(settings, single)) != 1:
             raise TopicError(f"topic {single} has {found} partitions: its order needs 1")
     partition_count(settings, route.topic("dead-letters"))

@@ -8,12 +8,13 @@ from stream_router.processes import monitor
 from stream_router.settings import Settings
 
 ROUTE = Route("r")
+ORDERED = ["evidence", "splits", "rollout-events", "windowed-accuracy", "verdict-state"]
 
 
 @pytest.fixture
 def counts(monkeypatch):
     """The partitions of each topic; a topic without is missing."""
-    found = {"predictions": 8, "ground-truth": 8, "evidence": 1, "splits": 1, "verdict-state": 1, "dead-letters": 1}
+    found = dict.fromkeys(ORDERED, 1) | {"predictions": 8, "ground-truth": 8, "dead-letters": 1}
 
     def told(_settings, topic):
         name = topic.removeprefix("r.")
@@ -44,9 +45,7 @@ def test_topics_as_they_are_made_pass(start):
         start()
 
 
-@pytest.mark.parametrize(
-    "topic", ["predictions", "ground-truth", "evidence", "splits", "verdict-state", "dead-letters"]
-)
+@pytest.mark.parametrize("topic", ["predictions", "ground-truth", *ORDERED, "dead-letters"])
 def test_a_topic_that_is_missing_is_named_with_the_command_that_makes_it(counts, start, topic):
     """As before an upgrade that brings a topic."""
     del counts[topic]
@@ -54,7 +53,7 @@ def test_a_topic_that_is_missing_is_named_with_the_command_that_makes_it(counts,
         start()
 
 
-@pytest.mark.parametrize("topic", ["evidence", "splits", "verdict-state"])
+@pytest.mark.parametrize("topic", ORDERED)
 def test_a_topic_whose_order_counts_has_one_partition(counts, start, topic):
     counts[topic] = 8
     with pytest.raises(TopicError, match=rf"r\.{topic} has 8 partitions"):
