@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from stream_router.adapters.avro.labels import encode_label
     from stream_router.adapters.avro.records import decode_prediction, decode_rollout_event, decode_windowed_accuracy
-    from stream_router.core.deciding.verdict import Numbers
+    from stream_router.core.deciding.numbers import Numbers
     from stream_router.core.deciding.windows import WindowedAccuracy
     from stream_router.core.lane import Lane
     from stream_router.core.rollout.rollout_event import RolloutEvent
@@ -59,7 +59,7 @@ __all__ = [
 _MODULES = {
     "adapters.avro.labels": ("encode_label",),
     "adapters.avro.records": ("decode_prediction", "decode_rollout_event", "decode_windowed_accuracy"),
-    "core.deciding.verdict": ("Numbers",),
+    "core.deciding.numbers": ("Numbers",),
     "core.deciding.windows": ("WindowedAccuracy",),
     "core.lane": ("Lane",),
     "core.rollout.rollout_event": ("RolloutEvent",),

@@ -12,7 +12,21 @@ from stream_router.core.policy import Policy
 from stream_router.core.routing.applied_split import Versions
 
 ACCURACY: Final = "accuracy"
-"""The metric of outcomes that come with a first label: bad is wrong."""
+"""Outcomes that come with a first label: bad is wrong. One a request."""
+
+PREDICTION: Final = "prediction"
+"""Outcomes that come with a prediction: bad is an error; value is what was predicted, NaN where nothing was. A number
+or a truth value is itself, text the 53 higher bits of its xxh3_64. One a request."""
+
+LATENCY: Final = "latency"
+"""Seconds from the request's Kafka timestamp to its scoring, as value. One a micro-batch: its row with index 0."""
+
+MODEL_LATENCY: Final = "model_latency"
+"""Seconds that the model took for the whole micro-batch, as value. One a micro-batch: its row with index 0."""
+
+LABELLING: Final = "labelling"
+"""Outcomes that come once no label counts any more: bad is revised; value is the delay of the first label in
+milliseconds, NaN where none came. One a request."""
 
 MAX_OUTCOMES: Final = 20_000
 """Outcomes that one record may hold: a topic takes about 1 MB a record."""
@@ -26,7 +40,7 @@ Flags = npt.NDArray[np.bool_]
 
 
 class OutcomeKey(NamedTuple):
-    """What outcomes of one column have in common."""
+    """What outcomes of one column have in common; `metric` is one of the five kinds above, each read by its metrics."""
 
     window: int
     epoch: int
@@ -219,6 +233,8 @@ class EpochInForce:
 class Evidence:
     """One record of R.evidence.
 
+    `texts`: what values of PREDICTION that are hashes of text stand for, each told once by an owner, while
+    it has room.
     `appended_at`, in milliseconds since the epoch, is no field of it: the broker's time, where the topic has that.
     """
 
@@ -231,6 +247,7 @@ class Evidence:
     counts: tuple[Count, ...] = ()
     bad_delays: tuple[BadDelays, ...] = ()
     silences: tuple[Silence, ...] = ()
+    texts: Mapping[float, str] = field(default_factory=dict)
     rollout_started: RolloutStarted | None = None
     epoch_in_force: EpochInForce | None = None
     appended_at: int | None = None

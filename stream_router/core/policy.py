@@ -1,11 +1,81 @@
 """The policy of a rollout: frozen, and written into R.evidence with the rollout that it judges."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 CLOCK_SKEW_MS: Final = 60_000
 """Milliseconds by which clocks of processes may differ and records may come late in an open transaction."""
+
+Role = Literal["guardrail", "signal", "off"]
+"""What an unhealthy verdict of a metric does: rolls the canary back, holds it, or nothing, since none is given."""
+
+MetricName = Literal[
+    "accuracy",
+    "error_rate",
+    "latency_p50",
+    "latency_p99",
+    "model_latency_p50",
+    "model_latency_p99",
+    "attrition",
+    "coverage",
+    "revisions",
+    "prediction_mix",
+]
+
+LimitName = Literal[
+    "accuracy",
+    "accuracy_drop",
+    "error_rate",
+    "latency_p50",
+    "latency_p99",
+    "model_latency_p50",
+    "model_latency_p99",
+]
+"""accuracy has a least value, all others a most; accuracy_drop is stable's last known accuracy minus canary's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricPolicy:
+    """How a rollout is judged by one metric.
+
+    weight: its part of alpha, the probability of calling a healthy canary unhealthy by it. margin: the difference of
+    the rates of bad outcomes, 0 to 1, by which canary may be worse and still be healthy.
+    """
+
+    name: MetricName
+    role: Role
+    weight: float
+    margin: float = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """What canary may not pass, whatever stable shows: over `windows` windows with `predictions` predictions at least.
+
+    bound: a ratio in 0..1, of latencies in seconds.
+    """
+
+    metric: LimitName
+    bound: float
+    windows: int = 3
+    predictions: int = 100
+
+
+METRICS: Final[tuple[MetricPolicy, ...]] = (
+    MetricPolicy(name="accuracy", role="guardrail", weight=0.6),
+    MetricPolicy(name="error_rate", role="guardrail", weight=0.2, margin=0.01),
+    MetricPolicy(name="latency_p50", role="signal", weight=0.035, margin=0.05),
+    MetricPolicy(name="latency_p99", role="signal", weight=0.065, margin=0.01),
+    MetricPolicy(name="model_latency_p50", role="signal", weight=0.035, margin=0.05),
+    MetricPolicy(name="model_latency_p99", role="signal", weight=0.065, margin=0.01),
+    MetricPolicy(name="attrition", role="signal", weight=0.2),
+    MetricPolicy(name="coverage", role="signal", weight=0.2),
+    MetricPolicy(name="revisions", role="signal", weight=0.2),
+    MetricPolicy(name="prediction_mix", role="signal", weight=0.2),
+)
+"""Guardrails together roll a healthy canary back with probability alpha at most; signals hold it with alpha at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +91,27 @@ class Policy:
     max_labels: int = 20_000
     tolerated_odds_ratio: float = 1.0
     assign_by: Literal["key", "request"] = "key"
+    metrics: tuple[MetricPolicy, ...] = METRICS
+    limits: tuple[Limit, ...] = ()
+    tolerance: float = 0.0
+    relative_tolerance: float = 0.0
+    bad: str | None = None
+
+    @classmethod
+    def of_fields(cls, fields: Mapping[str, Any]) -> "Policy":
+        """What `dataclasses.asdict` gave. Raises TypeError for fields that are none."""
+        return cls(
+            **{
+                **fields,
+                "metrics": tuple(MetricPolicy(**metric) for metric in fields.get("metrics", ())),
+                "limits": tuple(Limit(**limit) for limit in fields.get("limits", ())),
+            }
+        )
+
+    def metric(self, name: MetricName) -> MetricPolicy:
+        """What the policy says of the metric: one that it does not name is off."""
+        found = [metric for metric in self.metrics if metric.name == name]
+        return found[0] if found else MetricPolicy(name=name, role="off", weight=0.0)
 
     @property
     def block_age(self) -> int:

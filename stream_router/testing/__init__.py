@@ -6,7 +6,7 @@ return, and the other side of each of a user's encoders and decoders.
 
 from stream_router.adapters.avro.labels import decode_label
 from stream_router.adapters.avro.records import encode_prediction, encode_rollout_event, encode_windowed_accuracy
-from stream_router.core.deciding.verdict import Status
+from stream_router.core.deciding.numbers import Status
 from stream_router.core.joining.label import Label
 from stream_router.core.rollout.status import RolloutStatus, TrialStatus
 from stream_router.core.route import Route

@@ -6,7 +6,8 @@ from support.evidence import Simulation, flush, outcome
 
 from stream_router.adapters.arrays import pack, unpack
 from stream_router.core.deciding.fold import EvidenceFold
-from stream_router.core.deciding.verdict import Numbers, Status, Verdict
+from stream_router.core.deciding.numbers import Numbers, Status
+from stream_router.core.deciding.verdict import Verdict
 from stream_router.core.evidence import EpochInForce, Evidence, RolloutStarted
 from stream_router.core.policy import Policy
 from stream_router.core.rollout.controller import Controller

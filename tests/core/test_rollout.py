@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support.evidence import POLICY, SECOND, Simulation, flush, in_force, outcome, started
 
 from stream_router.core.deciding.fold import EvidenceFold
-from stream_router.core.deciding.verdict import Status
+from stream_router.core.deciding.numbers import Status
 from stream_router.core.evidence import Count, Silence, in_columns
 from stream_router.core.routing.applied_split import Versions
 

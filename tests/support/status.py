@@ -1,6 +1,6 @@
 """A status as the controller shows one."""
 
-from stream_router.core.deciding.verdict import Status
+from stream_router.core.deciding.numbers import Status
 from stream_router.core.rollout.status import RolloutStatus, TrialStatus
 
 STATUS = RolloutStatus(

@@ -6,7 +6,7 @@ An e-value has a name of its own in records: `evidence`.
 from dataclasses import asdict, fields
 
 from stream_router.adapters.avro.codec import Codec, renamed
-from stream_router.core.deciding.verdict import Numbers
+from stream_router.core.deciding.numbers import Numbers
 from stream_router.core.deciding.windows import WindowedAccuracy
 from stream_router.core.rollout.rollout_event import RolloutEvent
 from stream_router.core.routing.applied_split import AppliedSplit, Models, Versions

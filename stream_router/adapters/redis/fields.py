@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Final, get_args
 
-from stream_router.core.deciding.verdict import Status
+from stream_router.core.deciding.numbers import Status
 from stream_router.core.rollout.phases import Phase
 from stream_router.core.rollout.status import RolloutStatus, TrialStatus
 from stream_router.core.routing.applied_split import AppliedSplit, Models, Versions

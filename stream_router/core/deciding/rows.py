@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from stream_router.core.evidence import OutcomeKey, Outcomes
 
-ROW: Final = np.dtype([("entity", "<i8"), ("order", "<i8"), ("time", "<i8"), ("bad", "?")])
-"""Fields as those of Outcomes; an outcome of which only the value is known is not bad."""
+ROW: Final = np.dtype([("entity", "<i8"), ("order", "<i8"), ("time", "<i8"), ("bad", "?"), ("value", "<f8")])
+"""Fields as those of Outcomes; an outcome of which only the value is known is not bad, one without a value has NaN."""
 
 Rows = npt.NDArray[np.void]
 _LEAST: Final = 8
@@ -28,6 +28,7 @@ def rows_of(outcomes: Outcomes) -> Rows:
     rows = np.empty(len(outcomes), ROW)
     rows["entity"], rows["order"], rows["time"] = outcomes.entity, outcomes.order, outcomes.time
     rows["bad"] = False if outcomes.bad is None else outcomes.bad
+    rows["value"] = np.nan if outcomes.value is None else outcomes.value
     return rows
 
 

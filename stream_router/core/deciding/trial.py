@@ -10,10 +10,10 @@ from stream_router.core.deciding.blocks import Block, Blocks
 from stream_router.core.deciding.e_process import Capital, EProcess
 from stream_router.core.deciding.entities import Entities
 from stream_router.core.deciding.epochs import Epochs, epoch_of
-from stream_router.core.deciding.metrics import Metric
 from stream_router.core.deciding.metrics.accuracy import Accuracy
+from stream_router.core.deciding.numbers import Status
 from stream_router.core.deciding.rows import Batch, Pool, together
-from stream_router.core.deciding.verdict import Status, Totals, Verdict, reason_for
+from stream_router.core.deciding.verdict import Totals, Verdict, reason_for
 from stream_router.core.evidence import OutcomeKey, RolloutStarted
 from stream_router.core.lane import CANARY, LANES
 from stream_router.core.policy import Policy
@@ -49,7 +49,7 @@ class Trial:
 
     def __init__(self, started: RolloutStarted, epochs: Epochs, watermarks: Mapping[int, int]) -> None:
         self.started = started
-        self.metric: Metric = Accuracy()
+        self.metric = Accuracy()
         self.ripe_after: Final = started.policy.window + started.ripe_age
         self._epochs = epochs
         self._watermarks = watermarks
@@ -158,7 +158,7 @@ class Trial:
     def restored(cls, state: dict[str, Any], epochs: Epochs, watermarks: Mapping[int, int]) -> "Trial":
         """Raises LookupError, TypeError or ValueError where the state is none."""
         fields, totals = state["started"], state["totals"]
-        versions, policy = Versions(**fields["versions"]), Policy(**fields["policy"])
+        versions, policy = Versions(**fields["versions"]), Policy.of_fields(fields["policy"])
         trial = cls(RolloutStarted(**{**fields, "versions": versions, "policy": policy}), epochs, watermarks)
         trial._test.state = Capital(**state["test"])
         trial._totals = Totals(**{**totals, "newest": totals["newest"] and Block(**totals["newest"])})

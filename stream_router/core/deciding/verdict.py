@@ -1,40 +1,12 @@
 """What the test says about a rollout, with the numbers it says it from."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 from stream_router.core.deciding.blocks import Block
 from stream_router.core.deciding.interval import newcombe
-from stream_router.core.deciding.metrics import Metric
+from stream_router.core.deciding.metrics.accuracy import Accuracy
+from stream_router.core.deciding.numbers import Numbers, Status
 from stream_router.core.routing.applied_split import Versions
-
-
-class Status(StrEnum):
-    """Best to worst; the worst of several metrics wins."""
-
-    HEALTHY = "healthy"
-    INCONCLUSIVE = "inconclusive"
-    UNHEALTHY = "unhealthy"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Numbers:
-    """What the test was fed and what came out; fields as in schemas/rollout_event.
-
-    difference: canary's accuracy minus stable's with the ends of its 95 % interval; e_value: the e-process, capped
-    at threshold = 1 / alpha.
-    """
-
-    stable_labels: int
-    stable_bad: int
-    canary_labels: int
-    canary_bad: int
-    blocks: int
-    difference: float
-    difference_low: float
-    difference_high: float
-    e_value: float
-    threshold: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +72,7 @@ class Totals:
 
 
 def reason_for(
-    metric: Metric, status: Status, versions: Versions, numbers: Numbers, remarks: tuple[str, ...] = ()
+    metric: Accuracy, status: Status, versions: Versions, numbers: Numbers, remarks: tuple[str, ...] = ()
 ) -> str:
     """One sentence: difference, interval, n, rule."""
     n = numbers

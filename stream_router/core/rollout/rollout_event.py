@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
-from stream_router.core.deciding.verdict import Numbers, Verdict
+from stream_router.core.deciding.numbers import Numbers
+from stream_router.core.deciding.verdict import Verdict
 
 ROLLBACK: Final = "rollback"
 """The kind that is the latch of record: every router that reads it carries it out."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from stream_router.core.deciding.fold import EvidenceFold, Summary
-from stream_router.core.deciding.verdict import Numbers, Status
+from stream_router.core.deciding.numbers import Numbers, Status
 from stream_router.core.policy import Policy
 from stream_router.core.rollout.phases import Phase, phase_of
 from stream_router.core.rollout.rollout_event import RolloutEvent

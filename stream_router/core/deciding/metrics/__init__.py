@@ -1,19 +1,66 @@
 """What a release is judged by: a module a metric, all behind one protocol.
 
-Whether an outcome is bad is told where it comes about, in joining; here stands what a verdict says of it.
+Outcomes come in kinds (core/evidence.py), each of which is read by one metric or several. A rollout has one test a
+metric, which is fed the closed blocks of its kind.
 """
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
+
+from stream_router.core.deciding.blocks import Block
+from stream_router.core.deciding.numbers import Numbers
+from stream_router.core.evidence import RolloutStarted
+from stream_router.core.policy import MetricName
+
+Known = Literal["prediction", "label", "maturity"]
+"""When an outcome is known: with the prediction, with its first label, or once no label counts any more."""
+
+
+class MetricTest(Protocol):
+    """What one metric says of one rollout. It is fed closed blocks in order."""
+
+    def update(self, block: Block) -> None:
+        """Bet on the block by what stable showed in earlier ones, and only then learn from it."""
+
+    @property
+    def unhealthy(self) -> bool:
+        """Final: once true nothing changes any more."""
+
+    @property
+    def e_value(self) -> float:
+        """1 at the start, from 0 to the threshold: exactly that once unhealthy."""
+
+    @property
+    def threshold(self) -> float:
+        """1 divided by the metric's part of alpha."""
+
+    @property
+    def numbers(self) -> Numbers: ...
+
+    def sentence(self, stable: str, canary: str) -> str:
+        """One, with its numbers; the arguments name lane and version, such as "canary 7"."""
+
+    def state(self) -> dict[str, Any]:
+        """For a snapshot: plain data, and numpy arrays."""
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Raises LookupError, TypeError or ValueError where the state is none."""
 
 
 class Metric(Protocol):
-    """name: as outcomes of R.evidence carry it. worse: completes "canary is ... than stable"."""
+    """kind: of the outcomes that it reads; unit: what one outcome stands for."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> MetricName: ...
 
     @property
-    def worse(self) -> str: ...
+    def kind(self) -> str: ...
 
-    def shown(self, bad: int, outcomes: int) -> str:
-        """The metric's value with what it was counted from, for a sentence; `outcomes` is above 0."""
+    @property
+    def unit(self) -> Literal["request", "micro-batch"]: ...
+
+    @property
+    def known(self) -> Known: ...
+
+    def test(self, started: RolloutStarted, texts: Mapping[float, str]) -> MetricTest:
+        """A new one; `texts` names values that are hashes of text, as far as they are known, and grows."""
