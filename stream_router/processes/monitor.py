@@ -25,7 +25,7 @@ from stream_router.processes.clock_check import ClockCheck
 from stream_router.processes.controller import control
 from stream_router.processes.intake import Intake
 from stream_router.processes.known_splits import KnownSplits
-from stream_router.processes.owner import Owner, Shared, Side
+from stream_router.processes.owner import Owner, Shared, Side, State
 from stream_router.processes.retention import check_retention
 from stream_router.processes.rows_on_disk import RowsOnDisk
 from stream_router.settings import Settings, masked_url
@@ -35,6 +35,12 @@ Service = Callable[[threading.Event], None]
 
 _WATERMARK_EVERY: Final = 1.0
 """Seconds between watermarks."""
+
+_GATHER: Final = 1.0
+"""Seconds for which records may gather while canary has no share: nobody waits for a verdict."""
+
+_GATHER_FOR_VERDICT: Final = 0.1
+"""The same while it has one: bad answers go on so much longer."""
 
 _ANSWER_TIMEOUT: Final = 3.0
 """Seconds after which Kafka does not answer."""
@@ -167,6 +173,13 @@ class Monitor:
     async def on_resume(self) -> None:
         for owner in list(self._owners.values()):
             await owner.resume()
+
+    def patience(self) -> float:
+        """See Listener."""
+        if any(owner.state is not State.JOINING for owner in self._owners.values()):
+            return 0.0
+        newest = self._shared.splits.history.newest
+        return _GATHER if newest is None or newest.canary == 0 else _GATHER_FOR_VERDICT
 
     def _read(self, side: Side, topic: str) -> None:
         async def read(stream: Any) -> None:

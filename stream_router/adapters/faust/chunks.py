@@ -21,7 +21,13 @@ from faust.types.tuples import ConsumerMessage
 from stream_router.adapters.faust import records
 
 _GATHER: Final = 0.03
-"""Seconds to let records gather before a fetch: fewer, larger chunks."""
+"""Seconds to let records gather before a fetch while many come: fewer, larger chunks."""
+
+_MANY: Final = 500
+"""Records that one fetch brought, from which on the next one is not put off: there are more than wait can gather."""
+
+_FETCH: Final = 65_536
+"""Bytes for which the broker waits up to 0.1 s: answers for a few records each cost more than what is in them."""
 
 
 class Chunk(NamedTuple):
@@ -49,6 +55,9 @@ class Listener(Protocol):
 
     async def on_resume(self) -> None:
         """Faust's last act of a rebalance: partitions are paused until they are sought."""
+
+    def patience(self) -> float:
+        """Seconds for which records may gather before a fetch while few come, since each chunk has its price."""
 
 
 class ChunkApp(faust.App):  # type: ignore[misc]  # Faust has no types for us
@@ -102,6 +111,7 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # as above
         consumer._isolation_level = "read_committed"  # Faust's own choice unless it runs its exactly_once: uncommitted
         consumer._partition_assignment_strategy = [self.app.assignor]  # round robin would part the two inputs
         consumer._fetch_max_wait_ms = 100  # Faust's 1500 holds back a fetch after a seek on the same connection
+        consumer._fetch_min_bytes = _FETCH
         return consumer
 
     @property
@@ -148,6 +158,7 @@ def _skip(state: Any, offset: int) -> None:
 class _Consumer(driver.Consumer):  # type: ignore[misc]  # as above
     def _new_consumer_thread(self) -> Any:
         self._told: dict[TP, tuple[int, int]] = {}
+        self._many = False
         return _Thread(self, loop=self.loop, beacon=self.beacon)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
@@ -160,12 +171,14 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]  # as above
         await self.app.listener.on_resume()
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:  # noqa: ASYNC109 - Faust's signature
-        await self.sleep(_GATHER)
+        await self.sleep(_GATHER if self._many else max(_GATHER, self.app.listener.patience()))
         if not self.flow_active:
             await self.wait(self.can_resume_flow)
         generation = self.app.consumer_generation_id
         active = frozenset(self._active_partitions)  # Faust's own set changes meanwhile, and if empty means: take all
-        for tp, chunk in (await self._getmany(active, timeout) if active else {}).items():
+        chunks = await self._getmany(active, timeout) if active else {}
+        self._many = sum(len(chunk.records) for chunk in chunks.values()) >= _MANY
+        for tp, chunk in chunks.items():
             if self.should_stop or not self.flow_active or self.app.consumer_generation_id != generation:
                 return
             if self._told.get(tp) != (chunk.position, chunk.seek):  # a position may move without records

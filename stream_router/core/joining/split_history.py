@@ -46,6 +46,11 @@ class SplitHistory:
         """The split of a number that `numbers_at` gave."""
         return self._splits[number]
 
+    @property
+    def newest(self) -> AppliedSplit | None:
+        """The latest split that came into force; None before the first."""
+        return self._splits[-1] if self._splits else None
+
     def knows(self, epoch: int, digest: str) -> bool:
         """Whether a record of the split has been added."""
         return (epoch, digest) in self._canary
