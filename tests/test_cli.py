@@ -1,5 +1,6 @@
 """The command line: help with an example everywhere, one line for an error, exit codes for scripts."""
 
+import json
 import subprocess
 import sys
 
@@ -120,3 +121,17 @@ def test_an_interrupt_ends_with_130(main_that_raises):
 
 def test_what_is_no_error_of_ours_is_not_hidden(main_that_raises):
     assert isinstance(main_that_raises(ZeroDivisionError()).exception, ZeroDivisionError)
+
+
+def test_a_plan_needs_no_server_and_is_the_same_again():
+    given = ("plan", "--drop", "0.1", "--share", "0.1", "--rate", "50", "--label-delay", "2h", "--runs", "10")
+    first, second = (run(*given, "--output", "json") for _ in range(2))
+    assert first.exit_code == 0, first.output
+    assert first.output == second.output
+    assert json.loads(first.output)["bad_canary"]["rolled_back"]["of"] == 10
+
+
+def test_an_impossible_plan_is_refused_with_its_values():
+    shown = run("plan", "--drop", "0.1", "--share", "2", "--rate", "50", "--label-delay", "2x")
+    assert shown.exit_code == 2
+    assert "'2x' is not a duration such as 30s" in shown.output

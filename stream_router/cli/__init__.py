@@ -7,6 +7,7 @@ COMMANDS = {
     "score": "Score one lane with a model.",
     "monitor": "Join predictions with the truth, judge the canary, roll it back.",
     "audit": "Check that every request is in the right lane, once and in order.",
+    "plan": "Say how long a rollout will take, and what it exposes.",
     "topics": "Create, check and list a route's topics.",
     "local": "Start and stop a local Kafka and Valkey.",
     "demo": "Show a bad model caught and rolled back.",

@@ -96,6 +96,7 @@ class Policy:
     tolerance: float = 0.0
     relative_tolerance: float = 0.0
     bad: str | None = None
+    beta: float = 0.05
 
     @classmethod
     def of_fields(cls, fields: Mapping[str, Any]) -> "Policy":
