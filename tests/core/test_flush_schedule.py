@@ -21,12 +21,25 @@ def test_counts_are_gathered_from_the_first_on():
 
 def test_outcomes_wait_less_than_counts_and_not_at_all_where_a_block_could_close():
     schedule = FlushSchedule()
-    schedule.on_records(10.0)
+    schedule.on_outcomes(10.4, is_full=False)
+    schedule.on_flush(10.4, with_watermark=False)
+    schedule.on_records(10.4)
     schedule.on_outcomes(10.5, is_full=False)
-    assert schedule.due_at(ripening=False) == 10.75
+    assert schedule.due_at(ripening=False) == 10.65
     schedule.on_outcomes(10.6, is_full=True)
     schedule.on_outcomes(10.7, is_full=False)
     assert schedule.due_at(ripening=False) == -math.inf
+
+
+def test_an_outcome_after_a_pause_is_written_at_once_and_counts_alone_are_no_reason_to_wait():
+    schedule = FlushSchedule()
+    schedule.on_outcomes(10.0, is_full=False)
+    assert schedule.due_at(ripening=False) == 10.0
+    schedule.on_flush(10.0, with_watermark=False)
+    schedule.on_records(11.0)
+    schedule.on_flush(12.0, with_watermark=False)
+    schedule.on_outcomes(12.1, is_full=False)
+    assert schedule.due_at(ripening=False) == 12.1
 
 
 def test_watermarks_come_every_second_only_while_outcomes_ripen():

@@ -6,7 +6,8 @@ COUNTS_WAIT: Final = 1.0
 """Seconds for which counts are gathered: windows are looked at by people."""
 
 OUTCOMES_WAIT: Final = 0.25
-"""Seconds for outcomes that do not close a block by themselves: with those of other partitions they may."""
+"""Seconds between writings of outcomes that do not close a block by themselves: with those of other partitions they may.
+One that comes after a pause is written at once."""
 
 WATERMARK_EVERY: Final = 5.0
 """Seconds between watermarks that nothing waits for, or not impatiently; they bound how late windows mature."""
@@ -29,6 +30,7 @@ class FlushSchedule:
     def __init__(self) -> None:
         self._counts_since: float | None = None
         self._outcomes_since: float | None = None
+        self._outcomes_at = float("-inf")
         self._moved_since: float | None = None
         self._has_watermark = False
         self._watermark_at = float("-inf")
@@ -67,7 +69,7 @@ class FlushSchedule:
         if self._counts_since is not None:
             due = min(due, self._counts_since + COUNTS_WAIT)
         if self._outcomes_since is not None:
-            due = min(due, self._outcomes_since + OUTCOMES_WAIT)
+            due = min(due, max(self._outcomes_since, self._outcomes_at + OUTCOMES_WAIT))
         if self._moved_since is not None:
             due = min(due, self._moved_since + WATERMARK_EVERY)
         if self._has_watermark:
@@ -76,6 +78,8 @@ class FlushSchedule:
 
     def on_flush(self, now: float, *, with_watermark: bool) -> None:
         """All that there was is on its way; `with_watermark`: the watermark, too, or it was refused."""
+        if self._outcomes_since is not None:
+            self._outcomes_at = now
         self._counts_since = self._outcomes_since = self._moved_since = None
         self._is_full = False
         if with_watermark:
