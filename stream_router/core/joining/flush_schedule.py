@@ -6,8 +6,8 @@ COUNTS_WAIT: Final = 1.0
 """Seconds for which counts are gathered: windows are looked at by people."""
 
 OUTCOMES_WAIT: Final = 0.25
-"""Seconds between writings of outcomes that do not close a block by themselves: with those of other partitions they may.
-One that comes after a pause is written at once."""
+"""Seconds between writings of outcomes that do not close a block by themselves: with those of others they may. One that
+comes after a pause is written at once."""
 
 WATERMARK_EVERY: Final = 5.0
 """Seconds between watermarks that nothing waits for, or not impatiently; they bound how late windows mature."""
