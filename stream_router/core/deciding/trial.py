@@ -53,7 +53,8 @@ class Trial:
         self.ripe_after: Final = started.policy.window + started.ripe_age
         self._epochs = epochs
         self._watermarks = watermarks
-        self._test = EProcess(started.policy)
+        policy = started.policy
+        self._test = EProcess(alpha=policy.alpha, psi0=policy.tolerated_odds_ratio, max_labels=policy.max_labels)
         self._totals = Totals()
         self.ignored = Ignored()
         self._free()
