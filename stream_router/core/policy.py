@@ -96,6 +96,7 @@ class Policy:
     tolerance: float = 0.0
     relative_tolerance: float = 0.0
     bad: str | None = None
+    ripe_age: int | None = None
 
     @classmethod
     def of_fields(cls, fields: Mapping[str, Any]) -> "Policy":

@@ -48,7 +48,8 @@ class RowFold:
     def _learn(self, evidence: Evidence) -> None:
         started, in_force = evidence.rollout_started, evidence.epoch_in_force
         if started and started.rollout == self.rollout and not self._started:
-            self._started, self._test = started, EProcess(started.policy)
+            self._started, policy = started, started.policy
+            self._test = EProcess(alpha=policy.alpha, psi0=policy.tolerated_odds_ratio, max_labels=policy.max_labels)
         if in_force and in_force.rollout == self.rollout:
             self._epochs.setdefault((in_force.epoch, in_force.digest), in_force)
         if started or in_force:
