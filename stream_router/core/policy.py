@@ -96,15 +96,17 @@ class Policy:
     tolerance: float = 0.0
     relative_tolerance: float = 0.0
     bad: str | None = None
+    ripe_age: int | None = None
+    beta: float = 0.05
 
     @classmethod
     def of_fields(cls, fields: Mapping[str, Any]) -> "Policy":
-        """What `dataclasses.asdict` gave. Raises TypeError for fields that are none."""
+        """What `dataclasses.asdict` gave. Raises KeyError or TypeError for fields that are none."""
         return cls(
             **{
                 **fields,
-                "metrics": tuple(MetricPolicy(**metric) for metric in fields.get("metrics", ())),
-                "limits": tuple(Limit(**limit) for limit in fields.get("limits", ())),
+                "metrics": tuple(MetricPolicy(**metric) for metric in fields["metrics"]),
+                "limits": tuple(Limit(**limit) for limit in fields["limits"]),
             }
         )
 
