@@ -8,6 +8,9 @@ from typing import Any, Final, Literal
 CLOCK_SKEW_MS: Final = 60_000
 """Milliseconds by which clocks of processes may differ and records may come late in an open transaction."""
 
+REMEMBERED_LABELS: Final = 10_000
+"""Labels of a model version that are remembered beyond their windows: the most that a limit may ask for."""
+
 Role = Literal["guardrail", "signal", "off"]
 """What an unhealthy verdict of a metric does: rolls the canary back, holds it, or nothing, since none is given."""
 

@@ -7,8 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-MAX_LABELS: Final = 10_000
-"""Labels of a version that are remembered, and so the most that a limit may ask for."""
+from stream_router.core.policy import REMEMBERED_LABELS
 
 MAX_WINDOWS: Final = 1_440
 MAX_VERSIONS: Final = 8
@@ -37,7 +36,7 @@ class LastKnown:
     def add(self, window: LabelledWindow, lane: str, version: str) -> None:
         windows = self._windows.setdefault((lane, version), [])
         insort(windows, window)
-        spare = sum(one.labelled for one in windows) - MAX_LABELS
+        spare = sum(one.labelled for one in windows) - REMEMBERED_LABELS
         while spare >= windows[0].labelled or len(windows) > MAX_WINDOWS:
             spare -= windows.pop(0).labelled
         versions = [place for place in self._windows if place[0] == lane]
