@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from stream_router.core.deciding.interval import newcombe
 
@@ -32,6 +33,22 @@ class Numbers:
     difference_high: float
     e_value: float
     threshold: float
+
+
+class Counts(NamedTuple):
+    """Outcomes of both lanes, and the bad ones of them."""
+
+    stable_labels: int = 0
+    stable_bad: int = 0
+    canary_labels: int = 0
+    canary_bad: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.stable_labels + self.canary_labels
+
+    def plus(self, other: "Counts") -> "Counts":
+        return Counts(*map(sum, zip(self, other, strict=True)))
 
 
 @dataclass(slots=True)
