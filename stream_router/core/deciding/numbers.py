@@ -14,6 +14,11 @@ class Status(StrEnum):
     INCONCLUSIVE = "inconclusive"
     UNHEALTHY = "unhealthy"
 
+    @property
+    def badness(self) -> int:
+        """0 for the best."""
+        return list(Status).index(self)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Numbers:
