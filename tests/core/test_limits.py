@@ -1,6 +1,7 @@
 """A limit is broken exactly if canary's newest windows, with enough in them, have passed it."""
 
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -55,7 +56,8 @@ windows = st.builds(
         st.integers(0, one.labelled),
     )
 )
-bounds = st.sampled_from([0.0, 0.05, 0.1, 0.25, 0.29, 0.5, 0.9, 1.0])
+BOUNDS = [number / 20 for number in range(21)]
+"""All are tried: the one next to what canary has tells whether that was told right."""
 
 
 def fields_of(one):
@@ -63,14 +65,17 @@ def fields_of(one):
     return {name: getattr(one, name) for name in names}
 
 
-def limits_on(*metrics):
-    return st.builds(
-        Limit,
-        metric=st.sampled_from(metrics),
-        bound=bounds,
-        windows=st.integers(1, 4),
-        predictions=st.integers(1, 40),
-    )
+class Looked(NamedTuple):
+    """What a limit looks at, but for its bound."""
+
+    windows: int
+    predictions: int
+
+    def limit(self, metric, bound):
+        return Limit(metric=metric, bound=bound, **self._asdict())
+
+
+looked = st.builds(Looked, st.integers(1, 4), st.integers(1, 20))
 
 
 def together(counts, lane, version, ended_by, rollout=None, *, with_labels=False):
@@ -90,44 +95,42 @@ def total_of(sums):
     return [int(number) for number in sum(sums, np.zeros(4, np.int64))]
 
 
-@given(
-    st.lists(windows, max_size=40),
-    limits_on("error_rate"),
-    st.integers(0, 1_000),
-    st.sampled_from([VERSIONS, Versions()]),
-)
-def test_the_error_rate_of_the_newest_complete_windows(counts, limit, until, versions):
-    newest = together(counts, "canary", versions.canary, until, ROLLOUT)[: limit.windows]
+@given(st.lists(windows, max_size=40), looked, st.integers(0, 1_000), st.sampled_from([VERSIONS, Versions()]))
+def test_the_error_rate_of_the_newest_complete_windows(counts, look, until, versions):
+    newest = together(counts, "canary", versions.canary, until, ROLLOUT)[: look.windows]
     predicted, errors, *_ = total_of(newest)
-    passed = predicted >= limit.predictions and Fraction(errors, predicted) > Fraction(str(limit.bound))
-    found = broken(counts, limit, until=until, versions=versions)
-    assert (found is not None) == passed
-    if found:
-        assert found.limit == limit
-        assert f"({errors} of {predicted} requests in {len(newest)} window" in found.sentence
+    for limit in (look.limit("error_rate", bound) for bound in BOUNDS):
+        found = broken(counts, limit, until=until, versions=versions)
+        passed = predicted >= limit.predictions and Fraction(errors, predicted) > Fraction(str(limit.bound))
+        assert (found is not None) == passed
+        if found:
+            assert found.limit == limit
+            assert f"({errors} of {predicted} requests in {len(newest)} window" in found.sentence
 
 
 @given(
     st.lists(windows, max_size=60),
-    limits_on("accuracy", "accuracy_drop"),
-    st.integers(0, 1_500),
-    st.none() | st.integers(0, CLOCK_SKEW_MS + 3_000),
+    looked,
+    st.integers(500, 1_500),
+    st.none() | st.integers(CLOCK_SKEW_MS + 1_200, CLOCK_SKEW_MS + 2_200),
 )
-def test_the_accuracy_of_the_newest_ripe_windows_with_labels_also_of_forgotten_ones(counts, limit, until, forgotten):
+def test_the_accuracy_of_the_newest_ripe_windows_with_labels_also_of_forgotten_ones(counts, look, until, forgotten):
     ripe = until - RIPE_AFTER
-    newest = together(counts, "canary", "7", ripe, ROLLOUT, with_labels=True)[: limit.windows]
+    newest = together(counts, "canary", "7", ripe, ROLLOUT, with_labels=True)[: look.windows]
     _, _, labelled, correct = total_of(newest)
-    passed = labelled >= limit.predictions
-    bound = Fraction(str(limit.bound))
-    if passed and limit.metric == "accuracy":
-        passed = Fraction(correct, labelled) < bound
-    elif passed:
-        last = together(counts, "stable", "6", ripe, with_labels=True)
-        sizes = [n for n in range(limit.windows, len(last) + 1) if total_of(last[:n])[2] >= limit.predictions]
-        of_stable = total_of(last[: sizes[0]] if sizes else last)
-        enough = of_stable[2] >= limit.predictions
-        passed = enough and Fraction(of_stable[3], of_stable[2]) - Fraction(correct, labelled) > bound
-    assert (broken(counts, limit, until=until, forgotten=forgotten) is not None) == passed
+    last = together(counts, "stable", "6", ripe, with_labels=True)
+    sizes = [n for n in range(look.windows, len(last) + 1) if total_of(last[:n])[2] >= look.predictions]
+    _, _, stable_labelled, stable_correct = total_of(last[: sizes[0]] if sizes else last)
+    enough = labelled >= look.predictions
+    enough_of_both = enough and stable_labelled >= look.predictions
+    for bound in BOUNDS:
+        exact = Fraction(str(bound))
+        below = enough and Fraction(correct, labelled) < exact
+        found = broken(counts, look.limit("accuracy", bound), until=until, forgotten=forgotten)
+        assert (found is not None) == below
+        dropped = enough_of_both and Fraction(stable_correct, stable_labelled) - Fraction(correct, labelled) > exact
+        found = broken(counts, look.limit("accuracy_drop", bound), until=until, forgotten=forgotten)
+        assert (found is not None) == dropped
 
 
 @given(
@@ -193,8 +196,27 @@ def test_a_canary_with_all_requests_is_held_against_what_stable_last_was(rollout
     assert "80.0 % (160 of 200 labels in 1 window) is 10.0 points below the last known of stable 6" in found.sentence
 
 
-def test_a_drop_of_just_the_bound_breaks_nothing():
-    """0.9 - 0.85 is more than 0.05 in floating-point numbers."""
-    counts = [count(1, labelled=100, correct=85), count(1, "stable", labelled=100, correct=90)]
-    assert broken(counts, Limit(metric="accuracy_drop", bound=0.05), until=1_000) is None
-    assert broken(counts, Limit(metric="accuracy_drop", bound=0.049), until=1_000) is not None
+def test_just_the_bound_breaks_nothing():
+    """In floating-point numbers 0.9 - 0.85 is more than 0.05, and 0.29 * 100 less than 29."""
+    counts = [
+        count(1, predicted=100, errors=29, labelled=100, correct=85),
+        count(1, "stable", labelled=100, correct=90),
+    ]
+    for metric, bound, further in (
+        ("accuracy_drop", 0.05, 0.049),
+        ("error_rate", 0.29, 0.289),
+        ("accuracy", 0.85, 0.851),
+    ):
+        assert broken(counts, Limit(metric=metric, bound=bound), until=1_000) is None
+        assert broken(counts, Limit(metric=metric, bound=further), until=1_000) is not None
+
+
+def test_stable_is_known_from_as_many_windows_as_canary_or_more_where_these_have_too_few_labels():
+    counts = [count(9, labelled=50, correct=25)]
+    counts += [
+        count(number, "stable", labelled=10, correct=correct) for number, correct in enumerate([0, 0, 10, 0, 10])
+    ]
+    for windows, predictions, told in ((1, 10, "10 of 10"), (2, 10, None), (1, 50, None), (3, 1, "20 of 30")):
+        limit = Limit(metric="accuracy_drop", bound=0.1, windows=windows, predictions=predictions)
+        sentence = said(counts, limit, until=10_000)
+        assert (told in sentence) if told else sentence is None
