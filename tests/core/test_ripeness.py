@@ -104,7 +104,9 @@ def test_young_windows_give_the_quantile_that_all_labels_would_give(mean):
 def test_labels_within_ten_minutes_allow_a_bet_within_45_minutes_of_traffic():
     """The rollout starts as soon as the age is known."""
     for seed in range(5):
-        estimates = ((n, observed(lambda rng, n: rng.uniform(0, 10 * MINUTE, n), n, seed=seed).estimate) for n in range(60))
+        estimates = (
+            (n, observed(lambda rng, n: rng.uniform(0, 10 * MINUTE, n), n, seed=seed).estimate) for n in range(60)
+        )
         started, estimate = next(found for found in estimates if found[1].basis != "horizon")
         assert YOUNG_FOR * estimate.ms <= started * MINUTE
         assert estimate.verdict_from(DAY, started * MINUTE) <= 45 * MINUTE

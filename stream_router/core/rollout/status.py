@@ -101,10 +101,11 @@ def status_of(
 
 def _trial_status(summary: Summary) -> TrialStatus:
     verdict = summary.verdict
+    numbers = verdict.numbers or next(one.numbers for one in summary.verdicts if one.numbers)
     return TrialStatus(
         verdict=verdict.status,
         metric=verdict.metric,
-        **_numbers(verdict.numbers),
+        **_numbers(numbers),
         unripe=summary.unripe,
         summary=verdict.reason,
         waiting=summary.waiting,
