@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from stream_router.core.deciding.epochs import Epoch
 from stream_router.core.deciding.kind_trial import KindSummary
-from stream_router.core.deciding.ripeness import Ripeness
+from stream_router.core.deciding.ripeness import RipeAge, Ripeness
 from stream_router.core.deciding.rollout_evidence import RolloutEvidence, rollouts_in
 from stream_router.core.deciding.trial import BlockClosed, Ignored
 from stream_router.core.deciding.verdict import Verdict
@@ -204,6 +204,11 @@ class EvidenceFold:
         return self._ripeness.ripe_age
 
     @property
+    def ripe_age_estimate(self) -> RipeAge:
+        """The same, with why it is that."""
+        return self._ripeness.estimate
+
+    @property
     def unstarted(self) -> tuple[int, ...]:
         """Rollouts that evidence names and that have no start record."""
         return tuple(sorted(number for number, rollout in self._rollouts.items() if rollout.trial is None))
@@ -281,9 +286,10 @@ class EvidenceFold:
         partition, watermark = evidence.partition, evidence.watermark
         if partition is not None and watermark is not None:
             self._watermarks[partition] = max(watermark, self._watermarks.get(partition, watermark))
-        self._ripeness.on_record(evidence, self.clock)
-        if len(self._watermarks) >= self._partitions:
-            self.windows.forget(min(self._watermarks.values()))
+        complete_until = min(self._watermarks.values()) if len(self._watermarks) >= self._partitions else None
+        self._ripeness.on_record(evidence, complete_until)
+        if complete_until is not None:
+            self.windows.forget(complete_until)
 
 
 def _is_ahead(evidence: Evidence) -> bool:
