@@ -99,12 +99,15 @@ def status_of(
     )
 
 
-def _trial_status(summary: Summary) -> TrialStatus:
+def _trial_status(summary: Summary) -> TrialStatus | None:
     verdict = summary.verdict
+    numbers = verdict.numbers or next((one.numbers for one in summary.verdicts if one.numbers), None)
+    if numbers is None:
+        return None
     return TrialStatus(
         verdict=verdict.status,
         metric=verdict.metric,
-        **_numbers(verdict.numbers),
+        **_numbers(numbers),
         unripe=summary.unripe,
         summary=verdict.reason,
         waiting=summary.waiting,

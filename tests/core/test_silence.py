@@ -1,0 +1,125 @@
+"""Lanes that do not answer: canary holds and is rolled back once it stays silent, stable only ever holds."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.evidence import POLICY, SECOND
+
+from stream_router.adapters.arrays import pack, unpack
+from stream_router.core.deciding.silence import BREAK_MS, SilentLanes
+from stream_router.core.evidence import Evidence, Silence
+
+DEADLINE = POLICY.prediction_deadline
+"""5 s."""
+
+
+def says(at: int, lane: str = "canary", unanswered: int = 812, rollout: int = 1) -> Evidence:
+    """The controller's word at so many milliseconds; None is a record of something else."""
+    return Evidence(by="c", written_at=at, silences=(Silence(lane, rollout, 1_000, unanswered),))
+
+
+def nothing(at: int) -> Evidence:
+    return Evidence(by="c", written_at=at, watermark=at, partition=0)
+
+
+def heard(*records: Evidence, policy=POLICY) -> SilentLanes:
+    lanes = SilentLanes(policy, 1, "canary 7")
+    for record in records:
+        lanes.on_record(record)
+    return lanes
+
+
+steps = st.lists(
+    st.tuples(st.integers(0, 40 * SECOND), st.sampled_from(["canary", "stable", ""]), st.sampled_from([0, 3])),
+    max_size=30,
+)
+
+
+def history(given_steps) -> list[Evidence]:
+    """Records at rising times: of a lane's silence or its end, or of something else."""
+    at, records = 0, []
+    for later, lane, unanswered in given_steps:
+        at += later
+        records.append(says(at, lane, unanswered) if lane else nothing(at))
+    return records
+
+
+def silent_runs(records, lane) -> list[int]:
+    """How long the lane was silent without a break, at each of its records that says so; by brute force."""
+    lasting, since, newest = [], None, None
+    for record in records:
+        if newest is not None and record.written_at - newest > BREAK_MS:
+            since = newest = None
+        for silence in record.silences:
+            if silence.lane == lane:
+                newest = record.written_at if silence.unanswered else None
+                since = None if newest is None else newest if since is None else since
+                lasting += [] if newest is None else [newest - since]
+    return lasting
+
+
+@given(steps)
+def test_canary_is_to_be_rolled_back_exactly_where_it_was_silent_for_a_deadline_more_without_a_break(given_steps):
+    records = history(given_steps)
+    expected = any(lasts >= DEADLINE for lasts in silent_runs(records, "canary"))
+    assert (heard(*records).unanswered is not None) is expected
+
+
+@given(steps)
+def test_stable_is_never_the_reason_of_a_rollback(given_steps):
+    records = [replace(r, silences=tuple(s._replace(lane="stable") for s in r.silences)) for r in history(given_steps)]
+    assert heard(*records).unanswered is None
+
+
+@given(steps)
+def test_a_lane_holds_exactly_while_it_is_silent(given_steps):
+    lanes = SilentLanes(POLICY, 1)
+    for record in history(given_steps):
+        lanes.on_record(record)
+        assert [hold.split()[0] for hold in lanes.holds] == sorted(lanes.silent, reverse=True)
+
+
+@given(steps, st.integers(0, 30))
+def test_a_snapshot_changes_nothing(given_steps, cut):
+    records = history(given_steps)
+    moved = SilentLanes.restored(POLICY, 1, unpack(pack(heard(*records[:cut]).state())))
+    for record in records[cut:]:
+        moved.on_record(record)
+    assert moved.state() == heard(*records).state()
+
+
+@given(steps, st.integers(-(10**6), 10**6))
+def test_the_brokers_time_counts_where_it_is_told(given_steps, skew):
+    records = history(given_steps)
+    told = [replace(record, appended_at=record.written_at, written_at=skew * n) for n, record in enumerate(records)]
+    assert heard(*told).state() == heard(*records).state()
+
+
+def test_the_sentences_name_requests_deadline_and_the_oldest():
+    silent = heard(says(0), says(DEADLINE))
+    sentence = "canary 7 does not answer: 812 requests wait for more than 5 s, the oldest since 1970-01-01 00:00:01 UTC"
+    assert silent.unanswered == sentence
+    assert heard(says(0)).unanswered is None
+    assert heard(says(0)).holds == (f"{sentence}; it is rolled back if it stays silent for 5 s",)
+    (stable,) = heard(says(0, "stable", 1)).holds
+    assert stable.startswith("stable does not answer: 1 request waits for more than 5 s")
+    assert stable.endswith("nothing is rolled back for that: see to its scoring job")
+
+
+@pytest.mark.parametrize("other", [{"rollout": 2}, {"lane": "shadow"}])
+def test_other_rollouts_and_lanes_say_nothing(other):
+    lanes = heard(says(0, **other), says(DEADLINE, **other))
+    assert (lanes.unanswered, lanes.holds) == (None, ())
+
+
+def test_a_lane_that_answers_again_begins_anew():
+    assert heard(says(0), says(4_000, unanswered=0), says(6_000), says(9_000)).unanswered is None
+
+
+def test_nothing_follows_from_time_in_which_nobody_looked():
+    patient = replace(POLICY, prediction_deadline=60 * SECOND)
+    assert heard(says(0), nothing(BREAK_MS + 1), says(70 * SECOND), policy=patient).unanswered is None
+    often = [says(at) for at in range(0, 61 * SECOND, BREAK_MS)]
+    assert heard(*often, policy=patient).unanswered is not None
