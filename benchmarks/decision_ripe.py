@@ -1,4 +1,4 @@
-"""Cases of benchmarks/decision.py that begin with the route's first rollout: the ripe age is told by younger windows."""
+"""Cases of benchmarks/decision.py that begin with a first rollout: younger windows tell the ripe age."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -119,7 +119,9 @@ def _told(policy: Policy, draw: Draw, bad_a_minute: int, rng: np.random.Generato
     for minute in range(1, round(DAY)):
         start = (minute - 1) * MINUTE
         routed_at = start + rng.integers(0, MINUTE, bad_a_minute)
-        for routed, delay in zip(routed_at.tolist(), (draw(rng, bad_a_minute) * MINUTE).astype(int).tolist(), strict=True):
+        for routed, delay in zip(
+            routed_at.tolist(), (draw(rng, bad_a_minute) * MINUTE).astype(int).tolist(), strict=True
+        ):
             known = (routed + delay) // MINUTE + 1
             due.setdefault(known, {}).setdefault(start, Counter())[bucket_of(delay)] += 1
         came = tuple(BadDelays(window, delays) for window, delays in due.pop(minute, {}).items())
