@@ -44,8 +44,9 @@ def prediction(lane, **changes):
 def window(start, lane, labelled, correct, rollout=1):
     return WindowedAccuracy(
         window_start=start, window_end=start + 1000, rollout=rollout, lane=lane, model_version="v", predicted=labelled,
-        errors=0, labelled=labelled, correct=correct, revised=0, accuracy=None, coverage=None, label_delay_p50=None,
-        label_delay_p98=None, latency_p50=None, latency_p99=None,
+        errors=0, late=0, labelled=labelled, correct=correct, revised=0, error_rate=None, accuracy=None, coverage=None,
+        label_delay_p50=None, label_delay_p98=None, latency_p50=None, latency_p99=None, model_latency_p50=None,
+        model_latency_p99=None,
     )  # fmt: skip
 
 
