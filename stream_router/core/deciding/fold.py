@@ -10,7 +10,7 @@ from stream_router.core.deciding.rollout_evidence import RolloutEvidence
 from stream_router.core.deciding.trial import BlockClosed, Ignored
 from stream_router.core.deciding.verdict import Verdict
 from stream_router.core.deciding.windows import Windows
-from stream_router.core.evidence import Evidence
+from stream_router.core.evidence import Evidence, RolloutStarted
 from stream_router.core.policy import CLOCK_SKEW_MS, Policy
 
 FORMAT: Final = 1
@@ -29,8 +29,10 @@ class Outputs:
 class Summary:
     """A started rollout at a moment, for display.
 
-    verdict: unhealthy, or inconclusive so far. Outcomes not yet bet on: unripe, in_open_blocks, and waiting for a
-    control record. Outcomes left out: ignored, and repeats, of entities that had had one.
+    verdicts: one a metric that is judged, in the policy's order, then those of plain rules that have spoken; verdict:
+    the one that decides, or the worst so far. holds: a sentence a silent lane. Outcomes not yet bet on: unripe,
+    in_open_blocks, and waiting for a control record. Outcomes left out: ignored, and repeats, of entities that had had
+    one.
     """
 
     verdict: Verdict
@@ -41,6 +43,8 @@ class Summary:
     ignored: Ignored
     entities_used_up: bool
     max_labels_reached: bool
+    verdicts: tuple[Verdict, ...] = ()
+    holds: tuple[str, ...] = ()
 
     @property
     def left_out(self) -> dict[str, int]:
@@ -151,6 +155,16 @@ class EvidenceFold:
         return tuple(rollout.verdict for rollout in self._rollouts.values() if rollout.verdict)
 
     @property
+    def partitions(self) -> int:
+        """The number of input partitions."""
+        return self._partitions
+
+    @property
+    def watermarks(self) -> Mapping[int, int]:
+        """The newest of each partition that has written one."""
+        return self._watermarks
+
+    @property
     def clock(self) -> int | None:
         """The newest watermark of any partition."""
         return max(self._watermarks.values(), default=None)
@@ -199,8 +213,12 @@ class EvidenceFold:
         if known is None or known.trial is None:
             return None
         trial = known.trial
+        tested = trial.verdict(self._offset)
+        plain = (known.verdict,) if known.verdict and known.verdict.numbers is None else ()
         return Summary(
-            verdict=trial.verdict(self._offset),
+            verdict=plain[0] if plain else tested,
+            verdicts=(tested, *plain),
+            holds=known.silent_lanes.holds if known.silent_lanes else (),
             unripe=trial.unripe,
             in_open_blocks=trial.in_open_blocks,
             waiting=len(known.waiting),
@@ -209,6 +227,16 @@ class EvidenceFold:
             entities_used_up=trial.entities_used_up,
             max_labels_reached=trial.max_labels_reached,
         )
+
+    def started(self, rollout: int) -> RolloutStarted | None:
+        """The start record of a rollout that no later one has replaced."""
+        known = self._rollouts.get(rollout)
+        return known.trial.started if known and known.trial else None
+
+    def silent(self, rollout: int) -> frozenset[str]:
+        """The lanes of the rollout that do not answer, as of the newest record."""
+        known = self._rollouts.get(rollout)
+        return known.silent_lanes.silent if known and known.silent_lanes else frozenset()
 
     def _learn(self, offset: int, evidence: Evidence) -> None:
         in_force = evidence.epoch_in_force

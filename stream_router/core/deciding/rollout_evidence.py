@@ -1,10 +1,13 @@
 """The evidence of one rollout: outcomes wait for its control records, and then go to its trial."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from stream_router.core.deciding.epochs import Epoch, Epochs, epoch_of
+from stream_router.core.deciding.numbers import Status
 from stream_router.core.deciding.rows import Batch, Pool, rows_of
+from stream_router.core.deciding.silence import SilentLanes
 from stream_router.core.deciding.trial import BlockClosed, Trial
 from stream_router.core.deciding.verdict import Verdict
 from stream_router.core.evidence import Evidence
@@ -26,6 +29,7 @@ class RolloutEvidence:
         self.first_offset = first_offset
         self.epochs = Epochs()
         self.trial: Trial | None = None
+        self.silent_lanes: SilentLanes | None = None
         self.waiting = Pool()
         self.given_up_unstarted = 0
         """Outcomes given up before there was a start record."""
@@ -62,8 +66,12 @@ class RolloutEvidence:
         if self.trial is None:
             return [], None
         blocks = self.trial.close_blocks(at_watermark=at_watermark)
+        if self.silent_lanes:
+            self.silent_lanes.on_record(evidence)
         if self.trial.unhealthy:
             self.verdict = self.trial.verdict(offset)
+        elif unanswered := self.silent_lanes and self.silent_lanes.unanswered:
+            self.verdict = self._plain("silence", unanswered, offset)
         return blocks, self.verdict
 
     def state(self) -> dict[str, Any]:
@@ -73,6 +81,7 @@ class RolloutEvidence:
             "first_offset": self.first_offset,
             "epochs": self.epochs.state(),
             "trial": self.trial and self.trial.state(),
+            "silent_lanes": self.silent_lanes and self.silent_lanes.state(),
             "waiting": self.waiting.state(),
             "given_up_unstarted": self.given_up_unstarted,
             "decided_at": self.verdict and self.verdict.offset,
@@ -89,8 +98,12 @@ class RolloutEvidence:
         one._since = state["since"]
         one._watermarks = dict(state["watermarks"])
         one.trial = state["trial"] and Trial.restored(state["trial"], one.epochs, one._watermarks)
+        if one.trial and state["silent_lanes"]:
+            one.silent_lanes = SilentLanes.restored(one.trial.started.policy, one.rollout, state["silent_lanes"])
         if one.trial and state["decided_at"] is not None:
-            one.verdict = one.trial.verdict(state["decided_at"])
+            unanswered = one.silent_lanes and one.silent_lanes.unanswered
+            at = state["decided_at"]
+            one.verdict = one._plain("silence", unanswered, at) if unanswered else one.trial.verdict(at)
         one.waiting = Pool.restored(state["waiting"])
         one.given_up_unstarted = state["given_up_unstarted"]
         one._given_up = {(partition, (epoch, digest)): window for partition, epoch, digest, window in state["given_up"]}
@@ -116,6 +129,8 @@ class RolloutEvidence:
         starts = started is not None and started.rollout == self.rollout and self.trial is None
         if started is not None and starts:
             self.trial = Trial(started, self.epochs, self._watermarks)
+            canary = f"canary {started.versions.canary or '(any version)'}"
+            self.silent_lanes = SilentLanes(started.policy, self.rollout, canary)
         changes = in_force is not None and in_force.rollout == self.rollout
         if in_force is not None and changes:
             self.epochs.add(in_force)
@@ -139,6 +154,13 @@ class RolloutEvidence:
         ]:
             del self._given_up[place]
         return True
+
+    def _plain(self, rule: str, reason: str, offset: int) -> Verdict:
+        """Of a rule that is no test."""
+        decided = self.trial.verdict(offset) if self.trial else None
+        if decided is None:
+            raise ValueError("a rollout without a start record is not judged")
+        return replace(decided, metric=rule, status=Status.UNHEALTHY, role="guardrail", numbers=None, reason=reason)
 
     def _give_up(self, batch: Batch) -> None:
         place = batch.partition, epoch_of(batch.key)

@@ -6,6 +6,7 @@ from stream_router.core.deciding.blocks import Block
 from stream_router.core.deciding.interval import newcombe
 from stream_router.core.deciding.metrics.accuracy import Accuracy
 from stream_router.core.deciding.numbers import Numbers, Status
+from stream_router.core.policy import Role
 from stream_router.core.routing.applied_split import Versions
 
 
@@ -13,7 +14,7 @@ from stream_router.core.routing.applied_split import Versions
 class Verdict:
     """epoch, digest, deciding_label_at: of the newest closed block, with its newest label's time; None before one.
 
-    offset: of the record of R.evidence at which it fell.
+    offset: of the record of R.evidence at which it fell. numbers: None of a plain rule, which is no test.
     """
 
     metric: str
@@ -25,8 +26,9 @@ class Verdict:
     canary_version: str | None
     deciding_label_at: int | None
     offset: int
-    numbers: Numbers
+    numbers: Numbers | None
     reason: str
+    role: Role = "guardrail"
 
 
 @dataclass(slots=True)

@@ -1,0 +1,57 @@
+"""What R.evidence has counted of one lane in one rollout, as far as windows are still kept."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from stream_router.core.deciding.windows import Windows
+from stream_router.core.evidence import Tally
+from stream_router.core.lane import CANARY, LANES, STABLE, Lane
+from stream_router.core.routing.applied_split import Versions
+
+_RECENT: Final = 5
+"""Windows back to which another version counts as one that still answers."""
+
+
+@dataclass(slots=True)
+class LaneCounts:
+    """`total` of the rollout's own version, by_window the same by the window's start. `foreign` counts the predictions
+    of other versions in the newest windows. Before any window all is 0.
+    """
+
+    total: Tally = field(default_factory=Tally)
+    by_window: dict[int, Tally] = field(default_factory=dict)
+    foreign: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def predicted(self) -> int:
+        """Of any version that is kept apart."""
+        return self.total.predicted + self.foreign.total()
+
+    def until(self, start: int) -> list[Tally]:
+        """Of the windows with predictions that start by then, oldest first."""
+        return [tally for window, tally in sorted(self.by_window.items()) if window <= start and tally.predicted > 0]
+
+
+def counts_of(windows: Windows, rollout: int, versions: Versions) -> dict[Lane, LaneCounts]:
+    """Of both lanes; a lane that the rollout binds to no version takes any."""
+    counts = {lane: LaneCounts() for lane in LANES}
+    of: dict[str, LaneCounts] = {**counts}
+    bound: dict[str, str | None] = {STABLE: versions.stable, CANARY: versions.canary}
+    ours = [(key, tally) for key, tally in windows.tallies() if key.rollout == rollout and key.lane in counts]
+    recent = _recent(key.window for key, _ in ours)
+    for key, tally in ours:
+        lane = of[key.lane]
+        if bound[key.lane] in (None, key.model_version):
+            lane.total.add(tally)
+            lane.by_window.setdefault(key.window, Tally()).add(tally)
+        elif key.window >= recent:
+            lane.foreign[key.model_version] += tally.predicted
+    return counts
+
+
+def _recent(starts: Iterable[int]) -> int:
+    """The start of the oldest of the newest windows."""
+    newest = sorted(set(starts))[-_RECENT:]
+    return newest[0] if newest else 0
