@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from stream_router.core.rollout.status import RolloutStatus
+from stream_router.core.rollout.status import MetricStatus, RolloutStatus
 from stream_router.views.lane_count import LaneCount
 
 
@@ -15,16 +15,35 @@ def accuracy_text(count: LaneCount) -> str:
 
 
 def e_value_text(status: RolloutStatus | None) -> str:
+    """Of the metric that decided, else of the worst."""
     if status is None or status.trial is None:
         return "no e-value yet"
-    return f"e-value {status.trial.e_value:.2f} of {status.trial.threshold:.0f}"
+    trial = status.trial
+    if trial.e_value is None or trial.threshold is None:
+        return f"{trial.verdict}, by the rule {trial.metric}"
+    return f"e-value {trial.e_value:.2f} of {trial.threshold:.1f}"
 
 
 def way_to_rollback(status: RolloutStatus | None) -> float:
     """How far the e-value is on its way from 1 to its threshold, in orders of magnitude; 0 to 1."""
-    if status is None or status.trial is None or status.trial.e_value <= 0 or status.trial.threshold <= 1:
+    return 0.0 if status is None or status.trial is None else _way(status.trial.e_value, status.trial.threshold)
+
+
+def _way(e_value: float | None, threshold: float | None) -> float:
+    if e_value is None or threshold is None:
         return 0.0
-    return min(1.0, max(0.0, math.log(status.trial.e_value) / math.log(status.trial.threshold)))
+    return 0.0 if e_value <= 0 or threshold <= 1 else min(1.0, max(0.0, math.log(e_value) / math.log(threshold)))
+
+
+def metric_row(metric: MetricStatus) -> tuple[str, str, str, str, str, str]:
+    """Name, role, verdict, e-value, and bad of all outcomes of stable and of canary, as texts."""
+    e_value = "" if metric.e_value is None else f"{metric.e_value:.2f} of {metric.threshold:.1f}"
+    lanes = (
+        (metric.stable_bad, metric.stable_outcomes),
+        (metric.canary_bad, metric.canary_outcomes),
+    )
+    stable, canary = (f"{bad:,} of {outcomes:,}" if outcomes else "" for bad, outcomes in lanes)
+    return metric.name, metric.role, metric.verdict.value, e_value, stable, canary
 
 
 def lane_document(count: LaneCount) -> dict[str, Any]:

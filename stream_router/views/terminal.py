@@ -1,7 +1,7 @@
 """A route while it runs: a live table on a terminal, else a plain line now and then."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol, Self, TextIO
 
@@ -10,10 +10,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from stream_router.core.deciding.numbers import Status
 from stream_router.core.lane import CANARY, LANES, STABLE, Lane
 from stream_router.core.rollout.status import RolloutStatus
 from stream_router.views.lane_count import LaneCount
-from stream_router.views.report import accuracy_text, e_value_text, way_to_rollback
+from stream_router.views.report import accuracy_text, e_value_text, metric_row, way_to_rollback
 
 _PLAIN_EVERY: Final = 2.0
 """Seconds between two lines of the state."""
@@ -76,6 +77,7 @@ class PlainScreen:
             parts.append(e_value_text(snapshot.status))
         else:
             parts.append(f"waiting for {snapshot.waits_for}")
+        parts += [f"held: {sentence}" for sentence in (snapshot.status.holds if snapshot.status else ())]
         if (line := "; ".join(parts)) != self._shown:
             self._shown = line
             self.say(line)
@@ -112,7 +114,7 @@ class TerminalScreen:
         way.add_row(f"  {e_value_text(snapshot.status)}", _bar(way_to_rollback(snapshot.status)), newest)
         waits = Text(f"  waiting for {snapshot.waits_for}" if snapshot.waits_for else "")
         self._live.start()
-        self._live.update(Group("", table, "", way, waits))
+        self._live.update(Group("", table, "", way, waits, *_metrics(snapshot.status), *_holds(snapshot.status)))
 
 
 def screen_for(output: TextIO) -> Screen:
@@ -124,6 +126,25 @@ def _bar(share: float) -> Text:
     """Two characters that differ also where there is no colour, and where only ASCII is shown."""
     filled = int(share * _BAR)
     return Text("[").append("#" * filled, style="bar.complete").append("." * (_BAR - filled)).append("]")
+
+
+def _metrics(status: RolloutStatus | None) -> Iterator[Table | str]:
+    """Each metric's verdict, once there is one."""
+    if status is None or not status.metrics:
+        return
+    table = Table("metric", "role", "verdict", box=None, padding=(0, 2))
+    for heading in ("e-value", "stable: bad", "canary: bad"):
+        table.add_column(heading, justify="right")
+    for metric in status.metrics:
+        table.add_row(*metric_row(metric), style="red" if metric.verdict is Status.UNHEALTHY else "")
+    yield ""
+    yield table
+
+
+def _holds(status: RolloutStatus | None) -> Iterator[Text]:
+    """Why the rollout does not go on."""
+    for sentence in () if status is None else status.holds:
+        yield Text(f"  held: {sentence}", style="yellow")
 
 
 def _line(lane: Lane, snapshot: Snapshot) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final, Literal, NamedTuple, get_args
 
 from stream_router.core.deciding.fold import EvidenceFold, Summary
@@ -10,10 +9,11 @@ from stream_router.core.deciding.numbers import Status
 from stream_router.core.evidence import Tally
 from stream_router.core.histogram import quantile
 from stream_router.core.lane import CANARY, LANES, STABLE, Lane
+from stream_router.core.moment import utc
 from stream_router.core.policy import CLOCK_SKEW_MS, MetricName, Policy
 from stream_router.core.rollout.lane_counts import LaneCounts, counts_of
 from stream_router.core.rollout.lane_look import LaneLook
-from stream_router.core.rollout.silences import FRESH_MS, is_scored_by_others
+from stream_router.core.rollout.silences import is_scored_by_others
 from stream_router.core.routing.applied_split import AppliedSplit, Versions
 
 Rule = Literal[
@@ -106,7 +106,7 @@ def _silent(at: Situation, _: Counts) -> Iterator[Hold]:
 def _no_job(at: Situation, counts: Counts) -> Iterator[Hold]:
     for lane in _lanes(at):
         look = at.looks.get(lane)
-        if look is None or at.now - look.looked_at > FRESH_MS or look.members != 0:
+        if look is None or look.members != 0:
             continue
         if counts[lane].predicted and is_scored_by_others(at.fold, look):
             continue
@@ -134,7 +134,7 @@ def _no_predictions(at: Situation, counts: Counts) -> Iterator[Hold]:
     if not any(predicted.values()):
         yield Hold(
             "no_data",
-            f"no prediction of rollout {at.in_force.rollout}, in force since {_time(at.since)}, has been read",
+            f"no prediction of rollout {at.in_force.rollout}, in force since {utc(at.since)}, has been read",
         )
         return
     pairs: tuple[tuple[Lane, Lane], ...] = ((CANARY, STABLE), (STABLE, CANARY))
@@ -147,7 +147,7 @@ def _no_predictions(at: Situation, counts: Counts) -> Iterator[Hold]:
         if (look is not None and look.behind) or expected >= _SOME:
             yield Hold(
                 "no_predictions",
-                f"{_named(at, lane)} has {share:.3g} of the requests since {_time(at.since)} and has given no "
+                f"{_named(at, lane)} has {share:.3g} of the requests since {utc(at.since)} and has given no "
                 f"prediction, {other} has given {predicted[other]:,}",
             )
 
@@ -183,7 +183,7 @@ def _labels(at: Situation, counts: Counts) -> Iterator[Hold]:
     predicted, labelled = (
         sum(getattr(counts[lane].total, name) for lane in LANES) for name in ("predicted", "labelled")
     )
-    newest = "" if at.last_label_at is None else f"; the newest label came at {_time(at.last_label_at)}"
+    newest = "" if at.last_label_at is None else f"; the newest label came at {utc(at.last_label_at)}"
     if labelled == 0:
         if predicted and at.now - at.since > _GRACE_MS:
             yield Hold("no_labels", f"none of the {predicted:,} predictions of this rollout has a label yet")
@@ -277,10 +277,6 @@ def _slowest(counts: Counts) -> int | None:
 
 def _partitions(numbers: list[int]) -> str:
     return f"partition{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
-
-
-def _time(ms: int) -> str:
-    return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _seconds(ms: int) -> str:

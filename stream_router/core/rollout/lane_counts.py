@@ -37,7 +37,7 @@ class LaneCounts:
 def counts_of(windows: Windows, rollout: int, versions: Versions) -> dict[Lane, LaneCounts]:
     """Of both lanes; a lane that the rollout binds to no version takes any."""
     counts = {lane: LaneCounts() for lane in LANES}
-    of: dict[str, LaneCounts] = {**counts}
+    of: dict[str, LaneCounts] = dict(counts.items())
     bound: dict[str, str | None] = {STABLE: versions.stable, CANARY: versions.canary}
     ours = [(key, tally) for key, tally in windows.tallies() if key.rollout == rollout and key.lane in counts]
     recent = _recent(key.window for key, _ in ours)

@@ -1,5 +1,6 @@
-"""What a look at a lane found: how many of its requests wait for their predictions, and who scores them."""
+"""A look at a lane: how many of its requests wait for their predictions, and who scores them."""
 
+from collections import deque
 from dataclasses import dataclass
 
 from stream_router.core.lane import Lane
@@ -7,7 +8,7 @@ from stream_router.core.lane import Lane
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneLook:
-    """Of one lane and rollout at `looked_at`, in milliseconds since the epoch.
+    """Of one lane and rollout, seconds ago: an older look says nothing any more. Times in milliseconds since the epoch.
 
     unanswered: requests of the rollout behind the scoring group's positions that were routed more than the prediction
     deadline ago, of as many as were read; oldest_routed_at: of the first of them, 0 where there is none. behind:
@@ -18,7 +19,6 @@ class LaneLook:
 
     lane: Lane
     rollout: int
-    looked_at: int
     unanswered: int = 0
     oldest_routed_at: int = 0
     behind: int = 0
@@ -37,3 +37,20 @@ class Wanted:
     since: int
     deadline: int
     lanes: tuple[Lane, ...]
+
+
+class EndMarks:
+    """Where a partition of a lane ended at each look: tells without reading whether anything may wait for too long."""
+
+    def __init__(self) -> None:
+        self._marks: deque[tuple[int, int]] = deque()
+
+    def may_be_overdue(self, position: int, end: int, now: int, deadline: int) -> bool:
+        """Whether a record from `position` on may have come more than `deadline` milliseconds before `now`.
+
+        Each call is a look, with the partition's end of now: what lies behind the end of an earlier look came later.
+        """
+        self._marks.append((now, end))
+        while self._marks[0][0] < now - deadline:
+            self._marks.popleft()
+        return self._marks[0][1] > position

@@ -8,9 +8,6 @@ from stream_router.core.evidence import Silence
 from stream_router.core.lane import LANES, Lane
 from stream_router.core.rollout.lane_look import LaneLook, Wanted
 
-FRESH_MS: Final = 10_000
-"""Milliseconds after which a look says nothing any more."""
-
 _AGAIN_MS: Final = 5_000
 """Milliseconds between two records of one silence; fewer where the prediction deadline is shorter."""
 
@@ -29,7 +26,7 @@ class SilenceRecords:
             return ()
         due = []
         for lane in LANES:
-            silence = self._found(fold, wanted, lane, looks.get(lane), now)
+            silence = self._found(fold, wanted, lane, looks.get(lane))
             if silence is None:
                 continue
             begun = (-_AGAIN_MS, lane in fold.silent(wanted.rollout))
@@ -40,12 +37,12 @@ class SilenceRecords:
                 due.append(silence)
         return tuple(due)
 
-    def _found(self, fold: EvidenceFold, wanted: Wanted, lane: Lane, look: LaneLook | None, now: int) -> Silence | None:
+    def _found(self, fold: EvidenceFold, wanted: Wanted, lane: Lane, look: LaneLook | None) -> Silence | None:
         """None where nobody knows. A lane without a share is not silent, whatever was left in it."""
         answers = Silence(lane, wanted.rollout, 0, 0)
         if lane not in wanted.lanes:
             return answers
-        if look is None or look.rollout != wanted.rollout or now - look.looked_at > FRESH_MS:
+        if look is None or look.rollout != wanted.rollout:
             return None
         if not look.unanswered or is_scored_by_others(fold, look):
             return answers

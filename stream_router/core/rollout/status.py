@@ -1,12 +1,12 @@
 """The status of a rollout: what `:rollout` in Redis says, and what every view is drawn from."""
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from stream_router.core.deciding.fold import Summary
 from stream_router.core.deciding.numbers import Numbers, Status
 from stream_router.core.deciding.verdict import Verdict
+from stream_router.core.moment import utc
 from stream_router.core.policy import Role
 from stream_router.core.rollout.holds import Hold, Situation
 from stream_router.core.rollout.phases import Phase, phase_of
@@ -151,20 +151,19 @@ def _in_words(phase: Phase, at: Situation, verdict_from: int, latch_reason: str)
     share = f"{canary} gets {100 * at.in_force.canary:.3g} % of the requests, as an operator set it"
     if at.now >= verdict_from:
         return share
-    begins = datetime.fromtimestamp(verdict_from / 1000, UTC)
     return (
         f"{share}; labels are waited for {at.ripe_age / 1000:g} s, so that accuracy is judged from "
-        f"{begins:%Y-%m-%d %H:%M:%S} UTC on"
+        f"{utc(verdict_from)} on"
     )
 
 
 def _metric_status(verdict: Verdict) -> MetricStatus:
     numbers = verdict.numbers
-    named = {"name": verdict.metric, "role": verdict.role, "verdict": verdict.status, "sentence": verdict.reason}
+    metric = MetricStatus(name=verdict.metric, role=verdict.role, verdict=verdict.status, sentence=verdict.reason)
     if numbers is None:
-        return MetricStatus(**named)
-    return MetricStatus(
-        **named,
+        return metric
+    return replace(
+        metric,
         e_value=numbers.e_value,
         threshold=numbers.threshold,
         stable_outcomes=numbers.stable_labels,
