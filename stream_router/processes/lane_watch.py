@@ -32,7 +32,7 @@ _log = structlog.get_logger()
 class Looking(Protocol):
     """What looks at a lane, see Lanes."""
 
-    def look(self, lane: Lane, wanted: Wanted, now: int) -> LaneLook: ...
+    def look(self, lane: Lane, wanted: Wanted, now: int, /) -> LaneLook: ...
 
 
 class LaneWatch:

@@ -21,7 +21,7 @@ def e_value_text(status: RolloutStatus | None) -> str:
     trial = status.trial
     if trial.e_value is None or trial.threshold is None:
         return f"{trial.verdict}, by the rule {trial.metric}"
-    return f"e-value {trial.e_value:.2f} of {trial.threshold:.1f}"
+    return f"e-value {_of(trial.e_value, trial.threshold)}"
 
 
 def way_to_rollback(status: RolloutStatus | None) -> float:
@@ -35,9 +35,13 @@ def _way(e_value: float | None, threshold: float | None) -> float:
     return 0.0 if e_value <= 0 or threshold <= 1 else min(1.0, max(0.0, math.log(e_value) / math.log(threshold)))
 
 
+def _of(e_value: float, threshold: float) -> str:
+    return f"{e_value:.2f} of {f'{threshold:.1f}'.removesuffix('.0')}"
+
+
 def metric_row(metric: MetricStatus) -> tuple[str, str, str, str, str, str]:
     """Name, role, verdict, e-value, and bad of all outcomes of stable and of canary, as texts."""
-    e_value = "" if metric.e_value is None else f"{metric.e_value:.2f} of {metric.threshold:.1f}"
+    e_value = "" if metric.e_value is None or metric.threshold is None else _of(metric.e_value, metric.threshold)
     lanes = (
         (metric.stable_bad, metric.stable_outcomes),
         (metric.canary_bad, metric.canary_outcomes),

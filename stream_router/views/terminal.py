@@ -1,5 +1,6 @@
 """A route while it runs: a live table on a terminal, else a plain line now and then."""
 
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ _PLAIN_EVERY: Final = 2.0
 
 _BAR: Final = 40
 """Width of the bar, in characters."""
+
+_NUMBER: Final = re.compile(r"\d[\d.,:]*")
 
 _STYLES: Final[Mapping[Lane, str]] = {STABLE: "green", CANARY: "yellow"}
 
@@ -57,6 +60,7 @@ class PlainScreen:
 
     def __init__(self, output: TextIO) -> None:
         self._output, self._begun, self._next, self._shown = output, time.monotonic(), 0.0, ""
+        self._held: set[str] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -72,15 +76,22 @@ class PlainScreen:
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + _PLAIN_EVERY
+        self._say_holds(snapshot.status)
         parts = [_line(lane, snapshot) for lane in LANES if snapshot.lanes[lane].requests]
         if snapshot.waits_for is None:
             parts.append(e_value_text(snapshot.status))
         else:
             parts.append(f"waiting for {snapshot.waits_for}")
-        parts += [f"held: {sentence}" for sentence in (snapshot.status.holds if snapshot.status else ())]
         if (line := "; ".join(parts)) != self._shown:
             self._shown = line
             self.say(line)
+
+    def _say_holds(self, status: RolloutStatus | None) -> None:
+        """Each as it begins: what changes in it while it lasts are numbers."""
+        held = {_NUMBER.sub("", sentence): sentence for sentence in (() if status is None else status.holds)}
+        for kind in held.keys() - self._held:
+            self.say(f"held: {held[kind]}")
+        self._held = set(held)
 
 
 class TerminalScreen:

@@ -134,7 +134,8 @@ def _no_predictions(at: Situation, counts: Counts) -> Iterator[Hold]:
     if not any(predicted.values()):
         yield Hold(
             "no_data",
-            f"no prediction of rollout {at.in_force.rollout}, in force since {utc(at.since)}, has been read",
+            f"no prediction of rollout {at.in_force.rollout} has been read since "
+            f"{utc(max(at.since, at.now - at.policy.kept_for))}",
         )
         return
     pairs: tuple[tuple[Lane, Lane], ...] = ((CANARY, STABLE), (STABLE, CANARY))
@@ -190,21 +191,24 @@ def _labels(at: Situation, counts: Counts) -> Iterator[Hold]:
         return
     complete_until = min(at.fold.watermarks.values(), default=0)
     waited = min(at.ripe_age, 2 * (_slowest(counts) or 0) + CLOCK_SKEW_MS)
-    due = [_newest(counts[lane], complete_until - at.policy.window - waited) for lane in LANES]
-    without = sum(tally.predicted for tallies in due for tally in tallies)
-    if without >= _SOME and not any(tally.labelled for tallies in due for tally in tallies):
+    due = _tallies(counts, complete_until - at.policy.window - waited)
+    newest_due = [tally for window in sorted(due)[-_NEWEST:] for tally in due[window]]
+    without = sum(tally.predicted for tally in newest_due)
+    if without >= _SOME and not any(tally.labelled for tally in newest_due):
         yield Hold(
             "labels_stopped",
             f"labels have stopped: none has come for {without:,} predictions that are older than "
             f"{_seconds(waited)} s{newest}",
         )
         return
-    ripe = [tally for lane in LANES for tally in counts[lane].until(complete_until - at.policy.window - at.ripe_age)]
-    had_time, came = sum(tally.predicted for tally in ripe), sum(tally.labelled for tally in ripe)
-    if had_time >= _SOME and came < _FEW * had_time:
+    ripe = Tally()
+    for tallies in _tallies(counts, complete_until - at.policy.window - at.ripe_age).values():
+        for tally in tallies:
+            ripe.add(tally)
+    if ripe.predicted >= _SOME and ripe.labelled < _FEW * ripe.predicted:
         yield Hold(
             "few_labels",
-            f"too few labels: {came:,} for the {had_time:,} predictions that are older than {_seconds(at.ripe_age)} s"
+            f"too few labels: {ripe.labelled:,} for the {ripe.predicted:,} predictions that are older than {_seconds(at.ripe_age)} s"
             f"{newest}",
         )
 
@@ -265,8 +269,14 @@ def _named(at: Situation, lane: Lane) -> str:
     return f"{lane} {version}" if version else lane
 
 
-def _newest(counts: LaneCounts, until: int) -> list[Tally]:
-    return counts.until(until)[-_NEWEST:]
+def _tallies(counts: Counts, until: int) -> dict[int, list[Tally]]:
+    """Of both lanes, by the start of each window that has predictions and starts by then."""
+    found: dict[int, list[Tally]] = {}
+    for lane in LANES:
+        for window, tally in counts[lane].by_window.items():
+            if window <= until and tally.predicted > 0:
+                found.setdefault(window, []).append(tally)
+    return found
 
 
 def _slowest(counts: Counts) -> int | None:

@@ -29,10 +29,6 @@ class LaneCounts:
         """Of any version that is kept apart."""
         return self.total.predicted + self.foreign.total()
 
-    def until(self, start: int) -> list[Tally]:
-        """Of the windows with predictions that start by then, oldest first."""
-        return [tally for window, tally in sorted(self.by_window.items()) if window <= start and tally.predicted > 0]
-
 
 def counts_of(windows: Windows, rollout: int, versions: Versions) -> dict[Lane, LaneCounts]:
     """Of both lanes; a lane that the rollout binds to no version takes any."""
