@@ -18,7 +18,7 @@ from stream_router.adapters.metrics import (
     OUTCOMES_LEFT_OUT,
 )
 from stream_router.core.rollout.controller import Controller
-from stream_router.core.rollout.holds import REASONS, Hold, HoldReason
+from stream_router.core.rollout.situation import REASONS, Hold, HoldReason
 from stream_router.core.rollout.status import RolloutStatus, StatusStore
 from stream_router.core.route import Route
 from stream_router.errors import UnreachableError

@@ -13,8 +13,9 @@ from stream_router.core.deciding.numbers import Status
 from stream_router.core.evidence import Count, Evidence, Silence
 from stream_router.core.histogram import bucket_of
 from stream_router.core.policy import MetricPolicy
-from stream_router.core.rollout.holds import REASONS, Situation, holds_of
+from stream_router.core.rollout.holds import holds_of
 from stream_router.core.rollout.lane_look import LaneLook
+from stream_router.core.rollout.situation import REASONS, Situation
 from stream_router.core.routing.applied_split import AppliedSplit
 
 POLICY = replace(SHORT, label_horizon=1_000 * SECOND)

@@ -9,10 +9,11 @@ from stream_router.core.deciding.windows import WindowedAccuracy
 from stream_router.core.evidence import ACCURACY, EpochInForce, Evidence, RolloutStarted, Silence
 from stream_router.core.lane import CANARY, LANES, STABLE, Lane
 from stream_router.core.policy import Policy
-from stream_router.core.rollout.holds import Hold, Situation, holds_of
+from stream_router.core.rollout.holds import holds_of
 from stream_router.core.rollout.lane_look import LaneLook, Wanted
 from stream_router.core.rollout.rollout_event import ROLLBACK, RolloutEvent, rollback_event
 from stream_router.core.rollout.silences import SilenceRecords
+from stream_router.core.rollout.situation import Hold, Situation
 from stream_router.core.rollout.status import RolloutStatus, status_of
 from stream_router.core.routing.applied_split import AppliedSplit
 from stream_router.core.routing.control_view import ControlView

@@ -1,41 +1,18 @@
 """Why a rollout does not go on, or is not judged, in words: no rule of these rolls back."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, get_args
+from typing import Final
 
-from stream_router.core.deciding.fold import EvidenceFold, Summary
 from stream_router.core.deciding.numbers import Status
 from stream_router.core.evidence import Tally
 from stream_router.core.histogram import quantile
 from stream_router.core.lane import CANARY, LANES, STABLE, Lane
 from stream_router.core.moment import utc
-from stream_router.core.policy import CLOCK_SKEW_MS, MetricName, Policy
+from stream_router.core.policy import CLOCK_SKEW_MS
 from stream_router.core.rollout.lane_counts import LaneCounts, counts_of
-from stream_router.core.rollout.lane_look import LaneLook
 from stream_router.core.rollout.silences import is_scored_by_others
-from stream_router.core.routing.applied_split import AppliedSplit, Versions
-
-Rule = Literal[
-    "unjudged",
-    "silent_lane",
-    "no_scoring_job",
-    "stale_evidence",
-    "no_data",
-    "no_predictions",
-    "late",
-    "not_ours",
-    "no_labels",
-    "labels_stopped",
-    "few_labels",
-    "no_agreement",
-    "entities_used_up",
-    "max_labels",
-]
-HoldReason = Rule | MetricName
-"""A metric's name: it is a signal, and unhealthy."""
-
-REASONS: Final[tuple[HoldReason, ...]] = (*get_args(Rule), *get_args(MetricName))
+from stream_router.core.rollout.situation import REASONS, Hold, HoldReason, Situation
 
 _GRACE_MS: Final = 15_000
 """Milliseconds from a rollout's first split in which nothing is missed yet."""
@@ -53,29 +30,8 @@ _NEWEST: Final = 3
 """Windows, the newest that ought to have labels, all without one: then labels have stopped."""
 
 
-class Hold(NamedTuple):
-    reason: HoldReason
-    sentence: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
-    """What is known of the rollout in force at `now`; times in milliseconds since the epoch.
-
-    since: when canary first had a share. policy, versions, ripe_age: as it started with, or would. last_label_at: Kafka
-    time of the newest label that gave an outcome, None where none has been seen. looks: by lane, where there are any.
-    """
-
-    now: int
-    in_force: AppliedSplit
-    since: int
-    policy: Policy
-    versions: Versions
-    ripe_age: int
-    fold: EvidenceFold
-    summary: Summary | None
-    looks: Mapping[Lane, LaneLook]
-    last_label_at: int | None = None
+_SAMPLE: Final = 20
+"""Windows of a lane that tell how long labels usually take."""
 
 
 def holds_of(at: Situation) -> tuple[Hold, ...]:
@@ -108,7 +64,7 @@ def _no_job(at: Situation, counts: Counts) -> Iterator[Hold]:
         look = at.looks.get(lane)
         if look is None or look.members != 0:
             continue
-        if counts[lane].predicted and is_scored_by_others(at.fold, look):
+        if counts[lane].of_any_version and is_scored_by_others(at.fold, look):
             continue
         yield Hold("no_scoring_job", f"no scoring job of {lane} is running: start 'stream-router score --lane {lane}'")
 
@@ -130,7 +86,7 @@ def _stale(at: Situation, _: Counts) -> Iterator[Hold]:
 def _no_predictions(at: Situation, counts: Counts) -> Iterator[Hold]:
     if at.now - at.since <= _GRACE_MS:
         return
-    predicted = {lane: counts[lane].predicted for lane in LANES}
+    predicted = {lane: counts[lane].of_any_version for lane in LANES}
     if not any(predicted.values()):
         yield Hold(
             "no_data",
@@ -155,7 +111,7 @@ def _no_predictions(at: Situation, counts: Counts) -> Iterator[Hold]:
 
 def _late(at: Situation, counts: Counts) -> Iterator[Hold]:
     for lane in LANES:
-        total = counts[lane].total
+        total = counts[lane]
         if total.late >= _SOME and total.late * 2 > total.predicted:
             yield Hold(
                 "late",
@@ -181,9 +137,7 @@ def _labels(at: Situation, counts: Counts) -> Iterator[Hold]:
     """Too few, none, or none any more: of both lanes together, since labels come from one place."""
     if at.policy.metric("accuracy").role == "off":
         return
-    predicted, labelled = (
-        sum(getattr(counts[lane].total, name) for lane in LANES) for name in ("predicted", "labelled")
-    )
+    predicted, labelled = (sum(getattr(counts[lane], name) for lane in LANES) for name in ("predicted", "labelled"))
     newest = "" if at.last_label_at is None else f"; the newest label came at {utc(at.last_label_at)}"
     if labelled == 0:
         if predicted and at.now - at.since > _GRACE_MS:
@@ -201,21 +155,23 @@ def _labels(at: Situation, counts: Counts) -> Iterator[Hold]:
             f"{_seconds(waited)} s{newest}",
         )
         return
-    ripe = Tally()
-    for tallies in _tallies(counts, complete_until - at.policy.window - at.ripe_age).values():
-        for tally in tallies:
-            ripe.add(tally)
-    if ripe.predicted >= _SOME and ripe.labelled < _FEW * ripe.predicted:
+    ripe = [
+        tally
+        for tallies in _tallies(counts, complete_until - at.policy.window - at.ripe_age).values()
+        for tally in tallies
+    ]
+    had_time, came = sum(tally.predicted for tally in ripe), sum(tally.labelled for tally in ripe)
+    if had_time >= _SOME and came < _FEW * had_time:
         yield Hold(
             "few_labels",
-            f"too few labels: {ripe.labelled:,} for the {ripe.predicted:,} predictions that are older than {_seconds(at.ripe_age)} s"
+            f"too few labels: {came:,} for the {had_time:,} predictions that are older than {_seconds(at.ripe_age)} s"
             f"{newest}",
         )
 
 
 def _agreement(at: Situation, counts: Counts) -> Iterator[Hold]:
     for lane in LANES:
-        total = counts[lane].total
+        total = counts[lane]
         if total.labelled >= _AGREE and total.correct == 0 and total.errors < total.predicted:
             yield Hold(
                 "no_agreement",
@@ -273,15 +229,19 @@ def _tallies(counts: Counts, until: int) -> dict[int, list[Tally]]:
     """Of both lanes, by the start of each window that has predictions and starts by then."""
     found: dict[int, list[Tally]] = {}
     for lane in LANES:
-        for window, tally in counts[lane].by_window.items():
-            if window <= until and tally.predicted > 0:
-                found.setdefault(window, []).append(tally)
+        for window, tallies in counts[lane].windows.items():
+            if window <= until and any(tally.predicted for tally in tallies):
+                found.setdefault(window, []).extend(tallies)
     return found
 
 
 def _slowest(counts: Counts) -> int | None:
-    """The 98 % quantile of the labels' delays, in milliseconds."""
-    delays = counts[STABLE].total.delays + counts[CANARY].total.delays
+    """The 98 % quantile of the labels' delays in the newest windows that have labels, in milliseconds."""
+    delays = Counter[int]()
+    for lane in LANES:
+        labelled = [tally for _, tallies in sorted(counts[lane].windows.items()) for tally in tallies if tally.labelled]
+        for tally in labelled[-_SAMPLE:]:
+            delays.update(tally.delays)
     return quantile(delays, 0.98)
 
 

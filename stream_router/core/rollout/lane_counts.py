@@ -16,18 +16,31 @@ _RECENT: Final = 5
 
 @dataclass(slots=True)
 class LaneCounts:
-    """`total` of the rollout's own version, by_window the same by the window's start. `foreign` counts the predictions
-    of other versions in the newest windows. Before any window all is 0.
+    """Sums over the windows of the rollout's own version; `windows` are the counts themselves, by the window's start.
+
+    `foreign` counts the predictions of other versions in the newest windows.
     """
 
-    total: Tally = field(default_factory=Tally)
-    by_window: dict[int, Tally] = field(default_factory=dict)
+    predicted: int = 0
+    errors: int = 0
+    late: int = 0
+    labelled: int = 0
+    correct: int = 0
+    windows: dict[int, list[Tally]] = field(default_factory=dict)
     foreign: Counter[str] = field(default_factory=Counter)
 
+    def add(self, window: int, tally: Tally) -> None:
+        self.predicted += tally.predicted
+        self.errors += tally.errors
+        self.late += tally.late
+        self.labelled += tally.labelled
+        self.correct += tally.correct
+        self.windows.setdefault(window, []).append(tally)
+
     @property
-    def predicted(self) -> int:
-        """Of any version that is kept apart."""
-        return self.total.predicted + self.foreign.total()
+    def of_any_version(self) -> int:
+        """Predictions."""
+        return self.predicted + self.foreign.total()
 
 
 def counts_of(windows: Windows, rollout: int, versions: Versions) -> dict[Lane, LaneCounts]:
@@ -35,15 +48,13 @@ def counts_of(windows: Windows, rollout: int, versions: Versions) -> dict[Lane, 
     counts = {lane: LaneCounts() for lane in LANES}
     of: dict[str, LaneCounts] = dict(counts.items())
     bound: dict[str, str | None] = {STABLE: versions.stable, CANARY: versions.canary}
-    ours = [(key, tally) for key, tally in windows.tallies() if key.rollout == rollout and key.lane in counts]
+    ours = [(key, tally) for key, tally in windows.tallies() if key.rollout == rollout and key.lane in of]
     recent = _recent(key.window for key, _ in ours)
     for key, tally in ours:
-        lane = of[key.lane]
         if bound[key.lane] in (None, key.model_version):
-            lane.total.add(tally)
-            lane.by_window.setdefault(key.window, Tally()).add(tally)
+            of[key.lane].add(key.window, tally)
         elif key.window >= recent:
-            lane.foreign[key.model_version] += tally.predicted
+            of[key.lane].foreign[key.model_version] += tally.predicted
     return counts
 
 

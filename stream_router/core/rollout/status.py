@@ -8,9 +8,9 @@ from stream_router.core.deciding.numbers import Numbers, Status
 from stream_router.core.deciding.verdict import Verdict
 from stream_router.core.moment import utc
 from stream_router.core.policy import Role
-from stream_router.core.rollout.holds import Hold, Situation
 from stream_router.core.rollout.phases import Phase, phase_of
 from stream_router.core.rollout.rollout_event import RolloutEvent
+from stream_router.core.rollout.situation import Hold, Situation
 from stream_router.core.routing.control_view import ControlView
 from stream_router.core.routing.split_store import SplitStore
 
