@@ -109,7 +109,7 @@ def cost(blocks: int = 2_000) -> tuple[str, str]:
     rng = np.random.default_rng(0)
     n_b = rng.binomial(100, 0.1, blocks)
     drawn = [n.tolist() for n in (100 - n_b, n_b, rng.binomial(100 - n_b, 0.1), rng.binomial(n_b, 0.1))]
-    alone = EProcess(Policy(alpha=1e-9))
+    alone = EProcess(alpha=1e-9, psi0=1.0, max_labels=20_000)
     began = time.perf_counter()
     for block in zip(*drawn, strict=True):
         alone.update(*block)

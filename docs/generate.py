@@ -24,6 +24,7 @@ from typing import Any, Final, Literal, NamedTuple, get_args, get_origin
 import click
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
 import stream_router
 from stream_router import errors, testing
@@ -31,11 +32,13 @@ from stream_router.adapters import metrics
 from stream_router.adapters.redis.fields import UNKNOWN_IN_MODELS, applied_to_fields, status_to_fields
 from stream_router.cli import main as command_line
 from stream_router.cli.group import INTERRUPTED
+from stream_router.core.policy import METRICS
 from stream_router.core.rollout.status import RolloutStatus, StatusStore, TrialStatus
 from stream_router.core.route import RedisKey, Route
 from stream_router.core.routing.applied_split import INITIAL_SPLIT, Models
 from stream_router.core.routing.split_store import Latch, Refusal, SplitStore
 from stream_router.errors import StreamRouterError
+from stream_router.policy_settings import LimitSettings, MetricSettings
 from stream_router.settings import PREFIX, Settings
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -268,6 +271,35 @@ def _settings_part() -> Iterator[str]:
         "`kafka` and `redis` hold other clients' settings: repeat the flag (`--kafka client.id=me`), write a table\n"
         f'(`[kafka]`), or give the variable a JSON object (`{PREFIX}KAFKA=\'{{"client.id": "me"}}\'`).'
     )
+    yield "### Metrics of the policy"
+    yield (
+        "A table a metric, such as `[policy.metrics.accuracy]`; what it does not name stays as it is. As variables:\n"
+        f"`{PREFIX}POLICY__METRICS__ACCURACY__WEIGHT=0.5`, or `{PREFIX}POLICY__METRICS` with all of it in JSON.\n"
+        "[concepts.md](concepts.md#metrics-and-limits) says what each metric looks at."
+    )
+    yield _table_of(MetricSettings)
+    yield "By default:"
+    yield _table(
+        ("metric", "`role`", "`weight`", "`margin`"),
+        [(f"`{metric.name}`", metric.role, f"{metric.weight:g}", f"{metric.margin:g}") for metric in METRICS],
+    )
+    yield "### Limits of the policy"
+    yield (
+        "Any number of tables `[[policy.limits]]`, in the order in which they are looked at, or the variable\n"
+        f'`{PREFIX}POLICY__LIMITS=\'[{{"metric": "error_rate", "bound": 0.05}}]\'`, which replaces those of the file.'
+    )
+    yield _table_of(LimitSettings)
+
+
+def _table_of(model: type[BaseModel]) -> str:
+    """The settings of a table that stands in a list or under a name."""
+    return _table(
+        ("name", "type", "default", "bounds", "meaning"),
+        [
+            (f"`{name}`", _type(field), _default(field), _bounds(field), field.description or "")
+            for name, field in model.model_fields.items()
+        ],
+    )
 
 
 def _exit_codes_part() -> Iterator[str]:
@@ -433,6 +465,8 @@ def _type_names(annotation: Any) -> Iterator[str]:
         yield from (f"`{value}`" for value in get_args(annotation))
     elif get_origin(annotation) is dict:
         yield "table"
+    elif get_origin(annotation) is tuple:
+        yield "list of tables"
     elif parts := get_args(annotation):
         yield from (name for part in parts if part is not type(None) for name in _type_names(part))
     else:
@@ -441,7 +475,7 @@ def _type_names(annotation: Any) -> Iterator[str]:
 
 def _default(field: FieldInfo) -> str:
     default = field.get_default(call_default_factory=True)
-    if isinstance(default, BaseModel) or default in ({}, None):
+    if isinstance(default, BaseModel) or default is PydanticUndefined or default in ({}, (), None):
         return ""
     return f"`{default.get_secret_value() if isinstance(default, SecretStr) else default}`"
 

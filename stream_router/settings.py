@@ -15,66 +15,20 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from stream_router.core.policy import Policy
 from stream_router.errors import SettingError
+from stream_router.policy_settings import LimitSettings, MetricSettings, PolicySettings
 
 PREFIX: Final = "STREAM_ROUTER_"
 DEFAULT_FILE: Final = Path("stream-router.toml")
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 _HIDDEN: Final = "(hidden)"
 _SECRET: Final = ("password", "secret", "token", "key", "redis_url", "jaas")
+_OF_A_KEY: Final = "[key]"
+_OF_A_VALIDATOR: Final = "Value error, "
+"""What pydantic puts behind the place of a name that is wrong, and before the words of a validator of ours."""
 
-
-class PolicySettings(BaseModel):
-    """How a rollout is counted and judged."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    window: float = Field(60, gt=0, description="Length of a window, in which requests are counted together; seconds.")
-    label_horizon: float = Field(
-        86_400, gt=0, description="How long the truth about a request may take, from its window's end; seconds."
-    )
-    prediction_deadline: float = Field(
-        300,
-        gt=0,
-        description="Time for a prediction, from the routing of its request; rows are kept so much longer. Seconds.",
-    )
-    block_time: float | None = Field(
-        None, gt=0, description="How long evidence may gather before it is bet on; seconds. Not set: label_horizon."
-    )
-    alpha: float = Field(
-        0.05, gt=0, lt=1, description="At most this is the probability of ever rolling back a healthy canary."
-    )
-    entity_period: float | None = Field(
-        None,
-        gt=0,
-        description="An entity (a key) gives one outcome in this time; seconds. Not set: one in the whole rollout.",
-    )
-    max_labels: int = Field(
-        20_000, gt=0, description="Canary labels over which the test spreads its bets; past them the verdict says so."
-    )
-    tolerated_odds_ratio: float = Field(
-        1.0, ge=1, description="Canary's error odds, as a multiple of stable's, that are still healthy."
-    )
-    assign_by: Literal["key", "request"] = Field(
-        "key", description="What a lane is drawn from: the request's key, so that lanes are sticky, or each request."
-    )
-
-    def to_policy(self) -> Policy:
-        def milliseconds(seconds: float) -> int:
-            return max(1, round(seconds * 1000))
-
-        return Policy(
-            window=milliseconds(self.window),
-            label_horizon=milliseconds(self.label_horizon),
-            prediction_deadline=milliseconds(self.prediction_deadline),
-            block_time=None if self.block_time is None else milliseconds(self.block_time),
-            alpha=self.alpha,
-            entity_period=None if self.entity_period is None else milliseconds(self.entity_period),
-            max_labels=self.max_labels,
-            tolerated_odds_ratio=self.tolerated_odds_ratio,
-            assign_by=self.assign_by,
-        )
+_FORMS: Final = {"model_type": "expected a table", "tuple_type": "expected a list of tables"}
+"""What pydantic's words for these mistakes do not tell who writes TOML."""
 
 
 class TopicNames(BaseModel):
@@ -174,6 +128,16 @@ class Settings(BaseSettings):
         return (init_settings, env_settings, *([TomlConfigSettingsSource(settings_cls)] if file else []))
 
 
+_MODELS: Final[dict[tuple[int | str, ...], type[BaseModel]]] = {
+    ("policy",): PolicySettings,
+    ("policy", "metrics"): MetricSettings,
+    ("policy", "limits"): LimitSettings,
+    ("topics",): TopicNames,
+    ("dead_letters",): DeadLetterLimits,
+}
+"""By their place; a metric's name and a limit's number stand below it."""
+
+
 def load_settings(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
     """Read the settings.
 
@@ -208,18 +172,16 @@ def _refuse_unknown_variables() -> None:
 
 
 def _explain(detail: Any) -> str:
-    name = ".".join(str(part) for part in detail["loc"])
-    passed_through = detail["loc"][0] in ("kafka", "redis")
+    place = tuple(part for part in detail["loc"] if part != _OF_A_KEY)
+    name = ".".join(map(str, place))
+    passed_through = place[0] in ("kafka", "redis")
     value = _HIDDEN if passed_through or is_secret(name) else without_secrets(repr(detail["input"]))
     if detail["type"] == "extra_forbidden":
-        models: dict[str, type[BaseModel]] = {
-            "policy": PolicySettings,
-            "topics": TopicNames,
-            "dead_letters": DeadLetterLimits,
-        }
-        known = models.get(str(detail["loc"][0]), Settings).model_fields
+        known = (_MODELS.get(place[:2]) or _MODELS.get(place[:1]) or Settings).model_fields
         return f"setting {name} is {value}, but there is none of that name: the names here are {', '.join(known)}"
-    return f"setting {name} is {value}: {detail['msg']}"
+    if detail["type"] == "missing":
+        return f"setting {name} is missing in {value}"
+    return f"setting {name} is {value}: {_FORMS.get(detail['type'], detail['msg'].removeprefix(_OF_A_VALIDATOR))}"
 
 
 def is_secret(name: str) -> bool:

@@ -17,7 +17,8 @@ from prometheus_client import REGISTRY, CollectorRegistry, Metric
 from stream_router.adapters.avro.labels import decode_label
 from stream_router.core.policy import Policy
 from stream_router.errors import SettingError
-from stream_router.settings import PolicySettings, load_settings
+from stream_router.policy_settings import PolicySettings
+from stream_router.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").glob("*.md"))]

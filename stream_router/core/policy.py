@@ -8,6 +8,9 @@ from typing import Any, Final, Literal
 CLOCK_SKEW_MS: Final = 60_000
 """Milliseconds by which clocks of processes may differ and records may come late in an open transaction."""
 
+REMEMBERED_LABELS: Final = 10_000
+"""Labels of a model version that are remembered beyond their windows: the most that a limit may ask for."""
+
 Role = Literal["guardrail", "signal", "off"]
 """What an unhealthy verdict of a metric does: rolls the canary back, holds it, or nothing, since none is given."""
 
@@ -96,15 +99,17 @@ class Policy:
     tolerance: float = 0.0
     relative_tolerance: float = 0.0
     bad: str | None = None
+    ripe_age: int | None = None
+    beta: float = 0.05
 
     @classmethod
     def of_fields(cls, fields: Mapping[str, Any]) -> "Policy":
-        """What `dataclasses.asdict` gave. Raises TypeError for fields that are none."""
+        """What `dataclasses.asdict` gave. Raises KeyError or TypeError for fields that are none."""
         return cls(
             **{
                 **fields,
-                "metrics": tuple(MetricPolicy(**metric) for metric in fields.get("metrics", ())),
-                "limits": tuple(Limit(**limit) for limit in fields.get("limits", ())),
+                "metrics": tuple(MetricPolicy(**metric) for metric in fields["metrics"]),
+                "limits": tuple(Limit(**limit) for limit in fields["limits"]),
             }
         )
 

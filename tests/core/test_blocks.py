@@ -24,7 +24,8 @@ def epochs(*shares):
 
 
 def add(blocks, taken, now=0):
-    blocks.add(OutcomeKey(*taken[:7]), 1, int(taken.bad), taken.time, now)
+    (outcomes,) = in_columns([taken])
+    blocks.add(outcomes.key, rows_of(outcomes), now)
 
 
 def admitted(entities, outcomes):
@@ -74,7 +75,7 @@ def test_a_block_closes_neither_by_lane_nor_by_outcome(seed):
 def test_blindness_would_show_a_block_that_closes_at_canarys_tenth_outcome():
     class Chosen(Blocks):
         def _is_full(self, epoch):
-            return self._open[epoch].canary_labels >= 10
+            return len(self._open[epoch].canary) >= 10
 
     assert not all(blind(Chosen, seed) for seed in range(20))
 

@@ -30,6 +30,7 @@ def verdict(rollout: int) -> Verdict:
     )
     return Verdict(
         metric="accuracy",
+        role="guardrail",
         status=Status.UNHEALTHY,
         rollout=rollout,
         epoch=1,

@@ -27,6 +27,10 @@ policies = st.builds(
 )
 
 
+def of(policy: Policy, kind: type[EProcess] = EProcess) -> EProcess:
+    return kind(alpha=policy.alpha, psi0=policy.tolerated_odds_ratio, max_labels=policy.max_labels)
+
+
 def mean_factor(test: EProcess, n_a: int, n_b: int, bad: int, tolerated_odds_ratio: float) -> float:
     """Mean under the null of what the next block with these margins multiplies the evidence by."""
     possible = support(n_a, n_b, bad)
@@ -42,7 +46,7 @@ def mean_factor(test: EProcess, n_a: int, n_b: int, bad: int, tolerated_odds_rat
 @settings(max_examples=150, deadline=None)
 @given(policies, st.lists(blocks, max_size=8), blocks)
 def test_under_the_null_every_block_multiplies_the_evidence_by_one_in_the_mean(policy, history, block):
-    test = EProcess(policy)
+    test = of(policy)
     for earlier in history:
         test.update(*earlier)
     if not test.unhealthy:
@@ -54,7 +58,7 @@ def test_under_the_null_every_block_multiplies_the_evidence_by_one_in_the_mean(p
 @settings(max_examples=60, deadline=None)
 @given(st.lists(blocks, max_size=6), blocks, st.floats(0.2, 1.0))
 def test_a_better_canary_never_gains_evidence_in_the_mean(history, block, odds):
-    test = EProcess(Policy(tolerated_odds_ratio=1.0))
+    test = of(Policy())
     for earlier in history:
         test.update(*earlier)
     if not test.unhealthy:
@@ -68,7 +72,7 @@ def test_the_mean_would_show_a_boost_that_forgets_the_cap(monkeypatch):
         return Boost(fair.log_b + 0.01, fair.capped)
 
     monkeypatch.setattr(e_process, "boosted", unfair)
-    assert mean_factor(EProcess(Policy()), 90, 10, 15, 1.0) > 1.001
+    assert mean_factor(of(Policy()), 90, 10, 15, 1.0) > 1.001
 
 
 def test_the_mean_would_show_capital_that_moves_once_the_outcome_is_known():
@@ -77,14 +81,14 @@ def test_the_mean_would_show_capital_that_moves_once_the_outcome_is_known():
             self.state.log_invested[7 if e_b > 2 else 0] += 0.5
             super().update(n_a, n_b, e_a, e_b)
 
-    assert mean_factor(Hindsight(Policy()), 90, 10, 15, 1.0) != pytest.approx(1.0, abs=1e-3)
+    assert mean_factor(of(Policy(), Hindsight), 90, 10, 15, 1.0) != pytest.approx(1.0, abs=1e-3)
 
 
 @given(st.floats(1e-6, 0.5), st.integers(0, 2**32 - 1))
 @settings(max_examples=60, deadline=None)
 def test_a_verdict_lies_exactly_on_the_threshold(alpha, seed):
     rng = np.random.default_rng(seed)
-    test = EProcess(Policy(alpha=alpha))
+    test = of(Policy(alpha=alpha))
     while not test.unhealthy:
         assert test.e_value < test.threshold
         test.update(90, 10, int(rng.binomial(90, 0.05)), int(rng.binomial(10, 0.6)))
@@ -93,7 +97,7 @@ def test_a_verdict_lies_exactly_on_the_threshold(alpha, seed):
 
 
 def test_unhealthy_is_final():
-    test = EProcess(Policy())
+    test = of(Policy())
     while not test.unhealthy:
         test.update(90, 10, 2, 9)
     frozen = copy.deepcopy(test.state)
@@ -104,7 +108,7 @@ def test_unhealthy_is_final():
 
 @pytest.mark.parametrize("block", [(0, 0, 0, 0), (90, 0, 9, 0), (0, 10, 0, 5), (90, 10, 0, 0), (90, 10, 90, 10)])
 def test_a_block_that_compares_nothing_leaves_the_e_value(block):
-    test = EProcess(Policy())
+    test = of(Policy())
     for _ in range(3):
         test.update(*block)
     assert test.e_value == pytest.approx(1.0)
@@ -112,7 +116,7 @@ def test_a_block_that_compares_nothing_leaves_the_e_value(block):
 
 
 def test_a_huge_block_is_one_bet_like_any_other():
-    test = EProcess(Policy())
+    test = of(Policy())
     test.update(4_000_000, 400_000, 400_000, 40_000)
     assert not test.unhealthy
     assert 0 < test.e_value < 1.001
@@ -124,7 +128,7 @@ def test_a_huge_block_is_one_bet_like_any_other():
 @given(st.integers(0, 2**32 - 1), st.floats(0.01, 0.4))
 def test_the_e_value_stays_a_number_when_all_capital_is_invested_and_blocks_are_huge(seed, canary_error):
     rng = np.random.default_rng(seed)
-    test = EProcess(Policy(max_labels=1))
+    test = of(Policy(max_labels=1))
     for n_b in rng.integers(0, 20_000, 20).tolist():
         test.update(20_000, n_b, int(rng.binomial(20_000, 0.2)), int(rng.binomial(n_b, canary_error)))
         assert math.isfinite(test.state.total)
@@ -136,7 +140,7 @@ def test_the_e_value_stays_a_number_when_all_capital_is_invested_and_blocks_are_
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=30))
 def test_capital_is_released_by_labels_and_never_more_than_there_is(canary_labels):
     policy = Policy(max_labels=500)
-    test = EProcess(policy)
+    test = of(policy)
     for n_b in canary_labels:
         test.update(0, n_b, 0, 0)
     assert test.state.cash == pytest.approx(0.25 * max(0.0, 1 - sum(canary_labels[1:]) / 500), abs=1e-12)
@@ -145,14 +149,14 @@ def test_capital_is_released_by_labels_and_never_more_than_there_is(canary_label
 
 def test_more_bad_outcomes_than_outcomes_are_refused():
     with pytest.raises(ValueError, match="11 bad of 10"):
-        EProcess(Policy()).update(90, 10, 9, 11)
+        of(Policy()).update(90, 10, 9, 11)
 
 
 @pytest.mark.parametrize(("tolerated_odds_ratio", "canary_error"), [(1.0, 0.12), (1.3, 0.15)])
 def test_many_runs_at_once_give_what_each_gives_alone(tolerated_odds_ratio, canary_error):
     rng, runs = np.random.default_rng(7), 60
     policy = Policy(tolerated_odds_ratio=tolerated_odds_ratio, max_labels=500)
-    together, alone = EProcesses(policy, runs), [EProcess(policy) for _ in range(runs)]
+    together, alone = EProcesses(policy, runs), [of(policy) for _ in range(runs)]
     for _ in range(40):
         n = rng.integers(1, 300, runs)
         n_b = rng.binomial(n, rng.random(runs))

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.evidence import POLICY, SECOND, Simulation, flush, in_force, outcome, started
+from support.evidence import KINDS, POLICY, SECOND, Simulation, flush, in_force, outcome, started
 from support.row_fold import RowFold
 
 from stream_router.adapters.arrays import pack, unpack
 from stream_router.core.deciding.fold import EvidenceFold
 from stream_router.core.evidence import Count, Silence
-from stream_router.core.policy import CLOCK_SKEW_MS
+from stream_router.core.policy import CLOCK_SKEW_MS, METRICS
 from stream_router.errors import DecodeError
 
 seeds = st.integers(0, 2**32 - 1)
@@ -24,8 +24,16 @@ EPOCHS = [((0, 0.3),), ((0, 0.3), (40, 0.5), (60, 0.0), (70, 0.4)), ((0, 0.05), 
 
 @st.composite
 def histories(draw):
-    """Evidence whose control records may come late, with repeated entities, foreign versions and a short period."""
-    policy = replace(POLICY, entity_period=draw(st.sampled_from([None, 20 * SECOND])), block_time=30 * SECOND)
+    """Evidence of all kinds whose control records may come late, with repeated entities, foreign versions, a short
+    period, and metrics that are off.
+    """
+    off = draw(st.sets(st.sampled_from([metric.name for metric in METRICS]), max_size=6))
+    policy = replace(
+        POLICY,
+        entity_period=draw(st.sampled_from([None, 20 * SECOND])),
+        block_time=30 * SECOND,
+        metrics=tuple(replace(metric, role="off") if metric.name in off else metric for metric in METRICS),
+    )
     simulation = Simulation(
         seed=draw(seeds),
         seconds=draw(st.sampled_from([60, 130])),
@@ -34,6 +42,9 @@ def histories(draw):
         epochs=draw(st.sampled_from(EPOCHS)),
         ripe_age=draw(st.sampled_from([0, 20 * SECOND])),
         policy=policy,
+        kinds=KINDS,
+        fails={"stable": 0.02, "canary": draw(st.sampled_from([0.02, 0.5]))},
+        slowness={"stable": 1.0, "canary": draw(st.sampled_from([1.0, 3.0]))},
     )
     start, *records = simulation.records()
     for number in [number for number, record in enumerate(records) if record.epoch_in_force]:
@@ -57,14 +68,15 @@ def test_bets_and_verdicts_are_those_of_a_fold_row_by_row(records):
     fold, rows, bets, verdicts = EvidenceFold(POLICY, 2), RowFold(), [], []
     for offset, record in enumerate(records):
         outputs = fold.on_record(offset, record)
-        bets += [(offset, closed.block, closed.e_value) for closed in outputs.blocks]
+        bets += [(offset, closed.block, closed.e_values) for closed in outputs.blocks]
         verdicts += outputs.verdicts
         rows.on_record(offset, record)
         left_out = fold.summary(1).left_out
         if rows.decided_at is None:
             assert {reason: count for reason, count in left_out.items() if count} == +rows.left_out
     assert bets == rows.bets
-    assert [verdict.offset for verdict in verdicts] == [at for at in [rows.decided_at] if at is not None]
+    assert {verdict.metric: verdict.offset for verdict in verdicts} == rows.fallen
+    assert [verdict.offset for verdict in fold.decided] == [at for at in [rows.decided_at] if at is not None]
 
 
 @settings(max_examples=20, deadline=None)

@@ -5,11 +5,24 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from stream_router.core.evidence import Count, EpochInForce, Evidence, Outcome, RolloutStarted, in_columns
+from stream_router.core.evidence import (
+    ACCURACY,
+    LABELLING,
+    LATENCY,
+    MODEL_LATENCY,
+    PREDICTION,
+    Count,
+    EpochInForce,
+    Evidence,
+    Outcome,
+    RolloutStarted,
+    in_columns,
+)
 from stream_router.core.policy import Policy
 from stream_router.core.routing.applied_split import Versions
 
 SECOND = 1_000
+KINDS = (ACCURACY, PREDICTION, LATENCY, MODEL_LATENCY, LABELLING)
 POLICY = Policy(window=10 * SECOND, label_horizon=100 * SECOND, prediction_deadline=5 * SECOND)
 VERSIONS = Versions("v1", "v2")
 
@@ -62,6 +75,8 @@ class Simulation:
 
     `delays`: means, in seconds, of the exponential label delays by lane and outcome, 5 where not given; labels past
     the horizon are left out. A request in ten is of a known entity. `epochs`: start times and canary's shares.
+    `kinds`: of outcomes that are flushed; `fails`: the part of predictions that are errors, by lane; `slowness`: what
+    its latencies are multiplied by.
     """
 
     seed: int
@@ -74,15 +89,18 @@ class Simulation:
     delays: dict[tuple[str, bool], float] = field(default_factory=dict)
     ripe_age: int = 20 * SECOND
     policy: Policy = POLICY
+    kinds: tuple[str, ...] = (ACCURACY,)
+    fails: dict[str, float] = field(default_factory=lambda: {"stable": 0.02, "canary": 0.02})
+    slowness: dict[str, float] = field(default_factory=lambda: {"stable": 1.0, "canary": 1.0})
 
     def records(self) -> list[Evidence]:
-        rng = np.random.default_rng(self.seed)
+        rng, others = np.random.default_rng(self.seed), np.random.default_rng([self.seed, 1])
         due: dict[tuple[int, int], list[Outcome]] = defaultdict(list)
         counts: dict[tuple[int, int], list[Count]] = defaultdict(list)
         for second in range(self.seconds):
             epoch = max(number for number, (start, _) in enumerate(self.epochs) if start <= second)
             for _ in range(self.a_second):
-                self._request(rng, second * SECOND, epoch, due, counts)
+                self._request(rng, others, second * SECOND, epoch, due, counts)
         records = [started(self.rollout, self.ripe_age, self.policy)]
         for second in range(self.seconds):
             for number, (start, share) in enumerate(self.epochs):
@@ -93,7 +111,7 @@ class Simulation:
                 records.append(flush(partition, *due[at], watermark=(second + 1) * SECOND, counts=counts[at]))
         return records
 
-    def _request(self, rng, routed_at, epoch, due, counts) -> None:
+    def _request(self, rng, others, routed_at, epoch, due, counts) -> None:
         partition = int(rng.integers(self.partitions))
         lane = "canary" if rng.random() < self.epochs[epoch][1] else "stable"
         bad = bool(rng.random() < self.error[lane])
@@ -104,20 +122,34 @@ class Simulation:
         labelled = ((routed_at + delay) // SECOND, partition)
         of = {"window": window, "rollout": self.rollout, "lane": lane, "model_version": version}
         counts[(routed_at // SECOND, partition)].append(Count(**of, predicted=1))
-        if routed_at + delay > window + self.policy.window + self.policy.label_horizon:
-            return
-        counts[labelled].append(Count(**of, labelled=1, correct=int(not bad)))
-        due[labelled].append(
-            outcome(
-                window=window,
-                epoch=epoch + 1,
-                digest=f"d{epoch + 1}",
-                rollout=self.rollout,
-                lane=lane,
-                entity=int(rng.integers(50)) if known_entity else int(rng.integers(2**62)),
-                order=int(rng.integers(-(2**63), 2**63 - 1)),
-                delay=delay,
-                time=routed_at + delay,
-                bad=bad,
-            ),
-        )
+        is_labelled = routed_at + delay <= window + self.policy.window + self.policy.label_horizon
+        if is_labelled:
+            counts[labelled].append(Count(**of, labelled=1, correct=int(not bad)))
+        of |= {"epoch": epoch + 1, "digest": f"d{epoch + 1}"}
+        if is_labelled or len(self.kinds) > 1:
+            of |= {
+                "entity": int(rng.integers(50)) if known_entity else int(rng.integers(2**62)),
+                "order": int(rng.integers(-(2**63), 2**63 - 1)),
+            }
+        if is_labelled and ACCURACY in self.kinds:
+            due[labelled].append(outcome(**of, delay=delay, time=routed_at + delay, bad=bad))
+        self._predicted(others, of, routed_at, due, partition)
+        if LABELLING in self.kinds:
+            at = window + self.policy.matures_after
+            told = {"time": at, "delay": at - routed_at, "bad": bool(others.random() < 0.02)}
+            value = float(delay) if is_labelled else np.nan
+            due[at // SECOND, partition].append(outcome(**of, **told, metric=LABELLING, value=value))
+
+    def _predicted(self, rng, of, routed_at, due, partition) -> None:
+        """What comes with a prediction, of which each fourth is the first of a micro-batch."""
+        at = {"time": routed_at + SECOND // 2, "delay": SECOND // 2}
+        fails = bool(rng.random() < self.fails[of["lane"]])
+        value, seconds = float(rng.integers(5)), rng.lognormal(-3, 0.5, 2) * self.slowness[of["lane"]]
+        is_first = rng.random() < 0.25
+        outcomes = []
+        if PREDICTION in self.kinds:
+            outcomes.append(outcome(**of, **at, metric=PREDICTION, bad=fails, value=np.nan if fails else value))
+        for kind, took in zip((LATENCY, MODEL_LATENCY), seconds.tolist(), strict=True):
+            if kind in self.kinds and is_first:
+                outcomes.append(outcome(**of, **at, metric=kind, value=took))
+        due[routed_at // SECOND, partition] += outcomes

@@ -4,34 +4,54 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from stream_router.core.deciding.blocks import Block, full_size
-from stream_router.core.deciding.e_process import EProcess
-from stream_router.core.evidence import EpochInForce, Evidence, Outcome, RolloutStarted
+from stream_router.core.deciding.metrics import MetricTest
+from stream_router.core.deciding.metrics.registry import judged
+from stream_router.core.deciding.rows import rows_of
+from stream_router.core.evidence import EpochInForce, Evidence, Outcome, RolloutStarted, in_columns
 from stream_router.core.policy import CLOCK_SKEW_MS
+
+KIND_OF = {
+    "accuracy": "accuracy",
+    "error_rate": "prediction",
+    "prediction_mix": "prediction",
+    "latency_p50": "latency",
+    "latency_p99": "latency",
+    "model_latency_p50": "model_latency",
+    "model_latency_p99": "model_latency",
+    "attrition": "labelling",
+    "coverage": "labelling",
+    "revisions": "labelling",
+}
+Place = tuple[str, int, str]
+"""Kind, epoch, digest."""
 
 
 @dataclass
 class RowFold:
     """One rollout that no later one replaces; its start record comes before its watermarks.
 
-    `bets` are the blocks as they were bet on, each with the record's offset and the e-value after it; `decided_at` is
-    the offset of the verdict.
+    `bets` are the blocks as they were bet on, each with the record's offset and the e-values after it; `fallen` are the
+    metrics that became unhealthy and the offsets at which they did; `decided_at` is the offset of the verdict. What the
+    tests make of a block is their own: here it is only said which outcomes are in it, and when it is closed.
     """
 
     rollout: int = 1
-    bets: list[tuple[int, Block, float]] = field(default_factory=list)
+    bets: list[tuple[int, Block, dict[str, float]]] = field(default_factory=list)
+    fallen: dict[str, int] = field(default_factory=dict)
     decided_at: int | None = None
     left_out: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self._started: RolloutStarted | None = None
+        self._tests: dict[str, MetricTest] = {}
         self._epochs: dict[tuple[int, str], EpochInForce] = {}
         self._watermarks: dict[int, int] = {}
         self._waiting: list[tuple[int, Outcome]] = []
         self._unripe: list[tuple[int, Outcome]] = []
-        self._seen: set[tuple[int, int]] = set()
-        self._open: dict[tuple[int, str], Block] = {}
-        self._last_window: dict[tuple[int, str], int] = {}
-        self._given_up: set[tuple[int, int, int, str]] = set()
+        self._seen: set[tuple[str, int, int]] = set()
+        self._open: dict[Place, Block] = {}
+        self._last_window: dict[Place, int] = {}
+        self._given_up: set[tuple[int, int, str, int, str]] = set()
 
     def on_record(self, offset: int, evidence: Evidence) -> None:
         if self.decided_at is not None:
@@ -48,7 +68,8 @@ class RowFold:
     def _learn(self, evidence: Evidence) -> None:
         started, in_force = evidence.rollout_started, evidence.epoch_in_force
         if started and started.rollout == self.rollout and not self._started:
-            self._started, self._test = started, EProcess(started.policy)
+            self._started = started
+            self._tests = {metric.name: metric.test(started, {}) for metric, _ in judged(started.policy)}
         if in_force and in_force.rollout == self.rollout:
             self._epochs.setdefault((in_force.epoch, in_force.digest), in_force)
         if started or in_force:
@@ -62,11 +83,14 @@ class RowFold:
             "stable": self._started.versions.stable,
             "canary": self._started.versions.canary,
         }
-        if any(given_up[0] >= outcome.window and given_up[1:] == (partition, *epoch) for given_up in self._given_up):
+        place = partition, outcome.metric, *epoch
+        if self._started and outcome.metric not in self._kinds():
+            return
+        if any(given_up[0] >= outcome.window and given_up[1:] == place for given_up in self._given_up):
             self.left_out["unattributed"] += 1
         elif versions is None or epoch not in self._epochs:
             self._waiting.append((partition, outcome))
-        elif outcome.metric != "accuracy" or versions.get(outcome.lane, "none") not in (None, outcome.model_version):
+        elif versions.get(outcome.lane, "none") not in (None, outcome.model_version):
             self.left_out["not_ours"] += 1
         elif min(self._epochs[epoch].weights.values()) == 0:
             self.left_out["one_sided"] += 1
@@ -76,8 +100,14 @@ class RowFold:
             self._expect(outcome)
             self._unripe.append((partition, outcome))
 
+    def _kinds(self) -> list[str]:
+        """In the policy's order."""
+        return list(dict.fromkeys(KIND_OF[name] for name in self._tests))
+
     def _is_ripe(self, partition: int, outcome: Outcome, skew: int = 0) -> bool:
-        ripe_at = outcome.window + self._started.policy.window + self._started.ripe_age + skew
+        policy = self._started.policy
+        after = {"accuracy": self._started.ripe_age, "labelling": policy.label_horizon}
+        ripe_at = outcome.window + policy.window + after.get(outcome.metric, policy.prediction_deadline) + skew
         return self._watermarks.get(partition, ripe_at - 1) >= ripe_at
 
     def _ripen(self, partition: int, watermark: int) -> None:
@@ -91,49 +121,54 @@ class RowFold:
             self._waiting, lambda item: item[0] == partition and self._is_ripe(*item, CLOCK_SKEW_MS)
         )
         self.left_out["unattributed"] += len(late)
-        self._given_up |= {(outcome.window, partition, outcome.epoch, outcome.digest) for _, outcome in late}
+        self._given_up |= {(one.window, partition, one.metric, one.epoch, one.digest) for _, one in late}
 
     def _expect(self, outcome: Outcome) -> None:
-        epoch = outcome.epoch, outcome.digest
-        self._last_window[epoch] = max(outcome.window, self._last_window.get(epoch, outcome.window))
+        place = outcome.metric, outcome.epoch, outcome.digest
+        self._last_window[place] = max(outcome.window, self._last_window.get(place, outcome.window))
 
     def _enter(self, outcome: Outcome) -> None:
         period = self._started.policy.entity_period
-        entity = outcome.window // period if period else 0, outcome.entity
-        if entity in self._seen:
+        entity = outcome.metric, outcome.window // period if period else 0, outcome.entity
+        if entity in self._seen and outcome.metric not in ("latency", "model_latency"):
             self.left_out["repeats"] += 1
             return
         self._seen.add(entity)
         self._expect(outcome)
-        epoch = outcome.epoch, outcome.digest
-        if epoch not in self._open:
-            self._open[epoch] = Block(
+        place = outcome.metric, outcome.epoch, outcome.digest
+        if place not in self._open:
+            self._open[place] = Block(
                 rollout=self.rollout,
                 metric=outcome.metric,
                 epoch=outcome.epoch,
                 digest=outcome.digest,
                 opened_at=max(self._watermarks.values()),
             )
-        self._open[epoch].add(outcome.lane, 1, int(outcome.bad), outcome.time)
+        self._open[place].add(outcome.lane, rows_of(in_columns([outcome])[0]))
 
     def _close(self, offset: int, *, at_watermark: bool) -> None:
-        for epoch in sorted(self._open):
-            if self._is_full(epoch) or (at_watermark and self._is_old(epoch)):
-                block = self._open.pop(epoch)
-                self._test.update(block.stable_labels, block.canary_labels, block.stable_bad, block.canary_bad)
-                self.bets.append((offset, block, self._test.e_value))
-                if self._test.unhealthy:
-                    self.decided_at = offset
-                    return
+        kinds = self._kinds()
+        for place in sorted(self._open, key=lambda place: (kinds.index(place[0]), *place[1:])):
+            if self._is_full(place) or (at_watermark and self._is_old(place)):
+                block = self._open.pop(place)
+                readers = {name: test for name, test in self._tests.items() if KIND_OF[name] == block.metric}
+                for name, test in readers.items():
+                    test.update(block)
+                    if test.unhealthy:
+                        self.fallen.setdefault(name, offset)
+                self.bets.append((offset, block, {name: test.e_value for name, test in readers.items()}))
+        roles = {name: self._started.policy.metric(name).role for name in self.fallen} if self._started else {}
+        if "guardrail" in roles.values():
+            self.decided_at = offset
 
-    def _is_full(self, epoch: tuple[int, str]) -> bool:
-        return self._open[epoch].total >= full_size(max(self._epochs[epoch].weights["canary"], 1 / 21))
+    def _is_full(self, place: Place) -> bool:
+        return self._open[place].total >= full_size(max(self._epochs[place[1:]].weights["canary"], 1 / 21))
 
-    def _is_old(self, epoch: tuple[int, str]) -> bool:
+    def _is_old(self, place: Place) -> bool:
         policy, now = self._started.policy, max(self._watermarks.values())
-        mature = self._last_window[epoch] + policy.matures_after <= now
-        ended = max(number for number, _ in self._epochs) > epoch[0]
-        return now - self._open[epoch].opened_at >= policy.block_age or (mature and ended)
+        mature = self._last_window[place] + policy.matures_after <= now
+        ended = max(number for number, _ in self._epochs) > place[1]
+        return now - self._open[place].opened_at >= policy.block_age or (mature and ended)
 
 
 def _parted(items, is_chosen):

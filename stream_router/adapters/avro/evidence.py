@@ -48,6 +48,7 @@ def encode_evidence(evidence: Evidence) -> bytes:
             "counts": [_count_to_record(count) for count in evidence.counts],
             "columns": [_outcomes_to_record(outcomes) for outcomes in evidence.outcomes],
             "bad_delays": [{"window": bad.window, "delays": _to_buckets(bad.delays)} for bad in evidence.bad_delays],
+            "texts": [{"value": value, "text": text} for value, text in evidence.texts.items()],
             "silences": [silence._asdict() for silence in evidence.silences],
             "rollout_started": started
             and {
@@ -80,13 +81,14 @@ def decode_evidence(data: bytes | None) -> Evidence:
             *_bad_delays_of(singly, record["stable_bad_delays"]),
             *(BadDelays(bad["window"], _from_buckets(bad["delays"])) for bad in record["bad_delays"]),
         ),
+        texts={text["value"]: text["text"] for text in record["texts"]},
         silences=tuple(Silence(**silence) for silence in record["silences"]),
         rollout_started=RolloutStarted(
             rollout=started["rollout"],
             versions=Versions(stable=started["stable_version"], canary=started["canary_version"]),
             ripe_age=started["ripe_age"],
             first_offset=started["first_offset"],
-            policy=Policy(**renamed(started["policy"], "psi0", "tolerated_odds_ratio")),
+            policy=Policy.of_fields(renamed(started["policy"], "psi0", "tolerated_odds_ratio")),
         )
         if started
         else None,

@@ -3,11 +3,11 @@
 It is a bet, block by block, that canary is worse: the e-value is the bettor's capital, which begins at 1. Part of it is
 invested in alternatives (how much worse canary might be), the rest is cash, released into new bets as labels come.
 
-Null: canary's error odds are at most psi0 times stable's, psi0 being the policy's tolerated_odds_ratio. Given the
-margins of a block the number of canary's bad outcomes follows Fisher's noncentral hypergeometric distribution, so no
-model of the error rate is needed and drift common to both lanes cancels. Each block multiplies the e-value by a factor
-of mean 1 under the null; by Ville's inequality a healthy canary's e-value ever reaches 1 / alpha with probability at
-most alpha, however often one looks.
+Null: canary's odds of a bad outcome are at most psi0 times stable's. Given the margins of a block the number of
+canary's bad outcomes follows Fisher's noncentral hypergeometric distribution, so no model of the error rate is needed
+and drift common to both lanes cancels. Each block multiplies the e-value by a factor of mean 1 under the null; by
+Ville's inequality a healthy canary's e-value ever reaches 1 / alpha with probability at most alpha, however often one
+looks.
 """
 
 import math
@@ -17,7 +17,6 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from stream_router.core.deciding.hypergeometric import Array, log_pmf, support
-from stream_router.core.policy import Policy
 
 ALTERNATIVES: Final = np.array([1.1, 1.2, 1.35, 1.6, 2.0, 2.7, 4.0, 8.0])
 """Odds ratios bet on, as multiples of psi0: all lie outside the null, whatever psi0 is."""
@@ -59,11 +58,11 @@ class Boost(NamedTuple):
 class EProcess:
     """The e-value that canary is worse than stable; `update` takes one closed block."""
 
-    def __init__(self, policy: Policy, state: Capital | None = None) -> None:
-        self._psi0 = policy.tolerated_odds_ratio
-        self._log_threshold = -math.log(policy.alpha)
-        self._alpha = policy.alpha
-        self._release_a_label = (1.0 - INVESTED) / policy.max_labels
+    def __init__(self, *, alpha: float, psi0: float, max_labels: int, state: Capital | None = None) -> None:
+        self._psi0 = psi0
+        self._log_threshold = -math.log(alpha)
+        self._alpha = alpha
+        self._release_a_label = (1.0 - INVESTED) / max_labels
         self.state = state or Capital()
 
     @property

@@ -1,5 +1,6 @@
 """At most one outcome of an entity: the same users come back, and their outcomes are not independent."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -13,16 +14,16 @@ FEW: Final = 100
 
 
 class Entities:
-    """The entities of one metric and rollout that have had their outcome.
+    """The entities of one kind of outcomes and rollout that have had their outcome.
 
     The first outcome of each entity counts in each `entity_period` of the windows' time, or in the whole rollout. Where
-    each request is assigned by itself, it is an entity of its own, and none is kept. Retention: the rollout's; 64-bit
-    hashes, up to 32 bytes an entity.
+    each request is assigned by itself, or `each_its_own`, an outcome is an entity of its own, and none is kept.
+    Retention: the rollout's; 64-bit hashes, up to 32 bytes an entity.
     """
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, *, each_its_own: bool = False) -> None:
         self._period = policy.entity_period
-        self._each_its_own = policy.assign_by == "request"
+        self._each_its_own = each_its_own or policy.assign_by == "request"
         self._seen: dict[int, EntitySet] = {}
         self._canary = 0
         self._canary_repeats_in_a_row = 0
@@ -68,9 +69,9 @@ class Entities:
         }
 
     @classmethod
-    def restored(cls, policy: Policy, state: dict[str, Any]) -> "Entities":
+    def restored(cls, policy: Policy, state: Mapping[str, Any], *, each_its_own: bool = False) -> "Entities":
         """Raises LookupError, TypeError or ValueError where the state is none."""
-        entities = cls(policy)
+        entities = cls(policy, each_its_own=each_its_own)
         for period, hashes in state["seen"]:
             entities._seen[period] = EntitySet()
             entities._seen[period].add(hashes)

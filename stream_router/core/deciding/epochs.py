@@ -41,6 +41,11 @@ class Epochs:
         """Raises KeyError for an epoch that is not known."""
         return self._known[epoch].weights[CANARY]
 
+    @property
+    def newest(self) -> Epoch | None:
+        """The latest of those known."""
+        return max(self._known, default=None)
+
     def ended(self, epoch: Epoch) -> bool:
         """Whether a later epoch of the rollout has come into force."""
         return self._newest > epoch[0]

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from stream_router.core.deciding.epochs import Epoch
+from stream_router.core.deciding.kind_trial import KindSummary
+from stream_router.core.deciding.numbers import Status
 from stream_router.core.deciding.ripeness import Ripeness
 from stream_router.core.deciding.rollout_evidence import RolloutEvidence
 from stream_router.core.deciding.trial import BlockClosed, Ignored
@@ -13,13 +15,19 @@ from stream_router.core.deciding.windows import Windows
 from stream_router.core.evidence import Evidence, RolloutStarted
 from stream_router.core.policy import CLOCK_SKEW_MS, Policy
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Of snapshots: raised with whatever changes what they hold or what it means."""
+
+_TEXTS: Final = 1_000
+"""Names of predicted values that are kept: they serve display alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outputs:
-    """What one record brought. verdicts: unhealthy ones only, each once, at the record at which it fell."""
+    """What one record brought. verdicts: unhealthy ones only, each once, at the record at which it fell.
+
+    Those of signals are among them; at one record the one that decides comes first.
+    """
 
     blocks: tuple[BlockClosed, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
@@ -29,26 +37,42 @@ class Outputs:
 class Summary:
     """A started rollout at a moment, for display.
 
-    verdicts: one a metric that is judged, in the policy's order, then those of plain rules that have spoken; verdict:
-    the one that decides, or the worst so far. holds: a sentence a silent lane. Outcomes not yet bet on: unripe,
-    in_open_blocks, and waiting for a control record. Outcomes left out: ignored, and repeats, of entities that had had
-    one.
+    verdicts: one a metric that has a test, in the policy's order, then the plain rule that has decided. verdict: the
+    one that decides, else the worst; of equals the first. kinds: by kind of outcomes. Outcomes that wait for a control
+    record are `waiting`; those left out are ignored, or repeats. holds: why a plain rule lets it not go forward.
     """
 
     verdict: Verdict
-    unripe: int
-    in_open_blocks: int
+    verdicts: tuple[Verdict, ...]
+    kinds: Mapping[str, KindSummary]
     waiting: int
-    repeats: int
     ignored: Ignored
-    entities_used_up: bool
+    holds: tuple[str, ...]
     max_labels_reached: bool
-    verdicts: tuple[Verdict, ...] = ()
-    holds: tuple[str, ...] = ()
+
+    @property
+    def unripe(self) -> int:
+        """Outcomes whose window is not ripe yet, of all kinds."""
+        return sum(kind.unripe for kind in self.kinds.values())
+
+    @property
+    def in_open_blocks(self) -> int:
+        """Outcomes in blocks that have not been bet on, of all kinds."""
+        return sum(kind.in_open_blocks for kind in self.kinds.values())
+
+    @property
+    def repeats(self) -> int:
+        """Outcomes of entities that had had one, of all kinds."""
+        return sum(kind.repeats for kind in self.kinds.values())
+
+    @property
+    def entities_used_up(self) -> bool:
+        """Whether canary brings no new entities any more to any kind."""
+        return any(kind.entities_used_up for kind in self.kinds.values())
 
     @property
     def left_out(self) -> dict[str, int]:
-        """Outcomes that the test did not take, by reason."""
+        """Outcomes that the tests did not take, by reason."""
         return asdict(self.ignored) | {"repeats": self.repeats}
 
 
@@ -75,6 +99,7 @@ class EvidenceFold:
         self._watermarks: dict[int, int] = {}
         self._rollouts: dict[int, RolloutEvidence] = {}
         self._epochs: set[Epoch] = set()
+        self._texts: dict[float, str] = {}
         self._over = 0
         self._offset = -1
 
@@ -88,15 +113,18 @@ class EvidenceFold:
         verdicts: list[Verdict] = []
         for rollout in list(self._rollouts.values()):
             before = rollout.given_up_unstarted
-            closed, verdict = rollout.on_record(offset, evidence)
+            closed, fallen = rollout.on_record(offset, evidence)
             blocks += closed
-            if verdict:
-                verdicts.append(verdict)
+            verdicts += fallen
             self.never_started += rollout.given_up_unstarted - before
             if rollout.is_nothing:
                 del self._rollouts[rollout.rollout]
                 self._epochs.difference_update(rollout.epochs)
         self.windows.add(offset, evidence.counts)
+        for rollout in self._rollouts.values():
+            broken = rollout.ask_rules(offset, evidence, self.windows, self._partitions)
+            if broken:
+                verdicts.append(broken)
         self._watermark(evidence)
         return Outputs(blocks=tuple(blocks), verdicts=tuple(verdicts))
 
@@ -124,6 +152,7 @@ class EvidenceFold:
             "over": self._over,
             "watermarks": list(map(list, self._watermarks.items())),
             "epochs": sorted(map(list, self._epochs)),
+            "texts": list(map(list, self._texts.items())),
             "ripeness": self._ripeness.state(),
             "windows": self.windows.state(),
             "rollouts": [rollout.state() for rollout in self._rollouts.values()],
@@ -143,7 +172,8 @@ class EvidenceFold:
             fold._epochs = {(epoch, digest) for epoch, digest in state["epochs"]}
             fold._ripeness = Ripeness.restored(policy, state["ripeness"])
             fold.windows = Windows.restored(policy, state["windows"])
-            rollouts = [RolloutEvidence.restored(rollout, policy) for rollout in state["rollouts"]]
+            fold._texts = dict(state["texts"])
+            rollouts = [RolloutEvidence.restored(rollout, policy, fold._texts) for rollout in state["rollouts"]]
         except (LookupError, TypeError, AttributeError) as error:
             raise ValueError(f"it is no snapshot: {error!r}") from error
         fold._rollouts = {rollout.rollout: rollout for rollout in rollouts}
@@ -151,7 +181,7 @@ class EvidenceFold:
 
     @property
     def decided(self) -> tuple[Verdict, ...]:
-        """The unhealthy verdicts, at the records at which they fell, on rollouts that no later one has replaced."""
+        """The verdicts that roll back, as of the records at which they fell, on rollouts that no later one replaced."""
         return tuple(rollout.verdict for rollout in self._rollouts.values() if rollout.verdict)
 
     @property
@@ -212,19 +242,14 @@ class EvidenceFold:
         known = self._rollouts.get(rollout)
         if known is None or known.trial is None:
             return None
-        trial = known.trial
-        tested = trial.verdict(self._offset)
-        plain = (known.verdict,) if known.verdict and known.verdict.numbers is None else ()
+        trial, verdicts = known.trial, known.verdicts(self._offset)
         return Summary(
-            verdict=plain[0] if plain else tested,
-            verdicts=(tested, *plain),
-            holds=known.silent_lanes.holds if known.silent_lanes else (),
-            unripe=trial.unripe,
-            in_open_blocks=trial.in_open_blocks,
+            verdict=known.verdict or max(verdicts, key=_badness, default=known.unjudged(self._offset)),
+            verdicts=verdicts,
+            kinds=trial.kinds,
             waiting=len(known.waiting),
-            repeats=trial.repeats,
             ignored=trial.ignored,
-            entities_used_up=trial.entities_used_up,
+            holds=known.holds,
             max_labels_reached=trial.max_labels_reached,
         )
 
@@ -236,16 +261,19 @@ class EvidenceFold:
     def silent(self, rollout: int) -> frozenset[str]:
         """The lanes of the rollout that do not answer, as of the newest record."""
         known = self._rollouts.get(rollout)
-        return known.silent_lanes.silent if known and known.silent_lanes else frozenset()
+        return known.silent if known else frozenset()
 
     def _learn(self, offset: int, evidence: Evidence) -> None:
+        for value, text in evidence.texts.items():
+            if len(self._texts) < _TEXTS:
+                self._texts.setdefault(value, text)
         in_force = evidence.epoch_in_force
         if in_force is not None:
             self._epochs.add((in_force.epoch, in_force.digest))
             self.rollout_in_force = max(self.rollout_in_force, in_force.rollout)
         for rollout in sorted(set(_rollouts_in(evidence))):
             if rollout > self._over and rollout not in self._rollouts:
-                self._rollouts[rollout] = RolloutEvidence(rollout, offset, self._policy)
+                self._rollouts[rollout] = RolloutEvidence(rollout, offset, self._policy, self._texts)
         for rollout in [rollout for rollout in self._rollouts if rollout < self.rollout_in_force]:
             del self._rollouts[rollout]
 
@@ -266,6 +294,10 @@ def _rollouts_in(evidence: Evidence) -> Iterator[int]:
         yield evidence.rollout_started.rollout
     if evidence.epoch_in_force:
         yield evidence.epoch_in_force.rollout
+
+
+def _badness(verdict: Verdict) -> int:
+    return list(Status).index(verdict.status)
 
 
 def _is_ahead(evidence: Evidence) -> bool:

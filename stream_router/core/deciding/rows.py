@@ -32,6 +32,10 @@ def rows_of(outcomes: Outcomes) -> Rows:
     return rows
 
 
+def none() -> Rows:
+    return np.empty(0, ROW)
+
+
 def together(parts: Sequence[Rows]) -> Rows:
     """One after the other, copied; numpy's own function compares the fields of each part first."""
     rows = np.empty(sum(map(len, parts)), ROW)
@@ -57,25 +61,24 @@ class Pool:
         keys[batch.key].add(batch.rows)
         self._size += len(batch.rows)
 
-    def take_until(self, partition: int, window: int) -> list[Batch]:
-        """Those of the partition in windows that began at `window`, in milliseconds, or before; they wait no longer."""
+    def take_until(self, partition: int, window: int, kind: str | None = None) -> list[Batch]:
+        """Those of the partition in windows that began at `window`, in milliseconds, or before; they wait no longer.
+
+        All of them, or those of one kind.
+        """
         windows = self._waiting.get(partition, {})
-        taken = [
-            Batch(partition, key, growing.rows)
-            for start in [start for start in windows if start <= window]
-            for key, growing in windows.pop(start).items()
-        ]
-        return self._taken(taken)
+        starts = [start for start in windows if start <= window]
+        if kind is None:
+            taken = [
+                Batch(partition, key, growing.rows) for start in starts for key, growing in windows.pop(start).items()
+            ]
+            return self._taken(taken)
+        keys = [key for start in starts for key in windows[start] if key.metric == kind]
+        return self._remove([Batch(partition, key, windows[key.window][key].rows) for key in keys])
 
     def take(self, is_chosen: Callable[[OutcomeKey], bool]) -> list[Batch]:
         """Those of the chosen keys; they wait no longer."""
-        taken = [batch for batch in self if is_chosen(batch.key)]
-        for partition, key, _ in taken:
-            windows = self._waiting[partition]
-            del windows[key.window][key]
-            if not windows[key.window]:
-                del windows[key.window]
-        return self._taken(taken)
+        return self._remove([batch for batch in self if is_chosen(batch.key)])
 
     def __iter__(self) -> Iterator[Batch]:
         for partition, windows in self._waiting.items():
@@ -105,6 +108,14 @@ class Pool:
             pool.add(Batch(partition, OutcomeKey(*key), rows[start : start + length]))
             start += length
         return pool
+
+    def _remove(self, batches: list[Batch]) -> list[Batch]:
+        for partition, key, _ in batches:
+            windows = self._waiting[partition]
+            del windows[key.window][key]
+            if not windows[key.window]:
+                del windows[key.window]
+        return self._taken(batches)
 
     def _taken(self, batches: list[Batch]) -> list[Batch]:
         self._size -= sum(len(batch.rows) for batch in batches)

@@ -1,11 +1,14 @@
 """Windowed accuracy, folded from count deltas: at any time what a batch recount of the topics would give."""
 
+import heapq
+from bisect import bisect_right, insort
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from stream_router.core.deciding.last_known import LabelledWindow, LastKnown
 from stream_router.core.evidence import Count, Tally
 from stream_router.core.histogram import quantile
 from stream_router.core.policy import Policy
@@ -32,15 +35,19 @@ class WindowedAccuracy:
     model_version: str
     predicted: int
     errors: int
+    late: int
     labelled: int
     correct: int
     revised: int
+    error_rate: float | None
     accuracy: float | None
     coverage: float | None
     label_delay_p50: int | None
     label_delay_p98: int | None
     latency_p50: int | None
     latency_p99: int | None
+    model_latency_p50: int | None
+    model_latency_p99: int | None
 
     @property
     def key(self) -> WindowKey:
@@ -51,12 +58,16 @@ class WindowedAccuracy:
 class Windows:
     """Counts of every window that can still change.
 
-    Retention: until the join has forgotten the window's rows, by the watermarks of every partition.
+    Retention: until the join has forgotten the window's rows, by the watermarks of every partition; of labels longer,
+    as LastKnown says.
     """
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._counts: dict[WindowKey, Tally] = {}
+        self._starts: dict[tuple[int, str, str], list[int]] = {}
+        """Of each rollout, lane and version the starts of its windows, in order."""
+        self._last_known = LastKnown()
         self._changed: dict[WindowKey, WindowedAccuracy | None] = {}
         """What has not been taken yet; with its last state where it has been forgotten."""
         self._first_offsets: dict[int, int] = {}
@@ -73,6 +84,7 @@ class Windows:
             key = WindowKey(count.window, count.rollout, count.lane, count.model_version)
             if key not in self._counts:
                 self._counts[key] = Tally()
+                insort(self._starts.setdefault(key[1:], []), key.window)
             self._counts[key].add(count)
             self._first_offsets.setdefault(count.window, offset)
             self._changed[key] = None
@@ -94,10 +106,37 @@ class Windows:
         self._forgotten_until = until
         for window in [window for window in self._first_offsets if window <= until]:
             del self._first_offsets[window]
-        for key in [key for key in self._counts if key.window <= until]:
+        for key in sorted(key for key in self._counts if key.window <= until):
             if key in self._changed:
                 self._changed[key] = self[key]
-            del self._counts[key]
+            counts = self._counts.pop(key)
+            if counts.labelled > 0:
+                self._last_known.add(_labelled(key, counts), key.lane, key.model_version)
+        for series, starts in list(self._starts.items()):
+            del starts[: bisect_right(starts, until)]
+            if not starts:
+                del self._starts[series]
+
+    def of(self, rollout: int, lane: str, version: str | None, ended_by: int) -> Iterator[tuple[WindowKey, Tally]]:
+        """Counts of the windows that had ended by then, newest first; version None is any.
+
+        Windows that have been forgotten are not among them.
+        """
+        series = [one for one in self._starts if one[:2] == (rollout, lane) and version in (None, one[2])]
+        return ((key, self._counts[key]) for key in self._newest_first(series, ended_by))
+
+    def labelled(
+        self, lane: str, version: str | None, ended_by: int, *, rollout: int | None = None
+    ) -> Iterator[LabelledWindow]:
+        """Windows with labels that had ended by then, newest first, with those remembered; None is any."""
+        series = [
+            key for key in self._starts if key[1] == lane and version in (None, key[2]) and rollout in (None, key[0])
+        ]
+        for key in self._newest_first(series, ended_by):
+            if self._counts[key].labelled > 0:
+                yield _labelled(key, self._counts[key])
+        last = self._last_known.newest_first(lane, version)
+        yield from (one for one in last if rollout in (None, one.rollout) and one.window + self._length <= ended_by)
 
     def state(self) -> dict[str, Any]:
         """For a snapshot at a moment at which no change waits to be taken."""
@@ -106,6 +145,7 @@ class Windows:
             "forgotten_until": self._forgotten_until,
             "late": self.late,
             "first_offsets": np.array(list(self._first_offsets.items()), np.int64).reshape(-1, 2),
+            "last_known": self._last_known.state(),
             "keys": [list(key) for key in self._counts],
             "counts": np.array([[getattr(tally, name) for name in _COUNTS] for tally in tallies], np.int64),
             "histograms": {
@@ -127,8 +167,11 @@ class Windows:
         windows = cls(policy)
         windows._forgotten_until, windows.late = state["forgotten_until"], state["late"]
         windows._first_offsets = dict(state["first_offsets"].tolist())
+        windows._last_known = LastKnown.restored(state["last_known"])
         tallies = [Tally(**dict(zip(_COUNTS, row, strict=True))) for row in state["counts"].tolist()]
         windows._counts = dict(zip((WindowKey(*key) for key in state["keys"]), tallies, strict=True))
+        for key in windows._counts:
+            insort(windows._starts.setdefault(key[1:], []), key.window)
         for name in _HISTOGRAMS:
             for number, bucket, count in state["histograms"][name].tolist():
                 getattr(tallies[number], name)[bucket] = count
@@ -155,19 +198,40 @@ class Windows:
         counts = self._counts[key]
         return WindowedAccuracy(
             window_start=key.window,
-            window_end=key.window + self._policy.window,
+            window_end=key.window + self._length,
             rollout=key.rollout,
             lane=key.lane,
             model_version=key.model_version,
             predicted=counts.predicted,
             errors=counts.errors,
+            late=counts.late,
             labelled=counts.labelled,
             correct=counts.correct,
             revised=counts.revised,
+            error_rate=counts.errors / counts.predicted if counts.predicted else None,
             accuracy=counts.correct / counts.labelled if counts.labelled else None,
             coverage=counts.labelled / counts.predicted if counts.predicted else None,
             label_delay_p50=quantile(counts.delays, 0.5),
             label_delay_p98=quantile(counts.delays, 0.98),
             latency_p50=quantile(counts.latencies, 0.5),
             latency_p99=quantile(counts.latencies, 0.99),
+            model_latency_p50=quantile(counts.model_latencies, 0.5),
+            model_latency_p99=quantile(counts.model_latencies, 0.99),
         )
+
+    @property
+    def _length(self) -> int:
+        return self._policy.window
+
+    def _newest_first(self, series: Iterable[tuple[int, str, str]], ended_by: int) -> Iterator[WindowKey]:
+        def walk(one: tuple[int, str, str]) -> Iterator[WindowKey]:
+            starts = self._starts[one]
+            return (
+                WindowKey(starts[at], *one) for at in range(bisect_right(starts, ended_by - self._length) - 1, -1, -1)
+            )
+
+        return heapq.merge(*map(walk, series), reverse=True)
+
+
+def _labelled(key: WindowKey, counts: Tally) -> LabelledWindow:
+    return LabelledWindow(key.window, key.rollout, counts.labelled, counts.correct)

@@ -1,0 +1,258 @@
+"""From evidence of every kind to verdicts: which metric decides, what only holds, and the rules beside the tests."""
+
+from dataclasses import replace
+
+import pytest
+from support.evidence import KINDS, POLICY, SECOND, Simulation, flush, in_force, outcome, started
+
+from stream_router.adapters.arrays import pack, unpack
+from stream_router.core.deciding.fold import EvidenceFold
+from stream_router.core.deciding.numbers import Status
+from stream_router.core.evidence import (
+    ACCURACY,
+    LATENCY,
+    MODEL_LATENCY,
+    PREDICTION,
+    Count,
+    Evidence,
+    Silence,
+)
+from stream_router.core.policy import METRICS, Limit
+from stream_router.core.rollout.controller import Controller
+from stream_router.core.routing.applied_split import AppliedSplit, Versions
+
+CALM = {"stable": 0.1, "canary": 0.1}
+
+
+def folded(records, fold=None, partitions=2):
+    fold, verdicts = fold or EvidenceFold(POLICY, partitions), []
+    for offset, record in enumerate(records, fold.snapshot()["offset"] + 1):
+        verdicts += fold.on_record(offset, record).verdicts
+        fold.windows.drop_changed()
+    return fold, verdicts
+
+
+def with_role(role, *names, policy=POLICY):
+    return replace(
+        policy, metrics=tuple(replace(one, role=role) if one.name in names else one for one in policy.metrics)
+    )
+
+
+def test_a_canary_that_only_fails_is_rolled_back_with_no_label_at_all():
+    failing = Simulation(seed=1, kinds=(PREDICTION,), fails={"stable": 0.02, "canary": 0.4}, error=CALM)
+    fold, verdicts = folded(failing.records())
+    (decided,) = fold.decided
+    assert decided == verdicts[0] == fold.summary(1).verdict
+    assert (decided.metric, decided.role, decided.status) == ("error_rate", "guardrail", Status.UNHEALTHY)
+    assert decided.reason.startswith("canary v2 fails more often than stable v1: ")
+    assert decided.numbers.threshold == pytest.approx(100)
+    accuracy = fold.summary(1).verdicts[0]
+    assert (accuracy.metric, accuracy.status) == ("accuracy", Status.INCONCLUSIVE)
+    assert "nothing is known yet" in accuracy.reason
+
+
+SLOW = Simulation(
+    seed=2, a_second=120, kinds=(LATENCY, MODEL_LATENCY, PREDICTION), slowness={"stable": 1.0, "canary": 3.0}
+)
+
+
+def test_a_slow_canary_is_told_by_latency_and_only_holds():
+    fold, verdicts = folded(SLOW.records())
+    found = {verdict.metric: verdict for verdict in verdicts}
+    assert {"latency_p50", "latency_p99", "model_latency_p50", "model_latency_p99"} == set(found)
+    assert found["latency_p99"].reason.startswith("canary v2 answers slower than stable v1's p99 of ")
+    summary = fold.summary(1)
+    assert (fold.decided, summary.verdict.role, summary.verdict.status) == ((), "signal", Status.UNHEALTHY)
+    assert [one for one in summary.verdicts if one.metric in found] == [
+        found[one.name] for one in METRICS if one.name in found
+    ], "final, as of the record at which each fell"
+
+
+def test_latency_as_a_guardrail_rolls_back():
+    slow = replace(SLOW, policy=with_role("guardrail", "latency_p99"))
+    fold, verdicts = folded(slow.records())
+    (decided,) = fold.decided
+    assert decided.metric == "latency_p99"
+    assert decided in verdicts
+    assert fold.summary(1).verdict == decided
+
+
+def test_the_controller_rolls_back_by_guardrails_alone():
+    fold, _ = folded(SLOW.records())
+    one = Controller(policy=POLICY, fold=fold, position=1_000, next_offset=1_000)
+    one.on_split(
+        AppliedSplit(raw=b'{"stable": 0.9, "canary": 0.1}', canary=0.1, epoch=1, rollout=1, bound=Versions("v1", "v2"))
+    )
+    assert one.due_writes(now=9).events == ()
+
+
+def at_once(*kinds, bad=60):
+    """Evidence of one window in which most of canary's answers are errors, all of it ripe at one record."""
+    rows = [
+        outcome(lane=lane, entity=number, order=number, metric=kind, bad=lane == "canary" and number < bad)
+        for kind in kinds
+        for lane, numbers in (("canary", range(100)), ("stable", range(100, 300)))
+        for number in numbers
+    ]
+    return [started(), in_force(canary=0.3), flush(0, *rows), flush(0, watermark=40 * SECOND)]
+
+
+def test_a_canary_that_fails_is_said_to_fail_where_it_is_wrong_at_the_same_record():
+    fold, verdicts = folded(at_once(ACCURACY, PREDICTION), partitions=1)
+    assert [verdict.metric for verdict in verdicts] == ["error_rate", "accuracy"]
+    assert [verdict.metric for verdict in fold.decided] == ["error_rate"]
+
+
+def test_accuracy_says_how_many_answers_were_errors():
+    policy = with_role("off", "error_rate")
+    records = at_once(ACCURACY, PREDICTION)
+    _, (verdict,) = folded([started(policy=policy), *records[1:]], partitions=1)
+    assert verdict.reason.endswith("; 60 of canary's 100 answers were errors, which count as wrong")
+    _, (verdict,) = folded(at_once(ACCURACY), partitions=1)
+    assert "errors" not in verdict.reason
+
+
+def test_of_guardrails_that_fall_together_the_policys_first_decides():
+    latency = [replace(one, role="guardrail", weight=1.0) for one in METRICS if one.name.startswith("latency")]
+    for metrics in (latency, latency[::-1]):
+        policy = replace(POLICY, metrics=tuple(metrics))
+        warm = [outcome(lane="stable", order=n, metric=LATENCY, value=0.1) for n in range(1_000)]
+        slow = [
+            outcome(lane=lane, order=n, metric=LATENCY, value=value, window=10 * SECOND)
+            for lane, value in (("stable", 0.1), ("canary", 0.2))
+            for n in range(50)
+        ]
+        records = [flush(0, *warm), flush(0, watermark=15 * SECOND), flush(0, *slow), flush(0, watermark=25 * SECOND)]
+        fold, verdicts = folded([started(policy=policy), in_force(canary=0.3), *records], partitions=1)
+        assert [verdict.metric for verdict in verdicts] == [one.name for one in metrics]
+        assert [verdict.metric for verdict in fold.decided] == [metrics[0].name]
+
+
+def test_what_no_metric_reads_is_not_kept():
+    policy = replace(POLICY, metrics=METRICS[:1])
+    rows = [outcome(metric=kind, model_version="v9") for kind in (*KINDS[1:], "of a later version")]
+    waiting, _ = folded([flush(0, *rows)])
+    fold, _ = folded([started(policy=policy), in_force(), flush(0, *rows, watermark=SECOND)], waiting)
+    summary = fold.summary(1)
+    assert (summary.waiting, summary.unripe, list(summary.kinds)) == (0, 0, [ACCURACY])
+    assert summary.left_out == {"not_ours": 0, "one_sided": 0, "unattributed": 0, "repeats": 0}
+
+
+def test_outcomes_of_each_kind_ripen_in_their_own_time():
+    """Predictions by the deadline, labels by the ripe age, what is known at the end by the horizon."""
+    rows = [outcome(metric=kind) for kind in KINDS]
+    fold, _ = folded([started(), in_force(), flush(0, *rows)], partitions=1)
+    ripe_at = dict.fromkeys(KINDS, POLICY.window + POLICY.prediction_deadline)
+    ripe_at |= {"accuracy": POLICY.window + 20 * SECOND, "labelling": POLICY.matures_after}
+    for at in sorted(set(ripe_at.values())):
+        for watermark in (at - 1, at):
+            folded([flush(0, watermark=watermark)], fold)
+            unripe = {kind for kind, known in fold.summary(1).kinds.items() if known.unripe}
+            assert unripe == {kind for kind in KINDS if ripe_at[kind] > watermark}
+
+
+def test_the_micro_batches_of_one_entity_all_count_and_its_requests_do_not():
+    rows = [outcome(metric=kind, entity=7, order=n) for kind in KINDS for n in range(5)]
+    fold, _ = folded([started(), in_force(), flush(0, *rows), flush(0, watermark=POLICY.matures_after)], partitions=1)
+    repeats = {kind: known.repeats for kind, known in fold.summary(1).kinds.items()}
+    assert repeats == {kind: 0 if "latency" in kind else 4 for kind in KINDS}
+    assert fold.summary(1).repeats == 12
+
+
+def test_nothing_is_judged_where_no_metric_has_a_test():
+    fold, _ = folded([started(policy=replace(POLICY, metrics=())), in_force(), flush(0, outcome(), watermark=SECOND)])
+    summary = fold.summary(1)
+    assert (summary.verdicts, summary.verdict.status, summary.verdict.numbers) == ((), Status.INCONCLUSIVE, None)
+    assert "nothing is judged" in summary.verdict.reason
+
+
+def silent(unanswered, at, lane="canary"):
+    silence = Silence(lane=lane, rollout=1, oldest_routed_at=1, unanswered=unanswered)
+    return Evidence(by="controller", written_at=at, silences=(silence,))
+
+
+def silence_for(seconds, lane="canary"):
+    return [silent(3, at * SECOND, lane) for at in range(seconds + 1)]
+
+
+def test_a_canary_that_does_not_answer_holds_and_then_is_rolled_back():
+    deadline = POLICY.prediction_deadline // SECOND
+    fold, verdicts = folded([started(), in_force(), *silence_for(deadline - 1)])
+    assert verdicts == []
+    (hold,) = fold.summary(1).holds
+    assert "canary v2 does not answer" in hold
+    assert fold.silent(1) == {"canary"}
+    fold, (verdict,) = folded([silent(3, POLICY.prediction_deadline)], fold)
+    assert fold.decided == (verdict,)
+    assert (verdict.metric, verdict.role, verdict.numbers, verdict.epoch) == ("silence", "guardrail", None, 1)
+    assert fold.summary(1).verdict == fold.summary(1).verdicts[-1] == verdict
+    assert fold.replay_from is None
+
+
+def test_a_stable_lane_that_does_not_answer_only_holds():
+    fold, verdicts = folded([started(), in_force(), *silence_for(60, "stable")])
+    assert (verdicts, len(fold.summary(1).holds)) == ([], 1)
+
+
+LIMITED = replace(POLICY, limits=(Limit(metric="error_rate", bound=0.05, windows=2, predictions=50),))
+
+
+def failing_windows():
+    """Canary alone, at a share of 1: nothing is tested there."""
+    of = {"rollout": 1, "lane": "canary", "model_version": "v2", "predicted": 30}
+    return [
+        flush(
+            0,
+            counts=[Count(window=window * 10 * SECOND, errors=6 if window > 1 else 0, **of)],
+            watermark=(window + 1) * 10 * SECOND,
+        )
+        for window in range(5)
+    ]
+
+
+def test_a_limit_rolls_back_where_nothing_is_tested_once_every_partition_is_complete():
+    records = [started(policy=LIMITED), in_force(canary=1.0), *failing_windows()]
+    fold, verdicts = folded(records)
+    assert verdicts == [], "the other partition has told nothing"
+    fold, (verdict,) = folded([flush(1, watermark=39 * SECOND)], fold)
+    assert fold.decided == (verdict,)
+    assert (verdict.metric, verdict.numbers, verdict.offset) == ("limit:error_rate", None, 7)
+    assert verdict.reason.startswith("canary v2 breaks its limit: error rate ")
+    assert fold.summary(1).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [started(), in_force(), *silence_for(10)],
+        [started(policy=LIMITED), in_force(canary=1.0), *failing_windows(), *[flush(1, watermark=50 * SECOND)] * 2],
+    ],
+    ids=["silence", "limit"],
+)
+def test_a_snapshot_keeps_what_plain_rules_know_and_have_decided(records):
+    for moved_at in range(len(records)):
+        going, _ = folded(records[:moved_at])
+        moving = EvidenceFold.restored(POLICY, 2, unpack(pack(going.snapshot())))
+        for offset, record in enumerate(records[moved_at:], moved_at):
+            assert moving.on_record(offset, record) == going.on_record(offset, record)
+            assert moving.summary(1) == going.summary(1)
+            assert moving.decided == going.decided
+        assert len(going.decided) == 1
+
+
+def test_names_of_predicted_values_are_kept_up_to_a_number_and_outlive_a_move():
+    records = [
+        replace(flush(0), texts={float(n): f"class {n}" for n in range(start, start + 300)})
+        for start in range(0, 1500, 300)
+    ]
+    fold, _ = folded([*records, *records])
+    assert fold.snapshot()["texts"] == [[float(n), f"class {n}"] for n in range(1_000)]
+    moved = EvidenceFold.restored(POLICY, 2, unpack(pack(fold.snapshot())))
+    assert moved.snapshot()["texts"] == fold.snapshot()["texts"]
+
+
+def test_what_a_rollout_that_begins_now_is_judged_by_stands_in_its_start_record():
+    fold, _ = folded([started(), in_force()])
+    assert fold.started(1).policy == POLICY
+    assert [one.metric for one in fold.summary(1).verdicts] == [metric.name for metric in METRICS]
+    assert fold.started(2) is None
