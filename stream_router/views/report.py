@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from stream_router.core.deciding.numbers import Status
 from stream_router.core.rollout.status import MetricStatus, RolloutStatus
 from stream_router.views.lane_count import LaneCount
 
@@ -15,24 +16,31 @@ def accuracy_text(count: LaneCount) -> str:
 
 
 def e_value_text(status: RolloutStatus | None) -> str:
-    """Of the metric that decided, else of the worst."""
+    """Of the guardrail that is nearest to a rollback."""
     if status is None or status.trial is None:
         return "no e-value yet"
-    trial = status.trial
-    if trial.e_value is None or trial.threshold is None:
-        return f"{trial.verdict}, by the rule {trial.metric}"
-    return f"e-value {_of(trial.e_value, trial.threshold)}"
+    if status.trial.e_value is None and status.trial.verdict is Status.UNHEALTHY:
+        return f"unhealthy, by the rule {status.trial.metric}"
+    e_value, threshold = _nearest(status)
+    return "no e-value" if e_value is None or threshold is None else f"e-value {_of(e_value, threshold)}"
 
 
 def way_to_rollback(status: RolloutStatus | None) -> float:
-    """How far the e-value is on its way from 1 to its threshold, in orders of magnitude; 0 to 1."""
-    return 0.0 if status is None or status.trial is None else _way(status.trial.e_value, status.trial.threshold)
+    """How far that e-value is on its way from 1 to its threshold, in orders of magnitude; 0 to 1."""
+    return 0.0 if status is None or status.trial is None else _way(*_nearest(status))
+
+
+def _nearest(status: RolloutStatus) -> tuple[float | None, float | None]:
+    """E-value and threshold."""
+    guardrails = [(metric.e_value, metric.threshold) for metric in status.metrics if metric.role == "guardrail"]
+    shown = [] if status.trial is None else [(status.trial.e_value, status.trial.threshold)]
+    return max(guardrails or shown, key=lambda one: _way(*one), default=(None, None))
 
 
 def _way(e_value: float | None, threshold: float | None) -> float:
-    if e_value is None or threshold is None:
+    if e_value is None or threshold is None or e_value <= 0 or threshold <= 1:
         return 0.0
-    return 0.0 if e_value <= 0 or threshold <= 1 else min(1.0, max(0.0, math.log(e_value) / math.log(threshold)))
+    return min(1.0, max(0.0, math.log(e_value) / math.log(threshold)))
 
 
 def _of(e_value: float, threshold: float) -> str:

@@ -28,7 +28,7 @@ def test_a_plain_set_comes_into_force(bench: Bench) -> None:
     assert (applied.raw, applied.canary, applied.epoch, applied.rollout, applied.registered) == (TENTH, 0.1, 1, 1, True)
     assert applied.bound == Versions("s1", "c1")
     assert applied.models == Models("s1", "c1")
-    assert (applied.time, applied.who, applied.why) == (1_000, "test", "applied")
+    assert (applied.time, applied.who, applied.why) == (1_000, "test", "proposed in :split")
 
 
 def test_an_identical_document_is_no_change(bench: Bench) -> None:

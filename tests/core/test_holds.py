@@ -216,5 +216,6 @@ def test_an_unhealthy_signal_holds_and_a_guardrail_does_not():
 
 def test_a_test_that_can_learn_no_more():
     at = situation()
-    used_up = replace(at.summary, entities_used_up=True, max_labels_reached=True)
+    kinds = {kind: replace(found, entities_used_up=True) for kind, found in at.summary.kinds.items()}
+    used_up = replace(at.summary, kinds=kinds, max_labels_reached=True)
     assert held(summary=used_up).keys() == {"entities_used_up", "max_labels"}
