@@ -8,14 +8,14 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import confluent_kafka
 import pytest
 from prometheus_client import REGISTRY, CollectorRegistry, Metric
 
 from stream_router.adapters.avro.labels import decode_label
-from stream_router.core.policy import Policy
+from stream_router.core.policy import LimitName, MetricName, Policy
 from stream_router.errors import SettingError
 from stream_router.policy_settings import PolicySettings
 from stream_router.settings import load_settings
@@ -218,6 +218,22 @@ def test_the_toml_example_is_read(tmp_path: Path) -> None:
     file.write_text(text)
     settings = load_settings(file)
     assert settings.policy.label_horizon == tomllib.loads(text)["policy"]["label_horizon"]
+
+
+def test_the_policy_of_the_example_is_read(tmp_path: Path) -> None:
+    [text] = _blocks(ROOT / "docs" / "concepts.md", "toml")
+    file = tmp_path / "stream-router.toml"
+    file.write_text(text)
+    policy = load_settings(file).policy.to_policy()
+    assert (policy.metric("accuracy").margin, policy.metric("accuracy").weight) == (0.01, 0.6)
+    assert policy.metric("latency_p99").role == "guardrail"
+    assert [limit.metric for limit in policy.limits] == ["error_rate", "latency_p99", "accuracy_drop"]
+
+
+def test_every_metric_and_limit_is_told() -> None:
+    text = (ROOT / "docs" / "concepts.md").read_text()
+    told = text.partition("\n## Metrics and limits\n")[2].partition("\n## ")[0]
+    assert {*get_args(MetricName), *get_args(LimitName)} <= set(_INLINE.findall(told))
 
 
 def _way_of_one_request() -> str:

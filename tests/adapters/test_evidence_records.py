@@ -1,22 +1,21 @@
 """Records of R.evidence: what is written is read, also what version 1 wrote; what is damaged is refused."""
 
-import io
-import json
 from dataclasses import replace
+from typing import get_args
 
-import fastavro
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.avro import written_by
 from support.evidence import flush, in_force, outcome, started
 
 from stream_router.adapters.avro import evidence as records
-from stream_router.adapters.avro.codec import MARKER, fingerprint_of, renamed
+from stream_router.adapters.avro.codec import renamed
 from stream_router.adapters.avro.evidence import decode_evidence, encode_evidence
-from stream_router.adapters.resources import resource_folder
 from stream_router.core.evidence import BadDelays, Count, Evidence, Outcome, Positions, Silence, in_columns
 from stream_router.core.histogram import bucket_of
+from stream_router.core.policy import Limit, LimitName, MetricName, MetricPolicy, Policy, Role
 from stream_router.errors import DecodeError
 
 long = st.integers(-(2**63), 2**63 - 1)
@@ -59,6 +58,71 @@ def test_what_is_written_is_read(outcomes, changes, bad, positions):
     assert decode_evidence(encode_evidence(written)) == written
 
 
+ratios = st.floats(0, 1)
+times = st.none() | st.integers(0, 10**12)
+policies = st.builds(
+    Policy,
+    block_time=times,
+    entity_period=times,
+    metrics=st.lists(
+        st.builds(
+            MetricPolicy,
+            name=st.sampled_from(get_args(MetricName)),
+            role=st.sampled_from(get_args(Role)),
+            weight=ratios,
+            margin=ratios,
+        ),
+        max_size=3,
+    ).map(tuple),
+    limits=st.lists(
+        st.builds(
+            Limit,
+            metric=st.sampled_from(get_args(LimitName)),
+            bound=st.floats(0, 1e9),
+            windows=st.integers(1, 2**40),
+            predictions=st.integers(1, 2**40),
+        ),
+        max_size=3,
+    ).map(tuple),
+    tolerance=ratios,
+    relative_tolerance=ratios,
+    bad=st.none() | text,
+    ripe_age=times,
+    beta=ratios,
+)
+
+
+@given(policies)
+def test_the_policy_of_a_rollout_is_read_as_it_was_written(policy):
+    written = started(policy=policy)
+    assert decode_evidence(encode_evidence(written)) == written
+
+
+@given(st.dictionaries(st.floats(0, 2**53).map(float), st.text(max_size=20), max_size=5))
+def test_texts_that_values_stand_for_are_told(texts):
+    written = replace(flush(0, outcome(metric="prediction", value=1.0)), texts=texts)
+    assert decode_evidence(encode_evidence(written)).texts == texts
+
+
+def test_a_policy_of_version_1_judges_by_accuracy_alone_with_all_of_alpha():
+    judged = {"window": 1, "label_horizon": 2, "prediction_deadline": 3, "block_time": None, "alpha": 0.01}
+    judged |= {"entity_period": 5, "max_labels": 6, "psi0": 1.5, "assign_by": "request"}
+    start = {"rollout": 1, "stable_version": "v1", "canary_version": None, "ripe_age": 4, "first_offset": 0}
+    read = decode_evidence(version_1(rollout_started={**start, "policy": judged})).rollout_started
+    assert read.policy == Policy(
+        window=1,
+        label_horizon=2,
+        prediction_deadline=3,
+        alpha=0.01,
+        entity_period=5,
+        max_labels=6,
+        tolerated_odds_ratio=1.5,
+        assign_by="request",
+        metrics=(MetricPolicy(name="accuracy", role="guardrail", weight=1.0),),
+    )
+    assert read.policy.metric("error_rate").role == "off"
+
+
 @pytest.mark.parametrize("control", [started(), in_force(), Evidence(by="w", written_at=1)])
 def test_control_records_are_read(control):
     assert decode_evidence(encode_evidence(control)) == control
@@ -71,11 +135,8 @@ def test_outcomes_of_values_keep_them():
 
 def version_1(**fields):
     """A record as version 1 wrote it."""
-    schema = fastavro.parse_schema(json.loads((resource_folder("schemas") / "evidence" / "1.avsc").read_text()))
     record = {"by": "w", "written_at": 1, "partition": 0, "rollout_started": None, "epoch_in_force": None}
-    body = io.BytesIO()
-    fastavro.schemaless_writer(body, schema, {**record, **fields})
-    return MARKER + fingerprint_of(schema) + body.getvalue()
+    return written_by(1, "evidence", {**record, **fields})
 
 
 def test_version_1_stays_readable():

@@ -6,10 +6,12 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stream_router.adapters.arrays import pack, unpack
+from stream_router.core.deciding.last_known import MAX_VERSIONS, LabelledWindow, LastKnown
 from stream_router.core.deciding.windows import WindowKey, Windows
 from stream_router.core.evidence import Count
 from stream_router.core.histogram import bucket_of, lower_bound
-from stream_router.core.policy import CLOCK_SKEW_MS, Policy
+from stream_router.core.policy import CLOCK_SKEW_MS, REMEMBERED_LABELS, Policy
 
 POLICY = Policy(window=100, label_horizon=1_000, prediction_deadline=50)
 OF = {"rollout": 1, "lane": "canary", "model_version": "v1"}
@@ -31,12 +33,13 @@ def test_equals_a_recount_with_numpy_whatever_the_order_of_deltas(seed, n):
     failed, labelled = rng.random(n) < 0.2, rng.random(n) < 0.7
     first, last = rng.random(n) < 0.8, rng.random(n) < 0.8
     revised = labelled & (first != last)
-    delay, latency = rng.integers(0, 5_000, n), rng.integers(0, 300, n)
+    late = rng.random(n) < 0.1
+    delay, latency, model_latency = rng.integers(0, 5_000, n), rng.integers(0, 300, n), rng.integers(0, 90, n)
     deltas = []
     for i in range(n):
         of = {"window": int(window[i]), "rollout": 1, "lane": str(lane[i]), "model_version": "v1"}
-        latencies = {bucket_of(int(latency[i])): 1}
-        deltas.append(Count(**of, predicted=1, errors=int(failed[i]), latencies=latencies))
+        found = {"latencies": {bucket_of(int(latency[i])): 1}, "model_latencies": {bucket_of(int(model_latency[i])): 1}}
+        deltas.append(Count(**of, predicted=1, errors=int(failed[i]), late=int(late[i]), **found))
         if labelled[i]:
             deltas.append(Count(**of, labelled=1, correct=int(first[i]), delays={bucket_of(int(delay[i])): 1}))
         if revised[i]:
@@ -51,11 +54,15 @@ def test_equals_a_recount_with_numpy_whatever_the_order_of_deltas(seed, n):
         joined = here & labelled
         correct = int(last[joined].sum())
         assert (one.window_end, one.predicted, one.errors) == (start + 100, here.sum(), failed[here].sum())
+        assert (one.late, one.error_rate) == (late[here].sum(), failed[here].sum() / here.sum())
         assert (one.labelled, one.correct, one.revised) == (joined.sum(), correct, revised[here].sum())
         assert one.coverage == joined.sum() / here.sum()
         assert one.accuracy == (correct / joined.sum() if joined.any() else None)
         assert (one.label_delay_p50, one.label_delay_p98) == tuple(upper_end(delay[joined], q) for q in (0.5, 0.98))
         assert (one.latency_p50, one.latency_p99) == tuple(upper_end(latency[here], q) for q in (0.5, 0.99))
+        assert (one.model_latency_p50, one.model_latency_p99) == tuple(
+            upper_end(model_latency[here], q) for q in (0.5, 0.99)
+        )
 
 
 def test_a_changed_window_is_taken_once_in_its_newest_state():
@@ -95,3 +102,74 @@ def test_a_window_that_can_no_longer_change_is_forgotten_and_never_published_in_
     assert windows.take_changed() == ()
     assert windows.late == 1
     assert Counter(w.window_start for w in windows) == {100: 1}
+
+
+counts_anywhere = st.builds(
+    Count,
+    window=st.integers(0, 60).map(lambda number: number * 100),
+    rollout=st.integers(0, 2),
+    lane=st.sampled_from(["stable", "canary"]),
+    model_version=st.sampled_from(["v1", "v2"]),
+    predicted=st.integers(0, 5),
+    labelled=st.integers(0, 3),
+    correct=st.just(0),
+)
+
+
+@given(
+    st.lists(counts_anywhere, min_size=10, max_size=60),
+    st.integers(CLOCK_SKEW_MS, CLOCK_SKEW_MS + 8_000),
+    st.integers(0, 7_000),
+    st.sampled_from([None, "v1"]),
+    st.booleans(),
+)
+def test_windows_are_found_newest_first_as_a_scan_of_all_finds_them(counts, watermark, ended_by, version, by_snapshot):
+    """Forgetting takes nothing away from what is known of labels, and a snapshot nothing at all."""
+    windows, everything = Windows(POLICY), Windows(POLICY)
+    for one in (windows, everything):
+        one.add(0, counts)
+        one.drop_changed()
+    windows.forget(watermark)
+    if by_snapshot:
+        windows = Windows.restored(POLICY, unpack(pack(windows.state())))
+
+    def scan(source, lane, rollout):
+        found = [w for w in source if w.lane == lane and version in (None, w.model_version)]
+        found = [w for w in found if rollout in (None, w.rollout) and w.window_end <= ended_by]
+        return sorted(found, key=lambda w: w.key, reverse=True)
+
+    for rollout in (0, 1, 2):
+        listed = [(key, t.predicted) for key, t in windows.of(rollout, "canary", version, ended_by)]
+        assert listed == [(w.key, w.predicted) for w in scan(windows, "canary", rollout)]
+    for rollout in (None, 1):
+        listed = list(windows.labelled("stable", version, ended_by, rollout=rollout))
+        expected = [w for w in scan(everything, "stable", rollout) if w.labelled]
+        assert [one.window for one in listed] == [w.window_start for w in expected]
+        assert Counter(listed) == Counter(
+            LabelledWindow(w.window_start, w.rollout, w.labelled, w.correct) for w in expected
+        )
+
+
+@given(st.lists(st.sampled_from([1, 1_000, 2_000, 3_000]), min_size=1, max_size=30), st.randoms(use_true_random=False))
+def test_as_many_of_the_newest_windows_are_remembered_as_have_the_labels(labels, random):
+    """In whatever order the windows are forgotten."""
+    windows = [LabelledWindow(number * 100, 1, labelled, 0) for number, labelled in enumerate(labels)]
+    for order in (windows, random.sample(windows, len(windows))):
+        last_known = LastKnown()
+        for window in order:
+            last_known.add(window, "stable", "v1")
+        kept = list(last_known.newest_first("stable", None))
+        assert kept == windows[::-1][: len(kept)]
+        total = sum(one.labelled for one in kept)
+        assert len(kept) == len(windows) or total >= REMEMBERED_LABELS
+        assert total - kept[-1].labelled < REMEMBERED_LABELS
+
+
+def test_the_versions_heard_of_last_are_remembered():
+    last_known = LastKnown()
+    for number in range(MAX_VERSIONS + 3):
+        last_known.add(LabelledWindow(number, 1, 1, 1), "canary", f"v{number}")
+    last_known.add(LabelledWindow(0, 1, 1, 1), "stable", "v0")
+    assert [one.window for one in last_known.newest_first("canary", None)] == list(range(MAX_VERSIONS + 2, 2, -1))
+    assert list(last_known.newest_first("canary", "v0")) == []
+    assert [one.window for one in last_known.newest_first("stable", "v0")] == [0]

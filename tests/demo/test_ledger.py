@@ -44,8 +44,8 @@ def prediction(lane, **changes):
 def window(start, lane, labelled, correct, rollout=1):
     return WindowedAccuracy(
         window_start=start, window_end=start + 1000, rollout=rollout, lane=lane, model_version="v", predicted=labelled,
-        errors=0, labelled=labelled, correct=correct, revised=0, accuracy=None, coverage=None, label_delay_p50=None,
-        label_delay_p98=None, latency_p50=None, latency_p99=None, late=0, error_rate=None, model_latency_p50=None,
+        errors=0, late=0, labelled=labelled, correct=correct, revised=0, error_rate=None, accuracy=None, coverage=None,
+        label_delay_p50=None, label_delay_p98=None, latency_p50=None, latency_p99=None, model_latency_p50=None,
         model_latency_p99=None,
     )  # fmt: skip
 
@@ -151,7 +151,7 @@ def test_each_wait_before_the_canary_is_for_the_next_link():
 
 
 def test_each_wait_before_the_rollback_is_for_the_next_link():
-    ledger, no_block = Ledger(), replace(STATUS, trial=replace(TRIAL, blocks=0, canary_labels=0))
+    ledger, no_block = Ledger(), replace(STATUS, trial=replace(TRIAL, blocks=0))
     assert waits_for_rollback(ledger, None) == "the router to obey the split"
     ledger.on_split(CANARY_SPLIT)
     assert waits_for_rollback(ledger, None) == "canary's first answers"

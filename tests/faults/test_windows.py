@@ -1,13 +1,13 @@
 """Windows equal a recount of the topics, whatever happens to monitors."""
 
-from collections import Counter
-
 import pytest
+from support.recount import recount
 from support.waiting import wait_until
 from support.whole_loop import POLICY, Loop
+from support.window_recount import windows_of
 
-from stream_router.adapters.avro.codec import Codec
-from stream_router.adapters.avro.records import decode_prediction, decode_split
+from stream_router.adapters.avro.labels import decode_label
+from stream_router.adapters.avro.records import decode_prediction, decode_split, decode_windowed_accuracy
 from stream_router.core.routing.split import parse_split
 
 pytestmark = [pytest.mark.stack, pytest.mark.long, pytest.mark.timeout(240)]
@@ -31,33 +31,20 @@ def test_windowed_accuracy_equals_a_recount_although_the_monitor_is_killed(loop:
         predictions = [decode_prediction(r.value) for r in loop.read("predictions")]
         if len(predictions) < loop.feeder.sent:
             return None
-        rows = [
-            (
-                POLICY.window_start(p.routed_at),
-                p.rollout,
-                p.lane,
-                p.model_version,
-                p.value == (int(p.request_id[1:]) % 2 == 0),
-            )
-            for p in predictions
-        ]
-        return Counter(row[:4] for row in rows), Counter(row[:4] for row in rows if row[4])
+        labels = [decode_label(r.value, r.timestamp, r.offset) for r in loop.read("ground-truth")]
+        return windows_of(recount(predictions, labels, POLICY), POLICY)
 
-    predicted, correct = wait_until(recounted, 60, "all predictions")
+    expected = wait_until(recounted, 60, "all predictions")
 
     def windows():
-        newest = {r.key: Codec.of("windowed_accuracy").decode(r.value) for r in loop.read("windowed-accuracy")}
-        return {(w["window_start"], w["rollout"], w["lane"], w["model_version"]): w for w in newest.values()}
+        newest = {r.key: decode_windowed_accuracy(r.value) for r in loop.read("windowed-accuracy")}
+        return {window.key: window for window in newest.values()}
 
-    def agree():
-        found = windows()
-        return {key: (w["predicted"], w["labelled"], w["correct"]) for key, w in found.items()} == {
-            key: (count, count, correct[key]) for key, count in predicted.items()
-        }
-
-    wait_until(agree, 60, "the windows to equal the recount")
-    assert len({key[0] for key in predicted}) > 5
-    assert {key[2] for key in predicted} == {"stable", "canary"}
+    wait_until(lambda: windows() == expected, 60, "the windows to equal the recount")
+    assert len({key.window for key in expected}) > 5
+    assert {key.lane for key in expected} == {"stable", "canary"}
+    assert sum(window.predicted for window in expected.values()) == loop.feeder.sent
+    assert all(None not in (window.latency_p99, window.model_latency_p99) for window in expected.values())
     splits = [decode_split(r.value) for r in loop.read("splits")]
     in_force = {(e.epoch_in_force.epoch, e.epoch_in_force.digest) for _, e in loop.evidence() if e.epoch_in_force}
     assert in_force == {(applied.epoch, applied.digest) for applied in splits}

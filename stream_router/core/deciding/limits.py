@@ -1,8 +1,10 @@
 """Absolute limits: what canary may not pass, whatever stable shows. No statistics, and so no alpha is spent."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from itertools import groupby, islice
 from typing import Final, NamedTuple, TypeVar
 
@@ -78,17 +80,20 @@ class Limits:
         return None
 
     def _errors(self, limit: Limit, windows: Windows, ended_by: int) -> str | None:
-        total, over = self._canary(limit, windows, ended_by)
-        if total.predicted < limit.predictions or Fraction(total.errors, total.predicted) <= _exact(limit.bound):
+        found, over = self._canary(limit, windows, ended_by)
+        predicted, errors = sum(counts.predicted for counts in found), sum(counts.errors for counts in found)
+        if predicted < limit.predictions or Fraction(errors, predicted) <= _exact(limit.bound):
             return None
-        return f"error rate {_ratio(total.errors, total.predicted, 'requests', over)} is above {_percent(limit.bound)}"
+        return f"error rate {_ratio(errors, predicted, 'requests', over)} is above {_percent(limit.bound)}"
 
     def _latency(self, limit: Limit, windows: Windows, ended_by: int) -> str | None:
         """By the lower end of the quantile's bucket, which the quantile itself is surely not below."""
-        total, over = self._canary(limit, windows, ended_by)
+        found, over = self._canary(limit, windows, ended_by)
         histogram, q = _LATENCIES[limit.metric]
-        counts = getattr(total, histogram)
-        n, upper = sum(counts.values()), quantile(counts, q)
+        total: Counter[int] = Counter()
+        for counts in found:
+            total.update(getattr(counts, histogram))
+        n, upper = total.total(), quantile(total, q)
         if upper is None or n < limit.predictions:
             return None
         least = lower_bound(bucket_of(upper)) / 1000
@@ -130,15 +135,11 @@ class Limits:
                 break
         return _labels(taken) if labelled >= limit.predictions else None
 
-    def _canary(self, limit: Limit, windows: Windows, ended_by: int) -> tuple[Tally, int]:
-        """The counts of the newest windows together, and how many these are."""
-        total, over = Tally(), 0
+    def _canary(self, limit: Limit, windows: Windows, ended_by: int) -> tuple[list[Tally], int]:
+        """The counts of the newest windows, and how many windows these are."""
         found = windows.of(self._rollout, CANARY, self._versions.canary, ended_by)
-        for window in islice(_by_window(found, lambda one: one[0].window), limit.windows):
-            over += 1
-            for _, counts in window:
-                total.add(counts)
-        return total, over
+        newest = list(islice(_by_window(found, lambda one: one[0].window), limit.windows))
+        return [counts for window in newest for _, counts in window], len(newest)
 
 
 def _by_window(found: Iterable[_One], window_of: Callable[[_One], int]) -> Iterator[list[_One]]:
@@ -155,6 +156,7 @@ def _labels(windows: Iterable[list[LabelledWindow]]) -> _Labels:
     )
 
 
+@lru_cache
 def _exact(bound: float) -> Fraction:
     """The decimal number that a person wrote: 0.9 - 0.85 is no more than 0.05."""
     return Fraction(repr(bound))
