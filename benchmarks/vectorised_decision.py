@@ -1,4 +1,4 @@
-"""The two sequential tests of stream_router.core.deciding for many simulated runs at once; a test holds them equal.
+"""The sequential tests of stream_router.core.deciding for many simulated runs at once; a test holds them equal.
 
 The e-process works on plain numbers where the core works on logarithms: for blocks of up to a few thousand outcomes.
 """
@@ -90,6 +90,29 @@ def _boost(null: Floats, bet: Floats, cap: Floats) -> Floats:
         if not len(todo):
             break
     return b
+
+
+class TwoSideds:
+    """`runs` two-sided tests at the level alpha, as in metrics/two_sided.py."""
+
+    def __init__(self, alpha: float, max_labels: int, runs: int) -> None:
+        one_side = Policy(alpha=alpha / 2, max_labels=max_labels)
+        self._threshold = 1 / alpha
+        self._more, self._less = EProcesses(one_side, runs), EProcesses(one_side, runs)
+
+    def update(self, of: Ints, n_a: Ints, n_b: Ints, e_a: Ints, e_b: Ints) -> None:
+        """One block each of the runs with the indices `of`; all arguments are integer arrays of one length."""
+        of, n_a, n_b, e_a, e_b = (a[~self.unhealthy[of]] for a in (of, n_a, n_b, e_a, e_b))
+        self._more.update(of, n_a, n_b, e_a, e_b)
+        self._less.update(of, n_a, n_b, n_a - e_a, n_b - e_b)
+
+    @property
+    def mean(self) -> Floats:
+        return (np.exp(self._more.total) + np.exp(self._less.total)) / 2
+
+    @property
+    def unhealthy(self) -> npt.NDArray[np.bool_]:
+        return self._more.unhealthy | self._less.unhealthy | (self.mean >= self._threshold)
 
 
 class ForwardTests:

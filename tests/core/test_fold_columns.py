@@ -13,6 +13,7 @@ from support.row_fold import RowFold
 
 from stream_router.adapters.arrays import pack, unpack
 from stream_router.core.deciding.fold import EvidenceFold
+from stream_router.core.deciding.numbers import Status
 from stream_router.core.evidence import Count, Silence
 from stream_router.core.policy import CLOCK_SKEW_MS, METRICS
 from stream_router.errors import DecodeError
@@ -77,6 +78,30 @@ def test_bets_and_verdicts_are_those_of_a_fold_row_by_row(records):
     assert bets == rows.bets
     assert {verdict.metric: verdict.offset for verdict in verdicts} == rows.fallen
     assert [verdict.offset for verdict in fold.decided] == [at for at in [rows.decided_at] if at is not None]
+
+
+@settings(max_examples=6, deadline=None)
+@given(seeds, st.sampled_from(EPOCHS[:3]), st.floats(0, 1))
+def test_what_is_proven_healthy_is_so_at_the_record_of_a_fold_row_by_row(seed, epochs, move):
+    """On mature windows, also after a move."""
+    metrics = tuple(replace(metric, margin=0.25) for metric in METRICS)
+    policy = replace(POLICY, label_horizon=30 * SECOND, metrics=metrics)
+    simulation = Simulation(
+        seed=seed, a_second=25, error={"stable": 0.1, "canary": 0.15}, epochs=epochs, policy=policy, kinds=KINDS
+    )
+    records = simulation.records()
+    fold, rows, healthy = EvidenceFold(policy, 2), RowFold(), {}
+    for offset, record in enumerate(records):
+        if offset == int(move * len(records)):
+            fold = EvidenceFold.restored(policy, 2, unpack(pack(fold.snapshot())))
+        fold.on_record(offset, record)
+        fold.windows.drop_changed()
+        rows.on_record(offset, record)
+        for verdict in fold.summary(1).verdicts:
+            if verdict.status is Status.HEALTHY:
+                healthy.setdefault(verdict.metric, offset)
+    assert healthy == rows.healthy
+    assert "error_rate" in healthy
 
 
 @settings(max_examples=20, deadline=None)

@@ -78,7 +78,7 @@ def test_nothing_is_bet_before_a_thousand_predictions_are_known():
     test.update(block([0.0] * (LEARNT - 1), [1.0] * 500))
     test.update(block([0.0] * 50, [1.0] * 50))
     assert test.e_value == 1
-    assert "not compared yet" in new().sentence("stable 6", "canary 7")
+    assert "nothing is known yet" in new().sentence("stable 6", "canary 7")
     test.update(block([0.0] * 50, [1.0] * 50))
     assert test.unhealthy
 

@@ -150,7 +150,9 @@ def test_either_direction_is_found_and_said_with_its_numbers(metric):
     for swapped in (False, True):
         test = test_of(metric)
         stable, canary = (bad * 36 + fine * 54, fine * 10) if swapped else (fine * 90, bad * 4 + fine * 6)
-        assert "not shown" in test.sentence("stable 6", "canary 7")
+        assert "nothing is known yet of canary 7" in test.sentence("stable 6", "canary 7")
+        test.update(block(fine * 90, fine * 10))
+        assert "not shown to" in test.sentence("stable 6", "canary 7")
         while not test.unhealthy:
             test.update(block(stable, canary))
             assert test.numbers.blocks < 100
@@ -163,7 +165,9 @@ def test_either_direction_is_found_and_said_with_its_numbers(metric):
 def test_the_sentence_gives_the_rates_that_it_speaks_of():
     test = test_of(Attrition())
     test.update(block([(1.0, False)] * 90, [(1.0, False)] * 8 + [(math.nan, False)] * 2))
-    assert "80.0 % of 10 requests against 100.0 % of 90, difference -20.0 points" in test.sentence("stable", "canary")
+    assert "no label for 20.0 % of 10 requests against 0.0 % of 90, difference +20.0 points" in test.sentence(
+        "stable", "canary"
+    )
 
 
 @pytest.mark.parametrize("metric", SIGNALS, ids=lambda metric: metric.name)

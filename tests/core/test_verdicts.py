@@ -128,6 +128,37 @@ def test_of_guardrails_that_fall_together_the_policys_first_decides():
         assert [verdict.metric for verdict in fold.decided] == [metrics[0].name]
 
 
+def mature_by(horizon, error, seed=3):
+    metrics = tuple(replace(one, margin=0.1) for one in METRICS if one.name in ("accuracy", "error_rate"))
+    policy = replace(POLICY, metrics=metrics, label_horizon=horizon * SECOND)
+    simulation = Simulation(
+        seed=seed, seconds=150, a_second=40, kinds=(ACCURACY, PREDICTION), error=error, policy=policy
+    )
+    return folded(simulation.records())[0].summary(1)
+
+
+def test_an_equal_canary_is_healthy_by_what_is_mature():
+    summary = mature_by(30, CALM)
+    assert [verdict.status for verdict in summary.verdicts] == [Status.HEALTHY] * 2
+    assert summary.verdict.status is Status.HEALTHY
+    assert summary.verdict.reason.endswith(
+        "; its rate of bad ones is not greater by 10 points or more: e-value reached 20 = 1/beta"
+    )
+
+
+def test_labels_of_windows_in_which_some_are_missing_prove_nothing():
+    """While an error rate is complete with the predictions."""
+    summary = mature_by(141, CALM)
+    assert [verdict.status for verdict in summary.verdicts] == [Status.INCONCLUSIVE, Status.HEALTHY]
+    assert summary.verdict.metric == "accuracy"
+
+
+def test_a_canary_that_is_worse_by_the_margin_is_rarely_healthy():
+    worse = {"stable": 0.1, "canary": 0.2}
+    statuses = [mature_by(30, worse, seed).verdicts[0].status for seed in range(6)]
+    assert Status.HEALTHY not in statuses
+
+
 def test_what_no_metric_reads_is_not_kept():
     policy = replace(POLICY, metrics=METRICS[:1])
     rows = [outcome(metric=kind, model_version="v9") for kind in (*KINDS[1:], "of a later version")]

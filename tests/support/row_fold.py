@@ -1,9 +1,11 @@
 """The fold's verdicts once more, slow and plain: one outcome at a time, with lists, sets and sorting."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from stream_router.core.deciding.blocks import Block, full_size
+from stream_router.core.deciding.forward import ForwardTest
 from stream_router.core.deciding.metrics import MetricTest
 from stream_router.core.deciding.metrics.registry import judged
 from stream_router.core.deciding.rows import rows_of
@@ -31,13 +33,15 @@ class RowFold:
     """One rollout that no later one replaces; its start record comes before its watermarks.
 
     `bets` are the blocks as they were bet on, each with the record's offset and the e-values after it; `fallen` are the
-    metrics that became unhealthy and the offsets at which they did; `decided_at` is the offset of the verdict. What the
-    tests make of a block is their own: here it is only said which outcomes are in it, and when it is closed.
+    metrics that became unhealthy and the offsets at which they did, `healthy` those of the other verdict; `decided_at`
+    is the offset of the verdict. What the tests make of a block is their own: here it is only said which outcomes are
+    in it, and when it is closed.
     """
 
     rollout: int = 1
     bets: list[tuple[int, Block, dict[str, float]]] = field(default_factory=list)
     fallen: dict[str, int] = field(default_factory=dict)
+    healthy: dict[str, int] = field(default_factory=dict)
     decided_at: int | None = None
     left_out: Counter[str] = field(default_factory=Counter)
 
@@ -51,6 +55,9 @@ class RowFold:
         self._seen: set[tuple[str, int, int]] = set()
         self._open: dict[Place, Block] = {}
         self._last_window: dict[Place, int] = {}
+        self._forward: dict[str, ForwardTest] = {}
+        self._young: list[tuple[int, Outcome]] = []
+        self._mature: dict[tuple[int, str], list[Outcome]] = {}
         self._given_up: set[tuple[int, int, str, int, str]] = set()
 
     def on_record(self, offset: int, evidence: Evidence) -> None:
@@ -70,6 +77,8 @@ class RowFold:
         if started and started.rollout == self.rollout and not self._started:
             self._started = started
             self._tests = {metric.name: metric.test(started, {}) for metric, _ in judged(started.policy)}
+            margins = {one.name: one.margin for one in started.policy.metrics}
+            self._forward = {name: ForwardTest(margins[name], started.policy.beta) for name in self._tests}
         if in_force and in_force.rollout == self.rollout:
             self._epochs.setdefault((in_force.epoch, in_force.digest), in_force)
         if started or in_force:
@@ -95,7 +104,7 @@ class RowFold:
         elif min(self._epochs[epoch].weights.values()) == 0:
             self.left_out["one_sided"] += 1
         elif self._is_ripe(partition, outcome):
-            self._enter(outcome)
+            self._enter(partition, outcome)
         else:
             self._expect(outcome)
             self._unripe.append((partition, outcome))
@@ -116,7 +125,13 @@ class RowFold:
             return
         ripe, self._unripe = _parted(self._unripe, lambda item: item[0] == partition and self._is_ripe(*item))
         for _, outcome in sorted(ripe, key=lambda item: (item[1].window, item[1].order)):
-            self._enter(outcome)
+            self._enter(partition, outcome)
+        mature, self._young = _parted(
+            self._young,
+            lambda item: item[0] == partition and self._watermarks[partition] >= self._matures_at(item[1]),
+        )
+        for _, outcome in mature:
+            self._mature.setdefault((outcome.epoch, outcome.digest), []).append(outcome)
         late, self._waiting = _parted(
             self._waiting, lambda item: item[0] == partition and self._is_ripe(*item, CLOCK_SKEW_MS)
         )
@@ -127,13 +142,15 @@ class RowFold:
         place = outcome.metric, outcome.epoch, outcome.digest
         self._last_window[place] = max(outcome.window, self._last_window.get(place, outcome.window))
 
-    def _enter(self, outcome: Outcome) -> None:
+    def _enter(self, partition: int, outcome: Outcome) -> None:
         period = self._started.policy.entity_period
         entity = outcome.metric, outcome.window // period if period else 0, outcome.entity
         if entity in self._seen and outcome.metric not in ("latency", "model_latency"):
             self.left_out["repeats"] += 1
             return
         self._seen.add(entity)
+        if outcome.metric == "accuracy":
+            self._young.append((partition, outcome))
         self._expect(outcome)
         place = outcome.metric, outcome.epoch, outcome.digest
         if place not in self._open:
@@ -153,13 +170,33 @@ class RowFold:
                 block = self._open.pop(place)
                 readers = {name: test for name, test in self._tests.items() if KIND_OF[name] == block.metric}
                 for name, test in readers.items():
-                    test.update(block)
+                    counts = None if test.unhealthy else test.update(block)
+                    if counts and name != "accuracy":
+                        self._speak(name, offset, counts)
                     if test.unhealthy:
                         self.fallen.setdefault(name, offset)
                 self.bets.append((offset, block, {name: test.e_value for name, test in readers.items()}))
+        for epoch in sorted(self._mature):
+            outcomes = self._mature[epoch]
+            if len(outcomes) >= full_size(max(self._epochs[epoch].weights["canary"], 1 / 21)):
+                lanes = [[one.bad for one in outcomes if one.lane == lane] for lane in ("stable", "canary")]
+                if "accuracy" in self._tests:
+                    self._speak("accuracy", offset, [n for bad in lanes for n in (len(bad), sum(bad))])
+                del self._mature[epoch]
         roles = {name: self._started.policy.metric(name).role for name in self.fallen} if self._started else {}
         if "guardrail" in roles.values():
             self.decided_at = offset
+
+    def _speak(self, name: str, offset: int, counts: Sequence[int]) -> None:
+        n_a, e_a, n_b, e_b = counts
+        if not self._tests[name].unhealthy:
+            self._forward[name].update(n_a, n_b, e_a, e_b)
+            if self._forward[name].healthy:
+                self.healthy.setdefault(name, offset)
+
+    def _matures_at(self, outcome: Outcome) -> int:
+        policy = self._started.policy
+        return outcome.window + policy.window + policy.label_horizon
 
     def _is_full(self, place: Place) -> bool:
         return self._open[place].total >= full_size(max(self._epochs[place[1:]].weights["canary"], 1 / 21))

@@ -1,14 +1,13 @@
 """The fold of R.evidence: windows, blocks and verdicts, from its records in order and nothing else."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from stream_router.core.deciding.epochs import Epoch
 from stream_router.core.deciding.kind_trial import KindSummary
-from stream_router.core.deciding.numbers import Status
-from stream_router.core.deciding.ripeness import Ripeness
-from stream_router.core.deciding.rollout_evidence import RolloutEvidence
+from stream_router.core.deciding.ripeness import RipeAge, Ripeness
+from stream_router.core.deciding.rollout_evidence import RolloutEvidence, rollouts_in
 from stream_router.core.deciding.trial import BlockClosed, Ignored
 from stream_router.core.deciding.verdict import Verdict
 from stream_router.core.deciding.windows import Windows
@@ -205,6 +204,11 @@ class EvidenceFold:
         return self._ripeness.ripe_age
 
     @property
+    def ripe_age_estimate(self) -> RipeAge:
+        """The same, with why it is that."""
+        return self._ripeness.estimate
+
+    @property
     def unstarted(self) -> tuple[int, ...]:
         """Rollouts that evidence names and that have no start record."""
         return tuple(sorted(number for number, rollout in self._rollouts.items() if rollout.trial is None))
@@ -244,7 +248,8 @@ class EvidenceFold:
             return None
         trial, verdicts = known.trial, known.verdicts(self._offset)
         return Summary(
-            verdict=known.verdict or max(verdicts, key=_badness, default=known.unjudged(self._offset)),
+            verdict=known.verdict
+            or max(verdicts, key=lambda one: one.status.badness, default=known.unjudged(self._offset)),
             verdicts=verdicts,
             kinds=trial.kinds,
             waiting=len(known.waiting),
@@ -271,7 +276,7 @@ class EvidenceFold:
         if in_force is not None:
             self._epochs.add((in_force.epoch, in_force.digest))
             self.rollout_in_force = max(self.rollout_in_force, in_force.rollout)
-        for rollout in sorted(set(_rollouts_in(evidence))):
+        for rollout in sorted(set(rollouts_in(evidence))):
             if rollout > self._over and rollout not in self._rollouts:
                 self._rollouts[rollout] = RolloutEvidence(rollout, offset, self._policy, self._texts)
         for rollout in [rollout for rollout in self._rollouts if rollout < self.rollout_in_force]:
@@ -281,23 +286,10 @@ class EvidenceFold:
         partition, watermark = evidence.partition, evidence.watermark
         if partition is not None and watermark is not None:
             self._watermarks[partition] = max(watermark, self._watermarks.get(partition, watermark))
-        self._ripeness.on_record(evidence, self.clock)
-        if len(self._watermarks) >= self._partitions:
-            self.windows.forget(min(self._watermarks.values()))
-
-
-def _rollouts_in(evidence: Evidence) -> Iterator[int]:
-    """Every rollout of which the record brings something for its trial; 0 is none."""
-    for outcomes in evidence.outcomes:
-        yield outcomes.key.rollout
-    if evidence.rollout_started:
-        yield evidence.rollout_started.rollout
-    if evidence.epoch_in_force:
-        yield evidence.epoch_in_force.rollout
-
-
-def _badness(verdict: Verdict) -> int:
-    return list(Status).index(verdict.status)
+        complete_until = min(self._watermarks.values()) if len(self._watermarks) >= self._partitions else None
+        self._ripeness.on_record(evidence, complete_until)
+        if complete_until is not None:
+            self.windows.forget(complete_until)
 
 
 def _is_ahead(evidence: Evidence) -> bool:

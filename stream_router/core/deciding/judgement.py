@@ -1,11 +1,13 @@
 """What one metric says of one rollout, from the blocks of its kind."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, Final, NamedTuple
 
 from stream_router.core.deciding.blocks import Block
+from stream_router.core.deciding.forward import ForwardTest, Progress
 from stream_router.core.deciding.metrics import Metric
-from stream_router.core.deciding.numbers import Status
+from stream_router.core.deciding.numbers import Counts, Status
 from stream_router.core.deciding.verdict import Verdict, named
 from stream_router.core.evidence import RolloutStarted
 from stream_router.core.policy import MetricPolicy
@@ -20,7 +22,10 @@ class _Newest(NamedTuple):
 
 
 class Judgement:
-    """A metric's test, and its verdict once that is final."""
+    """A metric's test and, in favour of canary, the mirrored one; and its verdict once that is final.
+
+    Where a metric has no margin, or no direction that is better, it is never healthy.
+    """
 
     def __init__(
         self, metric: Metric, policy: MetricPolicy, started: RolloutStarted, texts: Mapping[float, str]
@@ -31,13 +36,23 @@ class Judgement:
         """Unhealthy, as of the record at which it fell."""
         self._started = started
         self._test = metric.test(started, texts)
+        self._forward = ForwardTest(policy.margin, started.policy.beta) if 0 < policy.margin < 1 else None
         self._newest: _Newest | None = None
 
-    def update(self, block: Block) -> None:
-        """Nothing changes once it is unhealthy."""
+    def update(self, block: Block) -> Counts | None:
+        """Nothing changes once it is unhealthy. Gives what was bet on; see MetricTest."""
+        counts = None
         if not self._test.unhealthy:
-            self._test.update(block)
+            counts = self._test.update(block)
             self._newest = _Newest(block.epoch, block.digest, block.newest_label_at)
+
+        return counts
+
+    def speak_for(self, counts: Counts) -> None:
+        """Outcomes of windows in which none is missing, for the mirrored test."""
+        if self._forward and not self._test.unhealthy:
+            n = counts
+            self._forward.update(n_a=n.stable_labels, n_b=n.canary_labels, e_a=n.stable_bad, e_b=n.canary_bad)
 
     def has_fallen(self, offset: int, remarks: tuple[str, ...]) -> bool:
         """Whether the test has become unhealthy by the record at `offset`, at whose end this is asked."""
@@ -48,7 +63,15 @@ class Judgement:
 
     def verdict(self, offset: int, remarks: tuple[str, ...]) -> Verdict:
         """As of the record at `offset`; the final one as of its own."""
-        return self.final or self._verdict(Status.INCONCLUSIVE, offset, remarks)
+        if self.final:
+            return self.final
+        if self._forward and self._forward.healthy:
+            proven = (
+                f"its rate of bad ones is not greater by {100 * self.policy.margin:g} points or more: "
+                f"e-value reached {self._forward.threshold:.4g} = 1/beta"
+            )
+            return self._verdict(Status.HEALTHY, offset, (proven, *remarks))
+        return self._verdict(Status.INCONCLUSIVE, offset, remarks)
 
     @property
     def is_unhealthy(self) -> bool:
@@ -67,6 +90,7 @@ class Judgement:
         """For a snapshot."""
         return {
             "test": self._test.state(),
+            "forward": self._forward and asdict(self._forward.state),
             "newest": self._newest and list(self._newest),
             "final": self.final and self.final.state(),
         }
@@ -74,6 +98,8 @@ class Judgement:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Raises LookupError, TypeError or ValueError where the state is none."""
         self._test.restore(state["test"])
+        if self._forward:
+            self._forward.state = Progress(**state["forward"])
         self._newest = state["newest"] and _Newest(*state["newest"])
         self.final = state["final"] and Verdict.restored(state["final"])
 

@@ -9,7 +9,9 @@ import numpy as np
 from stream_router.core.deciding.blocks import Block, Blocks
 from stream_router.core.deciding.entities import Entities
 from stream_router.core.deciding.epochs import Epochs, epoch_of
+from stream_router.core.deciding.maturing import Maturing
 from stream_router.core.deciding.metrics import Metric
+from stream_router.core.deciding.numbers import Counts
 from stream_router.core.deciding.rows import Batch, Pool, together
 from stream_router.core.evidence import RolloutStarted
 from stream_router.core.lane import CANARY
@@ -60,6 +62,7 @@ class KindTrial:
         self._unripe = Pool()
         self._entities = Entities(started.policy, each_its_own=self._each_its_own)
         self._blocks = Blocks(started.policy, epochs)
+        self._maturing = Maturing(epochs, started.policy.matures_after) if metric.known == "label" else None
 
     def take(self, arrived: Sequence[Batch], *, in_request_order: bool = False) -> None:
         """Outcomes that came: they wait until their window is ripe, or enter their block at once where it is.
@@ -84,10 +87,21 @@ class KindTrial:
         """After a watermark of the partition."""
         ripe = self._unripe.take_until(partition, self._watermarks[partition] - self.ripe_after)
         self._enter(ripe, in_request_order=True)
+        if self._maturing:
+            self._maturing.ripen(partition, self._watermarks[partition])
 
     def close_blocks(self, *, at_watermark: bool) -> Iterator[Block]:
         """At the end of a record."""
         return self._blocks.close(max(self._watermarks.values()) if at_watermark else None)
+
+    @property
+    def waits_for_maturity(self) -> bool:
+        """Whether outcomes may enter before all of their window are known; else each block may speak for canary."""
+        return self._maturing is not None
+
+    def close_mature(self) -> Iterator[Counts]:
+        """At the end of a record: what has matured since, of kinds whose outcomes wait for that."""
+        return self._maturing.close() if self._maturing else iter(())
 
     @property
     def entities_used_up(self) -> bool:
@@ -110,6 +124,7 @@ class KindTrial:
             "unripe": self._unripe.state(),
             "entities": self._entities.state(),
             "blocks": self._blocks.state(),
+            "maturing": self._maturing and self._maturing.state(),
             "canary": [self._canary_outcomes, self._canary_bad],
         }
 
@@ -118,6 +133,8 @@ class KindTrial:
         self._unripe = Pool.restored(state["unripe"])
         self._entities = Entities.restored(started.policy, state["entities"], each_its_own=self._each_its_own)
         self._blocks = Blocks.restored(started.policy, epochs, state["blocks"])
+        if self._maturing:
+            self._maturing.restore(state["maturing"])
         self._canary_outcomes, self._canary_bad = state["canary"]
 
     def _enter(self, batches: Sequence[Batch], *, in_request_order: bool) -> None:
@@ -131,6 +148,12 @@ class KindTrial:
         is_canary = np.repeat([batch.key.lane == CANARY for batch in batches], lengths)
         order = np.lexsort((rows["order"], window)) if in_request_order else np.arange(len(rows))
         entering = order[self._entities.admit(rows["entity"][order], window[order], is_canary[order])]
+        if self._maturing:
+            of = np.repeat(np.arange(len(batches)), lengths)[entering]
+            entered = np.bincount(of, minlength=len(batches)).tolist()
+            bad = np.bincount(of[rows["bad"][entering]], minlength=len(batches)).tolist()
+            for batch, outcomes, bad_ones in zip(batches, entered, bad, strict=True):
+                self._maturing.add(batch.partition, batch.key, outcomes, bad_ones)
         places: dict[tuple[object, ...], list[int]] = {}
         for number, batch in enumerate(batches):
             places.setdefault((epoch_of(batch.key), batch.key.lane), []).append(number)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from stream_router.core.deciding.interval import newcombe
 
@@ -12,6 +13,11 @@ class Status(StrEnum):
     HEALTHY = "healthy"
     INCONCLUSIVE = "inconclusive"
     UNHEALTHY = "unhealthy"
+
+    @property
+    def badness(self) -> int:
+        """0 for the best."""
+        return list(Status).index(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +38,22 @@ class Numbers:
     difference_high: float
     e_value: float
     threshold: float
+
+
+class Counts(NamedTuple):
+    """Outcomes of both lanes, and the bad ones of them."""
+
+    stable_labels: int = 0
+    stable_bad: int = 0
+    canary_labels: int = 0
+    canary_bad: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.stable_labels + self.canary_labels
+
+    def plus(self, other: "Counts") -> "Counts":
+        return Counts(*map(sum, zip(self, other, strict=True)))
 
 
 @dataclass(slots=True)

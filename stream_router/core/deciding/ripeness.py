@@ -2,10 +2,12 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, Literal
 
 import numpy as np
 
+from stream_router.core.deciding.truncation import Cohort, untruncated_quantile
 from stream_router.core.evidence import Evidence
 from stream_router.core.histogram import quantile
 from stream_router.core.policy import Policy
@@ -14,26 +16,48 @@ QUANTILE: Final = 0.98
 ENOUGH: Final = 50
 """Of fewer delays the 98 % quantile is no more than the largest: too short."""
 
+YOUNG_FOR: Final = 3
+"""How many times as old as the answer windows with enough delays have to be: what takes longer than their age they
+cannot tell."""
+
+Basis = Literal["policy", "mature windows", "younger windows", "horizon"]
+
+
+@dataclass(frozen=True, slots=True)
+class RipeAge:
+    """`ms` after a window's end, 0 to the label horizon; `reason`, for display, says why it is that."""
+
+    ms: int
+    basis: Basis
+    reason: str
+
+    def verdict_from(self, policy: Policy, routed_at: int) -> int:
+        """When outcomes of requests routed from `routed_at` on may be bet on first; both in ms since the epoch."""
+        return policy.window_start(routed_at) + policy.window + self.ms
+
 
 class Ripeness:
     """Estimates the 98 % quantile of the label delay of stable's bad outcomes.
 
-    Only from windows older than label_horizon: in younger ones slow labels are still missing. Retention: a histogram
-    for each younger window, one for all older ones.
+    From windows older than label_horizon, which have all their labels; before these have enough, from younger ones,
+    corrected for the slow labels that are still missing in them. Retention: a histogram for each younger window, one
+    for all older ones.
     """
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._young: dict[int, Counter[int]] = {}
         self._mature: Counter[int] = Counter()
+        self._complete_until: int | None = None
 
-    def on_record(self, evidence: Evidence, now: int | None) -> None:
-        """Fold one record; `now` is the newest watermark so far."""
+    def on_record(self, evidence: Evidence, complete_until: int | None) -> None:
+        """Fold one record; until `complete_until`, a time in ms, all labels are known: the least watermark, if any."""
         for bad in evidence.bad_delays:
             self._young.setdefault(bad.window, Counter()).update(bad.delays)
-        if evidence.watermark is None or now is None:
+        if evidence.watermark is None or complete_until is None:
             return
-        mature_until = now - self._policy.matures_after
+        self._complete_until = complete_until
+        mature_until = complete_until - self._policy.matures_after
         for window in [window for window in self._young if window <= mature_until]:
             self._mature.update(self._young.pop(window))
 
@@ -43,6 +67,7 @@ class Ripeness:
         return {
             "young": np.array(young, np.int64).reshape(-1, 3),
             "mature": np.array(list(self._mature.items()), np.int64).reshape(-1, 2),
+            "complete_until": self._complete_until,
         }
 
     @classmethod
@@ -52,12 +77,80 @@ class Ripeness:
         for window, bucket, count in state["young"].tolist():
             ripeness._young.setdefault(window, Counter())[bucket] = count
         ripeness._mature = Counter(dict(state["mature"].tolist()))
+        ripeness._complete_until = state["complete_until"]
         return ripeness
 
     @property
     def ripe_age(self) -> int:
-        """Milliseconds after a window's end: at most label_horizon, and that while fewer than 50 delays are known."""
-        if self._mature.total() < ENOUGH:
-            return self._policy.label_horizon
-        age = quantile(self._mature, QUANTILE)
-        return self._policy.label_horizon if age is None else min(age, self._policy.label_horizon)
+        """Milliseconds after a window's end."""
+        return self.estimate.ms
+
+    @property
+    def estimate(self) -> RipeAge:
+        """What a rollout that starts now would wait for."""
+        return self._by_policy() or self._from_mature() or self._from_younger() or self._horizon()
+
+    def _by_policy(self) -> RipeAge | None:
+        age = self._policy.ripe_age
+        if age is None:
+            return None
+        age = min(age, self._policy.label_horizon)
+        return RipeAge(age, "policy", f"ripe age {_seconds(age)}: the policy says so")
+
+    def _from_mature(self) -> RipeAge | None:
+        known, found = self._mature.total(), quantile(self._mature, QUANTILE)
+        if known < ENOUGH or found is None:
+            return None
+        return self._estimated(found, "mature windows", known, "windows older than the label horizon")
+
+    def _from_younger(self) -> RipeAge | None:
+        """Where windows with enough delays between them are old enough to tell the answer."""
+        cohorts = self._cohorts()
+        age = _age_of(ENOUGH, cohorts)
+        # An oldest window with a delay or two shows next to nothing of what takes long.
+        found = untruncated_quantile(cohorts, QUANTILE) if age else None
+        if found is None or found * YOUNG_FOR > age:
+            return None
+        known = sum(sum(cohort.delays.values()) for cohort in cohorts)
+        return self._estimated(found, "younger windows", known, "windows younger than the label horizon, corrected")
+
+    def _estimated(self, found: int, basis: Basis, known: int, windows: str) -> RipeAge:
+        age = min(found, self._policy.label_horizon)
+        what = f"{QUANTILE:.0%}".replace("%", " %")
+        reason = f"{what} of stable's {known:,} bad answers are labelled by then ({windows})"
+        return RipeAge(age, basis, f"ripe age {_seconds(age)}: {reason}")
+
+    def _horizon(self) -> RipeAge:
+        age, cohorts = self._policy.label_horizon, self._cohorts()
+        known = sum(sum(cohort.delays.values()) for cohort in cohorts)
+        if known < ENOUGH:
+            why = (
+                f"of stable's bad answers {known:,} are labelled, and {ENOUGH} are needed to tell how long labels take"
+            )
+        else:
+            observed = max((cohort.age for cohort in cohorts), default=0)
+            why = f"stable has been observed for {_seconds(observed)}, too short to tell how long labels take"
+        return RipeAge(age, "horizon", f"ripe age {_seconds(age)}, the label horizon: {why}")
+
+    def _cohorts(self) -> list[Cohort]:
+        """Oldest first; without a watermark none."""
+        if self._complete_until is None:
+            return []
+        newest_end = self._complete_until - self._policy.window
+        young = [Cohort(newest_end - window, self._young[window]) for window in sorted(self._young)]
+        mature = [Cohort(self._policy.matures_after, self._mature)] if self._mature else []
+        return mature + [cohort for cohort in young if cohort.age > 0]
+
+
+def _age_of(enough: int, cohorts: list[Cohort]) -> int:
+    """The age that the oldest cohorts have which hold so many delays between them; 0 where all hold fewer."""
+    held = 0
+    for cohort in cohorts:
+        held += sum(cohort.delays.values())
+        if held >= enough:
+            return cohort.age
+    return 0
+
+
+def _seconds(ms: int) -> str:
+    return f"{ms / 1000:,.3g} s" if ms < 1_000_000 else f"{round(ms / 1000):,} s"  # noqa: PLR2004 - digits to show

@@ -1,6 +1,6 @@
 """The evidence of one rollout: outcomes wait for its control records, and then go to its trial."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from stream_router.core.deciding.epochs import Epoch, Epochs, epoch_of
@@ -229,3 +229,13 @@ class RolloutEvidence:
 
 def _place(batch: Batch) -> tuple[int, str, Epoch]:
     return batch.partition, batch.key.metric, epoch_of(batch.key)
+
+
+def rollouts_in(evidence: Evidence) -> Iterator[int]:
+    """Every rollout of which the record brings something for its trial; 0 is none."""
+    for outcomes in evidence.outcomes:
+        yield outcomes.key.rollout
+    if evidence.rollout_started:
+        yield evidence.rollout_started.rollout
+    if evidence.epoch_in_force:
+        yield evidence.epoch_in_force.rollout

@@ -91,8 +91,13 @@ class Trial:
             readers = [one for one in self._judgements if one.metric.kind == name]
             for block in kind.close_blocks(at_watermark=at_watermark):
                 for one in readers:
-                    one.update(block)
+                    counts = one.update(block)
+                    if counts and not kind.waits_for_maturity:
+                        one.speak_for(counts)
                 closed.append(BlockClosed(block, {one.metric.name: one.e_value for one in readers}))
+            for counts in kind.close_mature():
+                for one in readers:
+                    one.speak_for(counts)
         fallen = [one for one in self._judgements if closed and one.has_fallen(offset, self._remarks(one))]
         verdicts = [one.final for one in sorted(fallen, key=lambda one: one.metric.name != "error_rate") if one.final]
         return closed, sorted(verdicts, key=lambda verdict: not verdict.rolls_back)

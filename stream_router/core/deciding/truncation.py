@@ -1,8 +1,10 @@
 """How long labels take, told from cohorts that are still too young to have all of theirs."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
 
 from stream_router.core.histogram import lower_bound
 
@@ -24,21 +26,20 @@ def untruncated_quantile(cohorts: Sequence[Cohort], q: float) -> int | None:
     F(t) is the product of 1 - hazard over all delays longer than t. What takes longer than the oldest cohort's age
     cannot be told from it: the caller asks for an age well above the answer. None without observations.
     """
-    ends = {bucket: lower_bound(bucket + 1) - 1 for cohort in cohorts for bucket in cohort.delays}
-    at: Counter[int] = Counter()
-    at_most: Counter[int] = Counter()
-    for cohort in cohorts:
-        shown = sorted(bucket for bucket in ends if ends[bucket] < cohort.age)
-        total = 0
-        for bucket in shown:
-            count = cohort.delays.get(bucket, 0)
-            total += count
-            at[bucket] += count
-            at_most[bucket] += total
+    buckets = sorted(set(chain.from_iterable(cohort.delays for cohort in cohorts)))
+    place = {bucket: number for number, bucket in enumerate(buckets)}
+    ends = np.array([lower_bound(bucket + 1) - 1 for bucket in buckets], np.int64)
+    counts = np.zeros((len(cohorts), len(buckets)), np.int64)
+    for row, cohort in zip(counts, cohorts, strict=True):
+        row[[place[bucket] for bucket in cohort.delays]] = list(cohort.delays.values())
+    shown = ends < np.array([cohort.age for cohort in cohorts], np.int64)[:, np.newaxis]
+    counts[~shown] = 0
+    at = counts.sum(axis=0)
+    at_most = np.where(shown, counts.cumsum(axis=1), 0).sum(axis=0)
     found, remaining = None, 1.0
-    for bucket in sorted((bucket for bucket in at if at[bucket] > 0), reverse=True):
+    for bucket in np.flatnonzero(at)[::-1]:
         if remaining < q * (1 - 1e-12):  # rounded, where it is q
             break
-        found = ends[bucket]
+        found = int(ends[bucket])
         remaining *= 1.0 - at[bucket] / at_most[bucket]
     return found

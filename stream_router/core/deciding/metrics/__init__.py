@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, Protocol
 
 from stream_router.core.deciding.blocks import Block
-from stream_router.core.deciding.numbers import Numbers
+from stream_router.core.deciding.numbers import Counts, Numbers
 from stream_router.core.evidence import RolloutStarted
 from stream_router.core.policy import MetricName
 
@@ -19,8 +19,12 @@ Known = Literal["prediction", "label", "maturity"]
 class MetricTest(Protocol):
     """What one metric says of one rollout. It is fed closed blocks in order."""
 
-    def update(self, block: Block) -> None:
-        """Bet on the block by what stable showed in earlier ones, and only then learn from it."""
+    def update(self, block: Block) -> Counts | None:
+        """Bet on the block by what stable showed in earlier ones, and only then learn from it.
+
+        Gives what was bet on, for the test in favour of canary; None where nothing was, or where fewer bad outcomes
+        than stable's are no better.
+        """
 
     @property
     def unhealthy(self) -> bool:

@@ -21,8 +21,8 @@ QUESTION = Question(
     more="labels come for fewer of the requests of {canary} than of {stable}",
     less="labels come for more of the requests of {canary} than of {stable}",
     unshown="labels are not shown to come for fewer or more of the requests of {canary} than of {stable}",
-    noun="requests",
-    shows_good=True,
+    bad="no label for ",
+    units="requests",
 )
 
 

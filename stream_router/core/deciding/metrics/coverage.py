@@ -27,9 +27,9 @@ def question(ripe_age: int) -> Question:
         read=read,
         more="fewer of the requests of {canary} than of {stable} are labelled " + within,
         less="more of the requests of {canary} than of {stable} are labelled " + within,
-        unshown="of {canary} not shown to be labelled " + within + " are fewer or more requests than of {stable}",
-        noun="requests",
-        shows_good=True,
+        unshown="{canary} is not shown to differ from {stable} in the part of its requests labelled " + within,
+        bad="later or never ",
+        units="requests",
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from stream_router.core.deciding.blocks import Block
 from stream_router.core.deciding.e_process import Capital, EProcess
-from stream_router.core.deciding.numbers import Numbers, Totals
+from stream_router.core.deciding.numbers import Counts, Numbers, Totals
 from stream_router.core.evidence import Flags
 from stream_router.core.policy import MetricName, Policy
 
@@ -37,16 +37,17 @@ class OneSidedTest(ABC):
     @abstractmethod
     def sentence(self, stable: str, canary: str) -> str: ...
 
-    def update(self, block: Block) -> None:
+    def update(self, block: Block) -> Counts | None:
         if self.unhealthy:
-            return
-        bad = self.bad(block)
+            return None
+        bad, counts = self.bad(block), None
         if bad is not None:
-            n_a, n_b = len(block.stable), len(block.canary)
             e_a, e_b = (int(np.count_nonzero(flags)) for flags in bad)
-            self._process.update(n_a=n_a, n_b=n_b, e_a=e_a, e_b=e_b)
-            self._totals.add(n_a, e_a, n_b, e_b)
+            counts = Counts(len(block.stable), e_a, len(block.canary), e_b)
+            self._process.update(n_a=len(block.stable), n_b=len(block.canary), e_a=e_a, e_b=e_b)
+            self._totals.add(*counts)
         self.learn(block)
+        return counts
 
     @property
     def unhealthy(self) -> bool:

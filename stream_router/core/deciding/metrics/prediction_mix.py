@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from stream_router.core.deciding.blocks import Block
-from stream_router.core.deciding.metrics.two_sided import Compared, TwoSided, evidence_shown, level
-from stream_router.core.deciding.numbers import Numbers
+from stream_router.core.deciding.metrics.two_sided import TwoSided, level, rates
+from stream_router.core.deciding.metrics.words import is_unknown, unknown
+from stream_router.core.deciding.numbers import Numbers, Totals
 from stream_router.core.deciding.rows import Rows
 from stream_router.core.evidence import PREDICTION, RolloutStarted
 from stream_router.core.policy import MetricName, Policy
@@ -58,8 +59,7 @@ class MixTest:
         self._classes: Values | None = None
         """None until known; empty: numbers. In order, "other" being one more behind the last."""
         self._tests: list[TwoSided] = []
-        self._compared: list[Compared] = []
-        self._blocks = 0
+        self._totals: list[Totals] = []
 
     def update(self, block: Block) -> None:
         if self.unhealthy:
@@ -89,30 +89,30 @@ class MixTest:
     @property
     def numbers(self) -> Numbers:
         """Of the class that differs most by the evidence: bad is what it is counted for."""
-        compared = self._compared[self._first] if self._tests else Compared()
-        return compared.numbers(self._blocks, self.e_value, self.threshold)
+        totals = self._totals[self._first] if self._tests else Totals()
+        return totals.numbers(self.e_value, self.threshold)
 
     def sentence(self, stable: str, canary: str) -> str:
         if self._classes is None:
-            known = f"{len(self._newest):,} of {LEARNT:,} predictions"
-            return f"what {canary} predicts is not compared yet: {known} of {stable} are known to learn from"
-        compared, what = self._compared[self._first], self._name(self._first)
-        evidence = evidence_shown(self.e_value, self.threshold, self._blocks)
+            return (
+                f"nothing is known yet of {canary} against {stable}: {len(self._newest):,} of the {LEARNT:,} "
+                "predictions of stable that its usual ones are learnt from"
+            )
+        numbers = self.numbers
+        if is_unknown(numbers):
+            return unknown(numbers, stable, canary, "predictions")
+        what, shown = self._name(self._first), rates(numbers, "predictions")
         if not self.unhealthy:
-            claim = f"{canary} is not shown to predict otherwise than {stable}"
-            if not compared.both:
-                return f"{claim}; {evidence}"
-            return f"{claim}, at most {what}: {compared.shown('predictions')}; {evidence}"
+            return f"{canary} is not shown to predict otherwise than {stable}, least alike in {what}: {shown}"
         often = "more" if self._tests[self._first].more else "less"
-        return f"{canary} predicts {what} {often} often than {stable}: {compared.shown('predictions')}; {evidence}"
+        return f"{canary} predicts {what} {often} often than {stable}: {shown}"
 
     def state(self) -> dict[str, Any]:
         return {
             "newest": self._newest,
             "classes": self._classes,
             "tests": [test.state() for test in self._tests],
-            "compared": [asdict(compared) for compared in self._compared],
-            "blocks": self._blocks,
+            "totals": [asdict(totals) for totals in self._totals],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -121,8 +121,7 @@ class MixTest:
         self._begin(len(state["tests"]))
         for test, its_state in zip(self._tests, state["tests"], strict=True):
             test.restore(its_state)
-        self._compared = [Compared(**sums) for sums in state["compared"]]
-        self._blocks = state["blocks"]
+        self._totals = [Totals(**sums) for sums in state["totals"]]
 
     @property
     def _first(self) -> int:
@@ -131,7 +130,7 @@ class MixTest:
 
     def _begin(self, tests: int) -> None:
         self._tests = [TwoSided(alpha=self._alpha / tests, max_labels=self._max_labels) for _ in range(tests)]
-        self._compared = [Compared() for _ in range(tests)]
+        self._totals = [Totals() for _ in range(tests)]
 
     def _counts(self, values: Values) -> tuple[int, list[int]]:
         """Predictions, and of these the bad ones of each test."""
@@ -144,10 +143,9 @@ class MixTest:
 
     def _bet(self, stable: tuple[int, list[int]], canary: tuple[int, list[int]]) -> None:
         (n_a, bad_a), (n_b, bad_b) = stable, canary
-        for test, compared, e_a, e_b in zip(self._tests, self._compared, bad_a, bad_b, strict=True):
+        for test, totals, e_a, e_b in zip(self._tests, self._totals, bad_a, bad_b, strict=True):
             test.update(n_a, n_b, e_a, e_b)
-            compared.add(n_a, n_b, e_a, e_b)
-        self._blocks += 1
+            totals.add(n_a, e_a, n_b, e_b)
 
     def _learn(self, stable: Values) -> None:
         """From a block that was bet on, or came too early for that."""

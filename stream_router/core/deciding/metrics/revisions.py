@@ -22,7 +22,8 @@ QUESTION = Question(
     more="labels are revised more often for {canary} than for {stable}",
     less="labels are revised less often for {canary} than for {stable}",
     unshown="labels are not shown to be revised more or less often for {canary} than for {stable}",
-    noun="labels",
+    bad="",
+    units="labels",
 )
 
 

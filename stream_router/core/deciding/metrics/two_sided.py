@@ -4,10 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from stream_router.core.deciding.blocks import Block
 from stream_router.core.deciding.e_process import Capital, EProcess
-from stream_router.core.deciding.interval import newcombe
-from stream_router.core.deciding.numbers import Numbers
+from stream_router.core.deciding.metrics.words import is_unknown, percent, points, rule, unknown
+from stream_router.core.deciding.numbers import Numbers, Totals
 from stream_router.core.deciding.rows import Rows
 from stream_router.core.policy import MetricName, Policy
 
@@ -61,63 +63,20 @@ class TwoSided:
         return {"more": asdict(self._more.state), "less": asdict(self._less.state)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Raises LookupError or TypeError where the state is none."""
-        self._more.state, self._less.state = Capital(**state["more"]), Capital(**state["less"])
+        """Raises LookupError, TypeError or ValueError where the state is none."""
+        for test, name in ((self._more, "more"), (self._less, "less")):
+            capital = Capital(**state[name])
+            capital.log_invested = np.array(capital.log_invested, np.float64)
+            test.state = capital
 
 
-@dataclass(slots=True)
-class Compared:
-    """Sums over blocks: n_a outcomes of stable, e_a of them bad; n_b of canary, e_b of them bad."""
-
-    n_a: int = 0
-    n_b: int = 0
-    e_a: int = 0
-    e_b: int = 0
-
-    def add(self, n_a: int, n_b: int, e_a: int, e_b: int) -> None:
-        self.n_a += n_a
-        self.n_b += n_b
-        self.e_a += e_a
-        self.e_b += e_b
-
-    @property
-    def both(self) -> bool:
-        """Whether both lanes have an outcome."""
-        return self.n_a > 0 and self.n_b > 0
-
-    def numbers(self, blocks: int, e_value: float, threshold: float) -> Numbers:
-        """The difference is that of the good ones' rates, as in every metric: 0 in [-1, 1] without both lanes."""
-        low, high = newcombe(self.n_b - self.e_b, self.n_b, self.n_a - self.e_a, self.n_a)
-        return Numbers(
-            stable_labels=self.n_a,
-            stable_bad=self.e_a,
-            canary_labels=self.n_b,
-            canary_bad=self.e_b,
-            blocks=blocks,
-            difference=self.e_a / self.n_a - self.e_b / self.n_b if self.both else 0.0,
-            difference_low=low,
-            difference_high=high,
-            e_value=e_value,
-            threshold=threshold,
-        )
-
-    def shown(self, noun: str, *, good: bool = False) -> str:
-        """Canary's rate of bad outcomes against stable's, or of good ones, with its difference and 95 % interval."""
-        bad_a, bad_b = (self.n_a - self.e_a, self.n_b - self.e_b) if good else (self.e_a, self.e_b)
-        low, high = newcombe(bad_b, self.n_b, bad_a, self.n_a)
-        rate_a, rate_b = 100 * bad_a / self.n_a, 100 * bad_b / self.n_b
-        return (
-            f"{rate_b:.1f} % of {self.n_b:,} {noun} against {rate_a:.1f} % of {self.n_a:,}, "
-            f"difference {rate_b - rate_a:+.1f} points (95 % {100 * low:+.1f} to {100 * high:+.1f})"
-        )
-
-
-def evidence_shown(e_value: float, threshold: float, blocks: int) -> str:
-    """The e-value beside its threshold."""
-    after = f"after {blocks:,} block{'s' if blocks != 1 else ''}"
-    if e_value >= threshold:
-        return f"e-value reached {threshold:.4g} = 1/alpha {after}"
-    return f"e-value {e_value:.3g} of {threshold:.4g} = 1/alpha {after}"
+def rates(numbers: Numbers, units: str) -> str:
+    """Canary's rate of bad outcomes against stable's, and what the test says to it."""
+    n = numbers
+    return (
+        f"{percent(n.canary_bad, n.canary_labels)} of {n.canary_labels:,} {units} against "
+        f"{percent(n.stable_bad, n.stable_labels)} of {n.stable_labels:,}, {points(n)}; {rule(n)}"
+    )
 
 
 class Read(NamedTuple):
@@ -132,16 +91,16 @@ class Question:
     """What is asked of each outcome, and the words for the answer.
 
     read: counts a lane's rows of a block. more, less, unshown: what is said where canary has more bad outcomes than
-    stable, fewer, or neither is shown, with {canary} and {stable} for the lanes. noun: what is counted. shows_good:
-    whether the rates in the sentence are those of the good outcomes.
+    stable, fewer, or neither is shown, with {canary} and {stable} for the lanes. bad: what is said before their rates.
+    units: what is counted.
     """
 
     read: Callable[[Rows], Read]
     more: str
     less: str
     unshown: str
-    noun: str
-    shows_good: bool = False
+    bad: str
+    units: str
 
 
 class TwoSidedTest:
@@ -150,16 +109,14 @@ class TwoSidedTest:
     def __init__(self, question: Question, name: MetricName, policy: Policy) -> None:
         self._question = question
         self._test = TwoSided(alpha=level(policy, name), max_labels=policy.max_labels)
-        self._compared = Compared()
-        self._blocks = 0
+        self._totals = Totals()
 
     def update(self, block: Block) -> None:
         if self.unhealthy:
             return
         (n_a, e_a), (n_b, e_b) = self._question.read(block.stable), self._question.read(block.canary)
         self._test.update(n_a, n_b, e_a, e_b)
-        self._compared.add(n_a, n_b, e_a, e_b)
-        self._blocks += 1
+        self._totals.add(n_a, e_a, n_b, e_b)
 
     @property
     def unhealthy(self) -> bool:
@@ -175,21 +132,19 @@ class TwoSidedTest:
 
     @property
     def numbers(self) -> Numbers:
-        return self._compared.numbers(self._blocks, self.e_value, self.threshold)
+        return self._totals.numbers(self.e_value, self.threshold)
 
     def sentence(self, stable: str, canary: str) -> str:
-        question, compared = self._question, self._compared
-        evidence = evidence_shown(self.e_value, self.threshold, self._blocks)
+        numbers, question = self.numbers, self._question
+        if is_unknown(numbers):
+            return unknown(numbers, stable, canary, question.units)
         shown = question.more if self._test.more else question.less
         claim = (shown if self.unhealthy else question.unshown).format(stable=stable, canary=canary)
-        if not compared.both:
-            return f"{claim}: {compared.n_b:,} {question.noun} against {compared.n_a:,}; {evidence}"
-        return f"{claim}: {compared.shown(question.noun, good=question.shows_good)}; {evidence}"
+        return f"{claim}: {question.bad}{rates(numbers, question.units)}"
 
     def state(self) -> dict[str, Any]:
-        return {"test": self._test.state(), "compared": asdict(self._compared), "blocks": self._blocks}
+        return {"test": self._test.state(), "totals": asdict(self._totals)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self._test.restore(state["test"])
-        self._compared = Compared(**state["compared"])
-        self._blocks = state["blocks"]
+        self._totals = Totals(**state["totals"])
