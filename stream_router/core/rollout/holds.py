@@ -2,10 +2,10 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Final
 
 from stream_router.core.deciding.numbers import Status
-from stream_router.core.evidence import Tally
 from stream_router.core.histogram import quantile
 from stream_router.core.lane import CANARY, LANES, STABLE, Lane
 from stream_router.core.moment import utc
@@ -143,24 +143,20 @@ def _labels(at: Situation, counts: Counts) -> Iterator[Hold]:
         if predicted and at.now - at.since > _GRACE_MS:
             yield Hold("no_labels", f"none of the {predicted:,} predictions of this rollout has a label yet")
         return
-    complete_until = min(at.fold.watermarks.values(), default=0)
+    both = _by_window(counts)
+    ended_by = min(at.fold.watermarks.values(), default=0) - at.policy.window
     waited = min(at.ripe_age, 2 * (_slowest(counts) or 0) + CLOCK_SKEW_MS)
-    due = _tallies(counts, complete_until - at.policy.window - waited)
-    newest_due = [tally for window in sorted(due)[-_NEWEST:] for tally in due[window]]
-    without = sum(tally.predicted for tally in newest_due)
-    if without >= _SOME and not any(tally.labelled for tally in newest_due):
+    due = [both[window] for window in sorted(window for window in both if window <= ended_by - waited)[-_NEWEST:]]
+    without = sum(predicted for predicted, _ in due)
+    if without >= _SOME and not any(labelled for _, labelled in due):
         yield Hold(
             "labels_stopped",
             f"labels have stopped: none has come for {without:,} predictions that are older than "
             f"{_seconds(waited)} s{newest}",
         )
         return
-    ripe = [
-        tally
-        for tallies in _tallies(counts, complete_until - at.policy.window - at.ripe_age).values()
-        for tally in tallies
-    ]
-    had_time, came = sum(tally.predicted for tally in ripe), sum(tally.labelled for tally in ripe)
+    ripe = [found for window, found in both.items() if window <= ended_by - at.ripe_age]
+    had_time, came = sum(predicted for predicted, _ in ripe), sum(labelled for _, labelled in ripe)
     if had_time >= _SOME and came < _FEW * had_time:
         yield Hold(
             "few_labels",
@@ -225,13 +221,16 @@ def _named(at: Situation, lane: Lane) -> str:
     return f"{lane} {version}" if version else lane
 
 
-def _tallies(counts: Counts, until: int) -> dict[int, list[Tally]]:
-    """Of both lanes, by the start of each window that has predictions and starts by then."""
-    found: dict[int, list[Tally]] = {}
+def _by_window(counts: Counts) -> dict[int, tuple[int, int]]:
+    """Predictions and labels of both lanes, by the start of each window that has predictions."""
+    found: dict[int, tuple[int, int]] = {}
     for lane in LANES:
         for window, tallies in counts[lane].windows.items():
-            if window <= until and any(tally.predicted for tally in tallies):
-                found.setdefault(window, []).extend(tallies)
+            predicted, labelled = found.get(window, (0, 0))
+            for tally in tallies:
+                predicted, labelled = predicted + tally.predicted, labelled + tally.labelled
+            if predicted:
+                found[window] = predicted, labelled
     return found
 
 
@@ -239,8 +238,9 @@ def _slowest(counts: Counts) -> int | None:
     """The 98 % quantile of the labels' delays in the newest windows that have labels, in milliseconds."""
     delays = Counter[int]()
     for lane in LANES:
-        labelled = [tally for _, tallies in sorted(counts[lane].windows.items()) for tally in tallies if tally.labelled]
-        for tally in labelled[-_SAMPLE:]:
+        windows = counts[lane].windows
+        newest = (tally for window in sorted(windows, reverse=True) for tally in windows[window] if tally.labelled)
+        for tally in islice(newest, _SAMPLE):
             delays.update(tally.delays)
     return quantile(delays, 0.98)
 
