@@ -1,6 +1,6 @@
 """What a join has to say since it last said something, and the records of R.evidence that say it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,19 +18,23 @@ _BUCKET: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class JoinOutput:
-    """Outcomes and count changes, each exactly once."""
+    """Outcomes and count changes, each exactly once, and the texts that outcomes stand for."""
 
     outcomes: tuple[Outcomes, ...] = ()
     bad_delays: Sequence[BadDelays] = ()
     counts: Sequence[Count] = ()
+    texts: Mapping[float, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.outcomes or self.bad_delays or self.counts)
+        return bool(self.outcomes or self.bad_delays or self.counts or self.texts)
 
     def records(
         self, *, by: str, written_at: int, partition: int, positions: Positions, watermark: int | None
     ) -> list[Evidence]:
-        """At least one record, none too large for its topic; the last carries the positions and the watermark."""
+        """At least one record, none too large for its topic.
+
+        The first carries the texts, the last positions and watermark.
+        """
         parts = list(_parts(self)) or [_Part()]
         last = len(parts) - 1
         return [
@@ -41,6 +45,7 @@ class JoinOutput:
                 outcomes=tuple(part.outcomes),
                 bad_delays=tuple(part.bad_delays),
                 counts=tuple(part.counts),
+                texts=self.texts if number == 0 else {},
                 positions=positions if number == last else None,
                 watermark=watermark if number == last else None,
             )
@@ -75,7 +80,7 @@ class _Part:
 
 def _parts(output: JoinOutput) -> Iterator[_Part]:
     """None that is empty."""
-    part = _Part()
+    part = _Part(room=MAX_BYTES - sum(_BUCKET + len(text.encode()) for text in output.texts.values()))
     for column in output.outcomes:
         first = 0
         while first < len(column):
