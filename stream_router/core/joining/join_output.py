@@ -4,7 +4,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from stream_router.core.evidence import MAX_OUTCOMES, BadDelays, Count, Evidence, OutcomeKey, Outcomes, Positions
+from stream_router.core.evidence import (
+    LABELLING,
+    MAX_OUTCOMES,
+    BadDelays,
+    Count,
+    Evidence,
+    OutcomeKey,
+    Outcomes,
+    Positions,
+)
 
 MAX_BYTES: Final = 900_000
 """Of one record, by an estimate that is never too low: brokers take 1 MB unless told otherwise."""
@@ -27,6 +36,15 @@ class JoinOutput:
 
     def __bool__(self) -> bool:
         return bool(self.outcomes or self.bad_delays or self.counts or self.texts)
+
+    @property
+    def newest_unripe(self) -> int:
+        """The latest time of an outcome that waits for later watermarks, in ms since the epoch; 0 where none does.
+
+        Those that tell of a whole horizon are ripe by the watermark that brings them.
+        """
+        waiting = (column for column in self.outcomes if column.key.metric != LABELLING)
+        return max((int(column.time.max()) for column in waiting), default=0)
 
     def records(
         self, *, by: str, written_at: int, partition: int, positions: Positions, watermark: int | None

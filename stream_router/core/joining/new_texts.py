@@ -5,6 +5,7 @@ from typing import Final
 
 import numpy as np
 
+from stream_router.core.evidence import Integers
 from stream_router.core.joining.values import Values, are_texts, as_doubles
 from stream_router.core.scoring.prediction import Value
 
@@ -22,13 +23,13 @@ class NewTexts:
         self._told: set[float] = set()
         self._new: dict[float, str] = {}
 
-    def note(self, coded: Values, values: Sequence[Value | None]) -> None:
-        """Predictions, as coded and as they are: shape (n,) and n."""
+    def note(self, coded: Values, values: Sequence[Value | None], places: Integers) -> None:
+        """Predictions as coded, shape (n,); as they are they stand among the values at these places."""
         if len(self._told) >= MOST:
             return
-        places = np.flatnonzero(are_texts(coded))
-        codes, first = np.unique(as_doubles(coded.part(places)), return_index=True)
-        for code, place in zip(codes.tolist(), places[first].tolist(), strict=True):
+        texts = np.flatnonzero(are_texts(coded))
+        codes, first = np.unique(as_doubles(coded.part(texts)), return_index=True)
+        for code, place in zip(codes.tolist(), places[texts[first]].tolist(), strict=True):
             if code not in self._told and len(self._told) < MOST:
                 self._told.add(code)
                 self._new[code] = str(values[place])[:LONGEST]
