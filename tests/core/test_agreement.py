@@ -41,8 +41,8 @@ VALUES = st.one_of(st.none(), st.booleans(), NUMBERS, st.text(max_size=2))
 @example([(True, 2), (1, 2), (1, True), (inf, inf), (3, inf), (inf, 3), ("1", 1), (None, 1)], 1.0, 1.0)
 def test_numbers_agree_within_the_larger_tolerance_and_all_else_where_it_is_equal(pairs, tolerance, relative) -> None:
     def is_near(value, truth) -> bool:
-        if value is None or value == truth:
-            return value is not None
+        if value is None or truth is None or value == truth:
+            return value is not None and value == truth
         if any(isinstance(each, bool | str) or not isfinite(each) for each in (value, truth)):
             return False
         return abs(value - truth) <= max(tolerance, relative * abs(truth))
@@ -78,8 +78,12 @@ def test_nothing_can_be_told_of_what_was_not_learned() -> None:
 
 
 def differ(value: Value, truth: Value) -> bool:
-    """Depends on the types of both."""
-    return (type(value).__name__, str(value)) >= (type(truth).__name__, str(truth))
+    """An order, in which equal numbers stand together."""
+
+    def place(one: Value) -> tuple[bool, str | float]:
+        return isinstance(one, str), one
+
+    return place(value) > place(truth)
 
 
 @settings(max_examples=150, deadline=None)
@@ -93,7 +97,7 @@ def test_evidence_equals_a_recount_by_other_agreements_whoever_dies_when(
 
 
 def test_an_error_is_bad_without_asking() -> None:
-    def bad(value: Value, truth: Value) -> bool:
+    def bad(*_: Value) -> bool:
         raise AssertionError
 
     join = Join(POLICY, NOWHERE, history(), bad=bad)
@@ -130,7 +134,7 @@ def test_texts_are_forgotten_with_the_rows_and_labels_that_held_them() -> None:
         join.take()
         join.on_watermark(at)
         sizes.append(len(np.frombuffer(join.state()["vocabulary"], np.uint8)))
-    assert max(sizes) < 3 * sizes[0]
+    assert max(sizes) <= 3.1 * sizes[0], "at most twice what is held, beside what a chunk brings"
 
 
 def test_a_policy_whose_function_was_not_loaded_is_refused_not_compared_exactly() -> None:

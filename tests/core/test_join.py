@@ -304,7 +304,7 @@ def test_what_nobody_is_counted_by_any_more_is_forgotten(join: Join) -> None:
         before = those
         assert {count.model_version for count in output.counts} == {p.model_version for p in those}
         join.on_watermark(at + 4 * REACH)
-    assert len(join._cells) <= 1_200  # noqa: SLF001 - its memory
+    assert len(join._telling.cells) <= 1_200  # noqa: SLF001 - its memory
 
 
 def test_a_flush_is_cut_into_records_of_bounded_size(join: Join) -> None:

@@ -12,7 +12,10 @@ from stream_router.core.policy import Policy
 from stream_router.core.scoring.prediction import Value
 
 Bad = Callable[[Value, Value], bool]
-"""Whether a prediction is bad, given the truth: a function of these two alone, which raises nothing."""
+"""Whether a prediction is bad, given the truth: a function of these two alone, which raises nothing.
+
+Labels that Python finds equal, as True and 1, are one label: it is asked about any of them.
+"""
 
 
 class Agreement(Protocol):
