@@ -49,7 +49,12 @@ EVIDENCE_FLUSH_SECONDS: Final = Histogram(
 )
 OUTCOMES_NOT_WRITTEN: Final = Counter(
     "stream_router_outcomes_not_written_total",
-    "Outcomes that the verdict does without, by reason: late or thinned.",
+    "Requests that the verdict does without, by reason: late or thinned.",
+    ["reason"],
+)
+NOT_JUDGED: Final = Counter(
+    "stream_router_not_judged_total",
+    "Predictions that the policy's bad could not judge, counted as bad: it raised, or returned no_boolean.",
     ["reason"],
 )
 JOIN_ROWS: Final = Gauge("stream_router_join_rows", "Predictions held for their labels.", ["route"])

@@ -22,17 +22,25 @@ class Model:
     digest: str | None
 
 
-def load_model(loader: str, version: str) -> Model:
-    """Import the loader, also from the current directory, and call it. Raises ModelError."""
-    module_name, colon, name = loader.partition(":")
+def imported(path: str, what: str, such_as: str) -> Any:
+    """`module:callable` of the user's, also from the current directory. `what`, `such_as`: what it is, and an example.
+
+    Raises ModelError.
+    """
+    module_name, colon, name = path.partition(":")
     if not (module_name and colon and name):
-        raise ModelError(f"model {loader!r} is not module:callable, such as my_models:load")
+        raise ModelError(f"{what} {path!r} is not module:callable, such as {such_as}")
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
-        load = getattr(importlib.import_module(module_name), name)
+        return getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError) as error:
-        raise ModelError(f"model {loader!r} cannot be imported: {error}") from error
+        raise ModelError(f"{what} {path!r} cannot be imported: {error}") from error
+
+
+def load_model(loader: str, version: str) -> Model:
+    """Import the loader, also from the current directory, and call it. Raises ModelError."""
+    load = imported(loader, "model", "my_models:load")
     try:
         predict = load(version)
     except ModelError:

@@ -10,6 +10,7 @@ import structlog
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
+from stream_router.adapters.bad import load_bad
 from stream_router.adapters.clock import monotonic_ms, now_ms
 from stream_router.adapters.faust.chunks import ChunkApp
 from stream_router.adapters.faust.credentials import faust_credentials
@@ -68,8 +69,8 @@ def run_monitor(
     """Join until `stop()`, and be the route's controller beside it whenever the group says so.
 
     `worker` names the process in its evidence; `services` stand in for the controller. Raises TopicError,
-    UnreachableError at the start; SettingError, also for a horizon beyond what a topic keeps; DeadLetterLimitError, and
-    what a service raises.
+    UnreachableError at the start; SettingError, also for a horizon beyond what a topic keeps; ModelError for the
+    policy's bad; DeadLetterLimitError, and what a service raises.
     """
 
     def controller(ending: threading.Event) -> None:
@@ -131,6 +132,7 @@ class Monitor:
             intake=Intake(dead_letters, policy, clock.broker_time),
             clock=clock,
             early_limit=settings.early_limit,
+            bad=None if policy.bad is None else load_bad(policy.bad),
             disk=None if settings.state_folder is None else RowsOnDisk(settings, route, settings.state_folder),
         )
         self._owners: dict[int, Owner] = {}

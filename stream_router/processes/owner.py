@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, TypedDict
 
 import structlog
 from aiokafka.errors import KafkaError
@@ -27,6 +27,7 @@ from stream_router.adapters.kafka.producers import Outgoing
 from stream_router.adapters.metrics import EVIDENCE_FLUSH_SECONDS, LABELS, OUTCOMES_NOT_WRITTEN, RECORDS_MISSED
 from stream_router.adapters.rows_file import Arrays
 from stream_router.core.evidence import Evidence, Positions
+from stream_router.core.joining.agreement import Bad
 from stream_router.core.joining.join import Join
 from stream_router.core.policy import Policy
 from stream_router.errors import UnreachableError
@@ -71,6 +72,14 @@ class Progress(NamedTuple):
     watermark: int
 
 
+class _Options(TypedDict):
+    """Of a join."""
+
+    told_until: int
+    early_limit: int
+    bad: Bad | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Shared:
     """What the owners of one process share."""
@@ -84,6 +93,7 @@ class Shared:
     intake: Intake
     clock: ClockCheck
     early_limit: int
+    bad: Bad | None = None
     disk: RowsOnDisk | None = None
 
 
@@ -265,17 +275,18 @@ class Owner:
     async def _rows(self, resume: ResumePoint) -> tuple[Join, Positions]:
         """The rows to begin with, and where to read on from: those on disk, or none."""
         shared, history = self._shared, self._shared.splits.history
+        options = _Options(told_until=resume.watermark, early_limit=shared.early_limit, bad=shared.bad)
         found = await shared.disk.found(self._partition, resume) if shared.disk is not None else None
         if found is not None:
             await shared.splits.read_once()  # those of the rows are not named by what is read from here on
             try:
-                restore = partial(Join.restored, early_limit=shared.early_limit)
+                restore = partial(Join.restored, **options)
                 join = await in_thread(restore, shared.policy, resume.positions, history, found.arrays)
             except (ValueError, KeyError) as error:
                 _log.info("rows on disk are passed over", partition=self._partition, reason=str(error))
             else:
                 return join, found.about.positions
-        return Join(shared.policy, resume.positions, history, early_limit=shared.early_limit), resume.rebuild_from
+        return Join(shared.policy, resume.positions, history, **options), resume.rebuild_from
 
     async def _confirmed(self) -> bool:
         return await self._shared.app.is_ours(self.inputs) and not self.is_dropped
@@ -331,8 +342,8 @@ class Owner:
             tenure.join.on_watermark(watermark)
             tenure.resume = tenure.resume._replace(watermark=watermark)
         output, dead_letters, tenure.dead_letters = tenure.join.take(), tenure.dead_letters, []
-        newest = max((int(column.time.max()) for column in output.outcomes), default=0)
-        tenure.resume = tenure.resume._replace(newest_outcome=max(newest, tenure.resume.newest_outcome))
+        newest = max(output.newest_unripe, tenure.resume.newest_outcome)
+        tenure.resume = tenure.resume._replace(newest_outcome=newest)
         records = output.records(
             by=self._shared.worker,
             written_at=now_ms(),

@@ -54,7 +54,8 @@ class Tenure:
     @property
     def ripens(self) -> bool:
         """Whether outcomes that were written may ripen soon by this partition's watermarks: by RIPENING_LOOKED_AT."""
-        after = self._policy.window + min(self._policy.label_horizon, RIPENING_LOOKED_AT)
+        policy = self._policy
+        after = policy.window + min(max(policy.label_horizon, policy.prediction_deadline), RIPENING_LOOKED_AT)
         return self.resume.watermark < self.resume.newest_outcome + after
 
     def on_read(self, moved: Positions, *, records: int, partitions: int, splits: SplitHistory, now: float) -> None:

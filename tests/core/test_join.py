@@ -1,6 +1,7 @@
 """What the join makes of single cases; tests/core/test_join_laws.py has its laws."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -8,11 +9,26 @@ from support.join_worlds import BEGIN, HORIZON, NOWHERE, POLICY, REACH, SPLITS, 
 from support.recount import entity_of, order_of
 
 from stream_router.adapters.avro.evidence import encode_evidence
-from stream_router.core.evidence import BadDelays, Count, Evidence, OutcomeKey, Outcomes, Positions
+from stream_router.core.evidence import (
+    ACCURACY,
+    LABELLING,
+    LATENCY,
+    MODEL_LATENCY,
+    PREDICTION,
+    BadDelays,
+    Count,
+    Evidence,
+    OutcomeKey,
+    Outcomes,
+    Positions,
+)
 from stream_router.core.joining.join import MAX_ROWS, Join
 from stream_router.core.joining.join_output import JoinOutput
 from stream_router.core.joining.label import Label
+from stream_router.core.joining.new_texts import LONGEST, MOST
 from stream_router.core.joining.waiting_labels import MAX_WAITING
+from stream_router.core.policy import CLOCK_SKEW_MS
+from stream_router.core.scoring.prediction import Prediction
 
 DEADLINE = POLICY.prediction_deadline
 
@@ -25,6 +41,10 @@ def join() -> Join:
 def counted(join: Join) -> Count:
     (count,) = join.take().counts
     return count
+
+
+def taken(join: Join, kind: str = ACCURACY) -> tuple[Outcomes, ...]:
+    return tuple(outcomes for outcomes in join.take().outcomes if outcomes.key.metric == kind)
 
 
 def test_rows_are_forgotten_when_nothing_can_change_them_any_more(join: Join) -> None:
@@ -81,7 +101,7 @@ def test_an_id_that_comes_again_after_its_row_is_forgotten_is_another_request_wh
             join.on_watermark(later)
         join.on_predictions(predictions(again, first=1))
         join.on_labels(labels(Label("a", False, later + 9, 1)))
-        outcomes.append(join.take().outcomes)
+        outcomes.append(taken(join))
     assert outcomes[0] == outcomes[1]
     assert [outcome.key.window for outcome in outcomes[0]] == [BEGIN, later]
 
@@ -91,7 +111,7 @@ def test_the_oldest_row_that_a_label_fits_has_it(join: Join) -> None:
     join.on_predictions(predictions(*(prediction("a", routed_at=at, scored_at=at) for at in routed)))
     join.on_labels(labels(Label("a", True, BEGIN + HORIZON, 0), Label("a", True, BEGIN + HORIZON + 1, 1)))
     assert join.kinds == {"joined": 2}
-    assert {outcome.key.window: outcome.delay.tolist() for outcome in join.take().outcomes} == {
+    assert {outcome.key.window: outcome.delay.tolist() for outcome in taken(join)} == {
         BEGIN: [HORIZON],
         BEGIN + HORIZON: [1],
     }
@@ -153,7 +173,7 @@ def test_a_foreign_prediction_belongs_to_the_split_in_force_when_it_was_routed(j
     untold = replace(foreign, request_id="b", routed_at=0)
     join.on_predictions(predictions(foreign, untold, times=[BEGIN + 230_000, BEGIN + 260_000]))
     join.on_labels(labels(Label("a", True, BEGIN + 230_000, 0), Label("b", True, BEGIN + 260_001, 1)))
-    keys = {(o.key.epoch, o.key.digest, o.key.rollout): o.delay.tolist() for o in join.take().outcomes}
+    keys = {(o.key.epoch, o.key.digest, o.key.rollout): o.delay.tolist() for o in taken(join)}
     assert keys == {(3, SPLITS[2].digest, 1): [10_000], (4, SPLITS[3].digest, 2): [1]}
 
 
@@ -188,7 +208,7 @@ def test_beside_a_canary_without_a_share_stable_gives_no_outcome_and_beside_an_u
         those = [prediction(f"{first}-{n}", epoch=4, digest=SPLITS[3].digest) for n in range(100)]
         join.on_predictions(predictions(*those, first=first))
         join.on_labels(labels(*(Label(p.request_id, True, BEGIN, first + n) for n, p in enumerate(those))))
-        return sum(map(len, join.take().outcomes))
+        return sum(map(len, taken(join)))
 
     assert outcomes(0) == 100
     splits.add(SPLITS[3])
@@ -204,13 +224,13 @@ def test_bad_answers_of_stable_tell_their_delays_whatever_the_rollout(join: Join
         join.on_labels(labels(*(label._replace(offset=3 * rollout + n) for n, label in enumerate(told))))
         output = join.take()
         assert [(bad.window, bad.delays) for bad in output.bad_delays] == [(BEGIN, {7: 1})]
-        assert sum(map(len, output.outcomes)) == 3 * rollout
+        assert sum(len(o) for o in output.outcomes if o.key.metric == ACCURACY) == 3 * rollout
 
 
 def test_a_delay_is_never_negative_and_the_entity_is_the_key(join: Join) -> None:
     join.on_predictions(predictions(prediction("a", key=b"entity"), prediction("b", key=b"entity"), prediction("c")))
     join.on_labels(labels(*(Label(name, True, BEGIN - 3, offset) for offset, name in enumerate("abc"))))
-    (outcomes,) = join.take().outcomes
+    (outcomes,) = taken(join)
     assert outcomes.delay.tolist() == [0, 0, 0]
     assert outcomes.order.tolist() == [order_of("a"), order_of("b"), order_of("c")]
     assert outcomes.entity.tolist() == [entity_of(b"entity"), entity_of(b"entity"), order_of("c")]
@@ -220,7 +240,7 @@ def test_assigned_by_request_each_request_is_its_own_entity() -> None:
     join = Join(replace(POLICY, assign_by="request"), NOWHERE, history())
     join.on_predictions(predictions(prediction("a", key=b"entity"), prediction("b", key=b"entity")))
     join.on_labels(labels(*(Label(name, True, BEGIN + 3, offset) for offset, name in enumerate("ab"))))
-    (outcomes,) = join.take().outcomes
+    (outcomes,) = taken(join)
     assert outcomes.entity.tolist() == [order_of("a"), order_of("b")]
 
 
@@ -267,6 +287,7 @@ def test_the_state_of_another_policy_is_refused(join: Join) -> None:
 
 
 def test_what_nobody_is_counted_by_any_more_is_forgotten(join: Join) -> None:
+    before: list[Prediction] = []
     for turn in range(40):
         at = BEGIN + turn * 5 * REACH
         those = [
@@ -275,10 +296,15 @@ def test_what_nobody_is_counted_by_any_more_is_forgotten(join: Join) -> None:
         join.on_predictions(predictions(*those, first=100 * turn))
         join.on_labels(labels(*(Label(p.request_id, True, at, 100 * turn + n) for n, p in enumerate(those))))
         output = join.take()
-        assert {outcomes.key.model_version for outcomes in output.outcomes} == {p.model_version for p in those}
+        read = [outcomes.key.model_version for outcomes in output.outcomes if outcomes.key.metric == ACCURACY]
+        assert sorted(read) == sorted(p.model_version for p in those)
+        assert {outcomes.key.model_version for outcomes in output.outcomes if outcomes.key.metric == LABELLING} == {
+            p.model_version for p in before
+        }, "of the turn before"
+        before = those
         assert {count.model_version for count in output.counts} == {p.model_version for p in those}
         join.on_watermark(at + 4 * REACH)
-    assert len(join._cells) <= 1_200  # noqa: SLF001 - its memory
+    assert len(join._telling.cells) <= 1_200  # noqa: SLF001 - its memory
 
 
 def test_a_flush_is_cut_into_records_of_bounded_size(join: Join) -> None:
@@ -287,12 +313,14 @@ def test_a_flush_is_cut_into_records_of_bounded_size(join: Join) -> None:
     join.on_labels(labels(*(Label(f"r{number}", True, BEGIN, number) for number in those)))
     records = join.take().records(by="w", written_at=1, partition=3, positions=Positions(5, 6), watermark=7)
     sizes = [sum(map(len, record.outcomes)) for record in records]
-    assert sizes == [20_000, 20_000, 5_000]
-    assert [record.positions for record in records] == [None, None, Positions(5, 6)]
-    assert [record.watermark for record in records] == [None, None, 7]
+    assert sizes == [20_000] * 9, "four kinds"
+    assert [record.positions for record in records] == [*[None] * 8, Positions(5, 6)]
+    assert [record.watermark for record in records] == [*[None] * 8, 7]
     assert sum(count.labelled for record in records for count in record.counts) == 45_000
-    orders = np.concatenate([outcomes.order for record in records for outcomes in record.outcomes])
-    assert sorted(orders.tolist()) == sorted(order_of(f"r{number}") for number in those)
+    for kind in (ACCURACY, PREDICTION, LATENCY, MODEL_LATENCY):
+        columns = [outcomes for record in records for outcomes in record.outcomes if outcomes.key.metric == kind]
+        orders = np.concatenate([outcomes.order for outcomes in columns])
+        assert sorted(orders.tolist()) == sorted(order_of(f"r{number}") for number in those)
 
 
 def test_many_small_columns_are_cut_into_records_of_bounded_size(join: Join) -> None:
@@ -301,7 +329,7 @@ def test_many_small_columns_are_cut_into_records_of_bounded_size(join: Join) -> 
     join.on_labels(labels(*(Label(f"r{n}", True, BEGIN, n) for n in range(10_000))))
     records = join.take().records(by="w", written_at=1, partition=3, positions=Positions(5, 6), watermark=7)
     assert max(len(encode_evidence(record)) for record in records) < 1_000_000
-    assert sum(len(outcomes) for record in records for outcomes in record.outcomes) == 10_000
+    assert sum(len(outcomes) for record in records for outcomes in record.outcomes) == 40_000
 
 
 def test_counts_and_columns_are_cut_into_records_by_their_bytes() -> None:
@@ -344,3 +372,120 @@ def test_a_flush_without_news_is_one_record_with_its_positions() -> None:
     assert JoinOutput().records(by="w", written_at=1, partition=0, positions=Positions(5, 6), watermark=None) == [
         Evidence(by="w", written_at=1, partition=0, positions=Positions(5, 6))
     ]
+
+
+MATURED = BEGIN + HORIZON + CLOCK_SKEW_MS
+
+
+def test_a_prediction_is_an_outcome_when_it_is_read_with_what_was_predicted(join: Join) -> None:
+    values = [True, 3, 0.5, "yes", "yes"]
+    join.on_predictions(
+        predictions(*(prediction(f"r{n}", key=b"entity", value=value) for n, value in enumerate(values)))
+    )
+    join.on_predictions(predictions(prediction("failed", value=None, error="failed"), prediction("r0"), first=5))
+    output = join.take()
+    (outcomes,) = (column for column in output.outcomes if column.key.metric == PREDICTION)
+    code = float(entity_of(b"yes") % 2**64 >> 11)
+    assert outcomes.value.tolist()[:-1] == [1.0, 3.0, 0.5, code, code]
+    assert np.isnan(outcomes.value[-1])
+    assert outcomes.bad.tolist() == [False] * 5 + [True]
+    assert outcomes.entity.tolist() == [entity_of(b"entity")] * 5 + [order_of("failed")]
+    assert set(outcomes.time.tolist()) == {BEGIN + 5}
+    assert set(outcomes.delay.tolist()) == {5}
+    assert output.texts == {code: "yes"}
+    join.on_predictions(predictions(prediction("again", value="yes"), first=7))
+    assert join.take().texts == {}, "each is told once"
+
+
+def test_so_many_texts_are_told_and_so_much_of_each(join: Join) -> None:
+    join.on_predictions(predictions(*(prediction(f"r{n}", value=f"{n:03}" + "é" * 200) for n in range(2 * MOST))))
+    texts = join.take().texts
+    assert len(texts) == MOST
+    assert set(map(len, texts.values())) == {LONGEST}
+    join.on_predictions(predictions(prediction("more", value="more"), first=2 * MOST))
+    assert join.take().texts == {}
+
+
+def test_a_micro_batch_has_one_duration_that_of_its_first_row_also_of_an_error(join: Join) -> None:
+    batch = [prediction(f"r{n}", batch_index=n, batch_size=4, model_seconds=0.25, key=b"entity") for n in range(4)]
+    failed = prediction("failed", batch_size=2, model_seconds=0.5, value=None, error="failed")
+    join.on_predictions(predictions(*batch, failed))
+    output = join.take().outcomes
+    for kind, values in ((LATENCY, [0.01, 0.01]), (MODEL_LATENCY, [1.0, 1.0])):
+        (outcomes,) = (column for column in output if column.key.metric == kind)
+        assert outcomes.bad is None
+        assert outcomes.value.tolist() == values
+        assert outcomes.entity.tolist() == outcomes.order.tolist() == [order_of("r0"), order_of("failed")]
+
+
+def test_what_is_no_duration_gives_none(join: Join) -> None:
+    untold = [
+        {"scored_at": 0, "requested_at": BEGIN + 6},
+        {"requested_at": BEGIN + 6, "batch_size": 0},
+        {"requested_at": 0, "model_seconds": float("nan")},
+        {"requested_at": 0, "model_seconds": float("inf")},
+        {"requested_at": 0, "model_seconds": -0.1},
+        {"requested_at": 0, "model_seconds": 1e308, "batch_size": 1_000},
+    ]
+    join.on_predictions(predictions(*(prediction(f"r{n}", **fields) for n, fields in enumerate(untold))))
+    kinds = [column.key.metric for column in join.take().outcomes]
+    assert kinds == [PREDICTION]
+
+
+def test_a_window_is_told_once_its_labels_count_no_more(join: Join) -> None:
+    """Value is the lower bound of a bucket; the order is that of the hashes."""
+    those = [prediction(name, routed_at=BEGIN + n) for n, name in enumerate(["none", "one", "again", "revised"])]
+    join.on_predictions(predictions(*those))
+    told = [("one", True, 1_003), ("again", True, 7), ("again", True, 9), ("revised", True, 0), ("revised", False, 9)]
+    join.on_labels(labels(*(Label(name, value, BEGIN + at, n) for n, (name, value, at) in enumerate(told))))
+    join.on_watermark(MATURED - 1)
+    assert taken(join, LABELLING) == ()
+    join.on_watermark(MATURED)
+    (outcomes,) = taken(join, LABELLING)
+    found = {row.order: (row.delay, row.time, row.bad, row.value) for row in outcomes.rows()}
+    assert found[order_of("one")] == (HORIZON - 1, BEGIN + HORIZON, False, 960.0)
+    assert found[order_of("again")] == (HORIZON - 2, BEGIN + HORIZON, False, 5.0)
+    assert found[order_of("revised")] == (HORIZON - 3, BEGIN + HORIZON, True, 0.0)
+    assert np.isnan(found[order_of("none")][3])
+    assert list(found) == sorted(found)
+    join.on_watermark(MATURED + 5_000)
+    join.on_labels(labels(Label("none", True, BEGIN + 1, len(told))))
+    join.on_watermark(MATURED + POLICY.window)
+    assert taken(join, LABELLING) == ()
+
+
+def test_a_successor_tells_the_windows_that_its_predecessor_did_not() -> None:
+    those = [prediction(f"r{n}", routed_at=at, scored_at=at) for n in range(4) if (at := BEGIN + n * POLICY.window)]
+    orders: list[int] = []
+    watermarks = [0, MATURED, MATURED + 3, MATURED + 2 * POLICY.window, MATURED + 3 * POLICY.window]
+    for before, watermark in pairwise(watermarks):
+        join = Join(POLICY, Positions(4, 0), history(), told_until=before)
+        join.on_predictions(predictions(*those))
+        join.on_watermark(watermark)
+        orders += [order for column in taken(join, LABELLING) for order in column.order.tolist()]
+    assert orders == [order_of(f"r{n}") for n in range(4)]
+
+
+def test_the_time_that_keeps_watermarks_frequent_is_that_of_what_they_may_still_ripen(join: Join) -> None:
+    join.on_predictions(predictions(prediction("a")))
+    assert join.take().newest_unripe == BEGIN + 5
+    join.on_watermark(MATURED)
+    output = join.take()
+    assert [column.key.metric for column in output.outcomes] == [LABELLING]
+    assert output.newest_unripe == 0
+
+
+def test_texts_come_before_what_they_stand_for_and_find_room() -> None:
+    texts = {float(n): "é" * 100 for n in range(100)}
+    one = np.ones(1, np.int64)
+    column = Outcomes(
+        key=OutcomeKey(0, 1, "d", 1, "canary", "v", PREDICTION),
+        **dict.fromkeys(("entity", "order", "delay", "time"), np.repeat(one, 40_000)),
+        bad=np.zeros(40_000, np.bool_),
+        value=np.zeros(40_000),
+    )
+    output = JoinOutput((column,), texts=texts)
+    records = output.records(by="w", written_at=1, partition=0, positions=Positions(1, 1), watermark=None)
+    assert [record.texts for record in records] == [texts, *[{}] * (len(records) - 1)]
+    assert max(len(encode_evidence(record)) for record in records) < 1_000_000
+    assert JoinOutput(texts=texts)

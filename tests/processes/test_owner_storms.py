@@ -28,7 +28,7 @@ def positions_first(self, records, offsets, consumer):
     write(self, records, offsets, consumer)
 
 
-on_chunk, write = Owner.on_chunk, TransactionalProducer.write
+on_chunk, write, init = Owner.on_chunk, TransactionalProducer.write, Join.__init__
 
 PLANTED = {
     "a lost chunk is not noticed": (Owner, "on_chunk", chunk_from_anywhere),
@@ -36,6 +36,11 @@ PLANTED = {
     "what was said is said again": (Join, "_is_new", lambda _self, rows: np.ones(len(rows), np.bool_)),
     "positions are not part of the transaction": (TransactionalProducer, "write", positions_first),
     "nobody is shut out": (TransactionalProducer, "take_over", lambda _: None),
+    "a successor tells of windows again": (
+        Join,
+        "__init__",
+        lambda *given, **more: init(*given, **more | {"told_until": 0}),
+    ),
     "a successor begins behind the rows": (Join, "rebuild_from", lambda _self, positions: positions),
 }
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from hypothesis import strategies as st
-from support.recount import Recount, recount, said
+from support.recount import Bad, Recount, recount, said
 
 from stream_router.core.evidence import Evidence, Positions
 from stream_router.core.joining.columns import Labels, Origin, Predictions
@@ -126,9 +126,12 @@ class World:
     def and_labels(self, more: Sequence[Label]) -> "World":
         return World.of(list(zip(self.times, self.predictions, strict=True)), [*self.labels, *more])
 
+    policy: Policy = POLICY
+    bad: Bad | None = None
+
     @property
     def recounted(self) -> Recount:
-        return recount(self.predictions, self.labels, POLICY, history(), self.times)
+        return recount(self.predictions, self.labels, self.policy, history(), self.times, self.bad)
 
     def next_time(self, positions: Positions) -> int:
         """No record from the positions on is older."""
@@ -137,7 +140,7 @@ class World:
         return min(times, default=BEGIN + 20 * REACH)
 
 
-VALUES = [True, False, 1, 1.0, 2, 0.5, "yes", None]
+VALUES = [True, False, 1, 1.0, 2, 0.5, "yes", "no", float("inf"), None]
 
 
 @st.composite
@@ -173,6 +176,18 @@ def worlds(draw: st.DrawFn, *, apart: bool = True) -> World:
 
 
 @st.composite
+def answered_worlds(draw: st.DrawFn) -> World:
+    """Requests of one rollout, each answered at once and labelled once, twice or not at all."""
+    predictions, labels = [], []
+    for number, second in enumerate(draw(st.lists(st.integers(0, 250), min_size=3, max_size=9))):
+        at = BEGIN + 1000 * second
+        predictions.append((at, prediction(f"r{number}", lane="canary", routed_at=at, scored_at=at)))
+        told = draw(st.lists(st.tuples(st.integers(0, 50), st.booleans()), max_size=2))
+        labels += [Label(f"r{number}", value, at + 1000 * age, 0) for age, value in told]
+    return World.of(predictions, labels)
+
+
+@st.composite
 def _routings(draw: st.DrawFn, *, apart: bool) -> list[int]:
     if not apart:
         return [BEGIN + 1000 * second for second in draw(st.lists(st.integers(0, 200), max_size=3))]
@@ -191,15 +206,17 @@ def _answers(draw: st.DrawFn, name: str, routed_at: int) -> Prediction:
         epoch=0 if applied is None else applied.epoch,
         digest="" if applied is None else applied.digest,
         key=draw(st.sampled_from([None, b"entity"])),
-        requested_at=draw(st.sampled_from([0, routed_at - 5])),
+        requested_at=draw(st.sampled_from([0, routed_at - 5, routed_at + 15_000])),
+        batch_index=draw(st.integers(0, 1)),
         batch_size=draw(st.integers(0, 2)),
-        model_seconds=0.25,
+        model_seconds=draw(st.sampled_from([0.25, 0.0, -0.5, float("inf"), float("nan")])),
         value=value,
         error="failed" if value is None else None,
     )
 
 
-Maker = Callable[[Policy, Positions, SplitHistory], Join]
+Maker = Callable[..., Join]
+"""Takes what Join takes."""
 
 
 class Run:
@@ -209,11 +226,14 @@ class Run:
         self.world, self.make = world, make
         self.written: list[Evidence] = []
         self.base = self.start = NOWHERE
+        self.watermarked = self.told_until = 0
         self.crash()
 
     def crash(self) -> None:
         """All that was not flushed is lost; the successor reads again from where the last flush says."""
-        self.join, self.at = self.make(POLICY, self.base, history()), self.start
+        world = self.world
+        self.join = self.make(world.policy, self.base, history(), told_until=self.told_until, bad=world.bad)
+        self.at, self.watermarked = self.start, self.told_until
 
     def restore(self) -> None:
         """A successor begins from what a file holds, where the last flush left off."""
@@ -223,7 +243,14 @@ class Run:
         file = io.BytesIO()
         np.savez(file, **self.join.state())
         file.seek(0)
-        self.join = Join.restored(POLICY, self.base, history(), np.load(file, allow_pickle=False))
+        self.join = Join.restored(
+            self.world.policy,
+            self.base,
+            history(),
+            np.load(file, allow_pickle=False),
+            told_until=self.told_until,
+            bad=self.world.bad,
+        )
 
     def read(self, side: str, count: int) -> None:
         first = getattr(self.at, side)
@@ -240,7 +267,8 @@ class Run:
 
     def watermark(self) -> None:
         if self.rebuilt:
-            self.join.on_watermark(self.world.next_time(self.at))
+            self.watermarked = max(self.watermarked, self.world.next_time(self.at))
+            self.join.on_watermark(self.watermarked)
 
     @property
     def rebuilt(self) -> bool:
@@ -252,6 +280,7 @@ class Run:
                 by="w", written_at=0, partition=0, positions=self.at, watermark=None
             )
             self.base, self.start = self.at, self.join.rebuild_from(self.at)
+            self.told_until = self.watermarked
 
     def act(self, action: str, count: int) -> None:
         if action in ("predictions", "ground_truth"):
@@ -262,6 +291,7 @@ class Run:
     def finish(self) -> Recount:
         for side in ("predictions", "ground_truth"):
             self.read(side, len(self.world.predictions) + len(self.world.labels))
+        self.watermark()
         self.flush()
         return said(self.written)
 

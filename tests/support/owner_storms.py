@@ -6,14 +6,16 @@ from typing import Any
 
 from confluent_kafka import KafkaError
 from support.kafka_script import fails
-from support.owners import World
+from support.owners import POLICY, World
 
 from stream_router.adapters.faust.chunks import Chunk
+from stream_router.core.policy import CLOCK_SKEW_MS
 from stream_router.processes.owner import Side
 
 # ruff: noqa: SLF001 - librdkafka's own codes are spelt so
 
 _CALLS = ("begin_transaction", "produce", "send_offsets_to_transaction", "commit_transaction", "committed")
+_MATURED = POLICY.matures_after + CLOCK_SKEW_MS
 
 
 class Storm:
@@ -29,7 +31,7 @@ class Storm:
             asyncio.run(self._play())
         except Exception as error:  # noqa: BLE001 - also what a planted fault makes of the model of the broker
             return [f"ended with {error!r}"]
-        return self.world.faults()
+        return self.world.faults(matured=True)
 
     async def _play(self) -> None:
         world, chance = self.world, self.chance
@@ -46,16 +48,30 @@ class Storm:
         world.kafka.forget_script()
         for _ in range(4):  # what is under way may still be refused
             await world.taken()
+            world.pass_time(_MATURED)
             await world.bring_all()
             await world.flushed()
+            if self.chance.random() < 0.5:
+                self._hand_over()
+                await world.taken()
+                await world.bring_all()
+                await world.flushed()
 
-    async def _event(self) -> None:
+    def _hand_over(self) -> None:
+        self.world.owner.drop()
+        self._late.clear()
+        self.world.new_owner()
+        self.world.start()
+
+    async def _event(self) -> None:  # noqa: C901 - a case a kind
         world, chance = self.world, self.chance
         await world.taken()
         side: Side = chance.choice(["predictions", "ground_truth"])
-        kind = chance.randrange(12)
+        kind = chance.randrange(13)
         if kind < 2:
             world.send(chance.randrange(1, 4))
+        elif kind == 11:
+            world.pass_time(chance.choice([1_000, POLICY.window, _MATURED]))
         elif kind < 6:
             await world.bring(side, chance.randrange(1, 4))
         elif kind == 6:
@@ -68,10 +84,7 @@ class Storm:
             await world.owner.resume()
         elif kind == 10:
             world.log.writer(0)  # a rogue fences
-        elif kind == 11:
-            world.owner.drop()
-            self._late.clear()
-            world.new_owner()
-            world.start()
+        elif kind == 12:
+            self._hand_over()
         if chance.random() < 0.5:
             await world.flushed()

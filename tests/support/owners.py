@@ -5,7 +5,6 @@ import functools
 import itertools
 import math
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
@@ -22,7 +21,7 @@ from stream_router.adapters.health import Health
 from stream_router.adapters.kafka.dead_letters import DeadLetters
 from stream_router.adapters.kafka.evidence_log import EvidenceLog
 from stream_router.core.dead_letter import DeadLetterLimit
-from stream_router.core.evidence import Evidence
+from stream_router.core.evidence import ACCURACY, LABELLING, LATENCY, MODEL_LATENCY, PREDICTION, Evidence
 from stream_router.core.joining import flush_schedule
 from stream_router.core.policy import Policy
 from stream_router.core.route import Route
@@ -99,7 +98,7 @@ class ScriptedApp:
 
 
 class World:
-    """One partition. Sleeps of the owner take no time, its clock is `now`."""
+    """One partition. Sleeps of the owner take no time, its clock is `now`; `time` is that of requests."""
 
     def __init__(self, monkeypatch: Any) -> None:
         self.kafka, self.now = ScriptedKafka(monkeypatch), NOW
@@ -114,7 +113,7 @@ class World:
         self.log = EvidenceLog(Settings(), ROUTE)
         self.limit = DeadLetterLimit(1.0, 10)
         self.health = Health("the loop", {})
-        self.requests = 0
+        self.requests, self.time = 0, NOW
         self.disk: RowsOnDisk | None = None
         self.tasks: list[asyncio.Future[None]] = []
         self.new_owner()
@@ -152,8 +151,10 @@ class World:
     def send(self, count: int = 1) -> None:
         """Requests with predictions and labels, all of them right; ids r0, r1 and so on."""
         for number in range(self.requests, self.requests + count):
-            self.kafka.fill(TOPICS["predictions"], prediction(number))
-            self.kafka.fill(TOPICS["ground_truth"], encode_label(f"r{number}", value=True), timestamp=(1, NOW + 1_000))
+            at = dict.fromkeys(("routed_at", "requested_at", "scored_at"), self.time)
+            self.kafka.fill(TOPICS["predictions"], prediction(number, **at), timestamp=(1, self.time))
+            label = encode_label(f"r{number}", value=True)
+            self.kafka.fill(TOPICS["ground_truth"], label, timestamp=(1, self.time + 1_000))
         self.requests += count
 
     async def bring(self, side: Side, most: int = 1_000) -> None:
@@ -162,6 +163,12 @@ class World:
     async def bring_all(self) -> None:
         await self.bring("predictions")
         await self.bring("ground_truth")
+
+    def pass_time(self, milliseconds: int) -> None:
+        """The owner is offered a watermark up to which nothing comes any more."""
+        self.time += milliseconds
+        ends = {TP(topic, 0): len(self.kafka.logs[topic, 0]) for topic in TOPICS.values()}
+        self.owner.offer_watermark(self.time, ends)
 
     async def until(self, predicate: Callable[[], object], what: str) -> None:
         """Other tasks go on until it is so; the clock decides only that a test has failed."""
@@ -211,18 +218,21 @@ class World:
         """The positions that a successor would begin at."""
         return tuple(self.kafka.offset(ROUTE.evidence_group, topic) for topic in TOPICS.values())
 
-    def faults(self) -> list[str]:
-        """Where the evidence is not: each request predicted once and labelled once, in one outcome."""
+    def faults(self, *, matured: bool = False) -> list[str]:
+        """Where the evidence is not: each request predicted once and labelled once, in one outcome of each kind.
+
+        `matured`: also of LABELLING.
+        """
         counts = [count for record in self.evidence for count in record.counts]
-        outcomes = Counter(
-            order for record in self.evidence for outcomes in record.outcomes for order in outcomes.order.tolist()
-        )
+        columns = [outcomes for record in self.evidence for outcomes in record.outcomes]
         found = {
             "predicted": sum(count.predicted for count in counts),
             "labelled": sum(count.labelled for count in counts),
-            "outcomes": sum(outcomes.values()),
-            "different outcomes": len(outcomes),
         }
+        for kind in (ACCURACY, PREDICTION, LATENCY, MODEL_LATENCY, LABELLING):
+            orders = [order for column in columns if column.key.metric == kind for order in column.order.tolist()]
+            if matured or kind != LABELLING:
+                found |= {kind: len(orders), f"different {kind}": len(set(orders))}
         return [f"{name}: {number} of {self.requests}" for name, number in found.items() if number != self.requests]
 
 

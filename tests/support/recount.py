@@ -1,35 +1,43 @@
 """A batch recount with lists and dictionaries, written without the join: what evidence has to say about both inputs."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from math import inf, isfinite
 from typing import NamedTuple
 
 from xxhash import xxh3_64_intdigest, xxh3_128_intdigest
 
 from stream_router.core.evidence import Evidence, Outcome
-from stream_router.core.histogram import bucket_of
+from stream_router.core.histogram import bucket_of, lower_bound
 from stream_router.core.joining.label import Label
 from stream_router.core.joining.split_history import SplitHistory
 from stream_router.core.policy import Policy
-from stream_router.core.scoring.prediction import Prediction
+from stream_router.core.scoring.prediction import Prediction, Value
 
 CountKey = tuple[int, int, str, str]
 COUNTED = ("predicted", "errors", "labelled", "correct", "revised", "late")
+Bad = Callable[[Value, Value], bool]
 HISTOGRAMS = ("delays", "latencies", "model_latencies")
 
 
 class Recount(NamedTuple):
-    """`outcomes` by order hash; `counts`: COUNTED of each window, rollout, lane and version.
+    """`outcomes` by kind and order hash, with None in place of NaN. `texts`: what values of predictions stand for.
 
-    `histograms`: by these and the name of the histogram, bucket to number. `bad_delays`: by window and bucket.
+    `counts`: COUNTED of each window, rollout, lane and version. `histograms`: by these and the name of the histogram,
+    bucket to number. `bad_delays`: by window and bucket.
     """
 
     outcomes: list[Outcome]
     counts: dict[CountKey, tuple[int, ...]]
     histograms: dict[tuple[CountKey, str], dict[int, int]]
     bad_delays: dict[tuple[int, int], int]
+    texts: dict[float, str]
+
+    def without(self, kind: str) -> "Recount":
+        """All but outcomes of the kind."""
+        return self._replace(outcomes=[outcome for outcome in self.outcomes if outcome.metric != kind])
 
 
 @dataclass
@@ -47,11 +55,15 @@ def recount(
     policy: Policy,
     splits: SplitHistory | None = None,
     times: Sequence[int] | None = None,
+    bad: Bad | None = None,
 ) -> Recount:
-    """Predictions and labels in the order of their offsets; `times`: Kafka timestamps of the predictions."""
+    """Predictions and labels in the order of their offsets; `times`: Kafka timestamps of the predictions.
+
+    All windows have matured; `bad` is what the policy names so.
+    """
     rows = _rows(predictions, policy, times or [0] * len(predictions))
     _meet(rows, labels, policy)
-    return _told([row for mine in rows.values() for row in mine], policy, splits or SplitHistory())
+    return _told([row for mine in rows.values() for row in mine], policy, splits or SplitHistory(), bad)
 
 
 def order_of(request_id: str) -> int:
@@ -89,8 +101,9 @@ def _meet(rows: dict[str, list[_Row]], labels: Sequence[Label], policy: Policy) 
                 break
 
 
-def _told(rows: list[_Row], policy: Policy, splits: SplitHistory) -> Recount:
+def _told(rows: list[_Row], policy: Policy, splits: SplitHistory, bad: Bad | None) -> Recount:
     outcomes: list[Outcome] = []
+    texts: dict[float, str] = {}
     sums: dict[CountKey, Counter[str]] = {}
     histograms: dict[tuple[CountKey, str], Counter[int]] = {}
     stable_bad: Counter[tuple[int, int]] = Counter()
@@ -100,51 +113,82 @@ def _told(rows: list[_Row], policy: Policy, splits: SplitHistory) -> Recount:
         applied = splits.in_force_at(row.routed_at, row.written)
         if epoch == 0 and not digest and applied is not None:
             epoch, digest, rollout = applied.epoch, applied.digest, rollout or applied.rollout
-        key = window, rollout, prediction.lane, prediction.model_version
-        total = sums.setdefault(key, Counter())
+        counted = window, rollout, prediction.lane, prediction.model_version
+        total = sums.setdefault(counted, Counter())
         late = row.scored_at - row.routed_at > policy.prediction_deadline
         total.update(predicted=1, errors=prediction.error is not None, late=late)
         found = {}
         if prediction.scored_at and prediction.requested_at:
             found["latencies"] = prediction.scored_at - prediction.requested_at
         if prediction.scored_at and prediction.batch_size:
-            found["model_latencies"] = int(prediction.model_seconds * prediction.batch_size * 1000)
-        right = [prediction.error is None and prediction.value == label.value for label in row.labels]
+            found["model_latencies"] = _whole(prediction.model_seconds * prediction.batch_size * 1000)
+        right = [_is_right(prediction, label.value, policy, bad) for label in row.labels]
         if row.labels:
-            first, delay = row.labels[0], max(0, row.labels[0].time - row.routed_at)
+            delay = max(0, row.labels[0].time - row.routed_at)
             found["delays"] = delay
             revised = sum(one.value != other.value for one, other in pairwise(row.labels))
             total.update(labelled=1, correct=right[-1], revised=revised)
             if prediction.lane == "stable" and not right[0]:
                 stable_bad[window, bucket_of(delay)] += 1
-            order = order_of(prediction.request_id)
-            if (
-                not late
-                and rollout > 0
-                and (epoch or digest)
-                and _counts(prediction.lane, epoch, digest, order, splits)
-            ):
-                entity = prediction.key if policy.assign_by == "key" else None
-                outcomes.append(
-                    Outcome(
-                        window=window,
-                        epoch=epoch,
-                        digest=digest,
-                        rollout=rollout,
-                        lane=prediction.lane,
-                        model_version=prediction.model_version,
-                        metric="accuracy",
-                        entity=order if entity is None else entity_of(entity),
-                        order=order,
-                        delay=delay,
-                        time=first.time,
-                        bad=not right[0],
-                    )
-                )
+        order = order_of(prediction.request_id)
+        takes_part = rollout > 0 and (epoch or digest) and _counts(prediction.lane, epoch, digest, order, splits)
+        if takes_part and not late:
+            key = window, epoch, digest, rollout, prediction.lane, prediction.model_version
+            outcomes += [Outcome(*key, *outcome) for outcome in _outcomes(row, order, right, policy)]
+            if prediction.error is None and isinstance(prediction.value, str):
+                texts[_number(prediction.value)] = prediction.value[:100]
         for name, milliseconds in found.items():
-            histograms.setdefault((key, name), Counter())[bucket_of(milliseconds)] += 1
+            histograms.setdefault((counted, name), Counter())[bucket_of(milliseconds)] += 1
     counts = {key: tuple(total[name] for name in COUNTED) for key, total in sums.items()}
-    return Recount(_sorted(outcomes), counts, {key: dict(found) for key, found in histograms.items()}, dict(stable_bad))
+    return Recount(
+        _sorted(outcomes), counts, {key: dict(found) for key, found in histograms.items()}, dict(stable_bad), texts
+    )
+
+
+def _outcomes(row: _Row, order: int, right: list[bool], policy: Policy) -> Iterator[tuple[object, ...]]:
+    """What one request gives: the columns of Outcome from metric on."""
+    prediction, routed_at, scored_at = row.prediction, row.routed_at, row.scored_at
+    keyed = prediction.key is not None and policy.assign_by == "key"
+    entity = entity_of(prediction.key) if keyed else order  # type: ignore[arg-type]
+    scored = order, max(0, scored_at - routed_at), scored_at
+    failed = prediction.error is not None
+    yield "prediction", entity, *scored, failed, None if failed else _number(prediction.value)
+    if prediction.batch_index == 0 and prediction.scored_at:
+        waited = scored_at - prediction.requested_at
+        if prediction.requested_at and waited >= 0:
+            yield "latency", order, *scored, False, waited / 1000
+        spent = prediction.model_seconds * prediction.batch_size
+        if prediction.batch_size and isfinite(spent) and spent >= 0:
+            yield "model_latency", order, *scored, False, spent
+    matured = policy.window_start(routed_at) + policy.window + policy.label_horizon
+    delays = [max(0, label.time - routed_at) for label in row.labels[:1]]
+    for delay in delays:
+        yield "accuracy", entity, order, delay, row.labels[0].time, not right[0], None
+    first = lower_bound(bucket_of(delays[0])) if delays else None
+    revised = any(one.value != other.value for one, other in pairwise(row.labels))
+    yield "labelling", entity, order, matured - routed_at, matured, revised, first
+
+
+def _is_right(prediction: Prediction, truth: Value, policy: Policy, bad: Bad | None) -> bool:
+    value = prediction.value
+    if prediction.error is not None or value is None:
+        return False
+    if bad is not None:
+        return not bad(value, truth)
+    if any(isinstance(each, bool | str) for each in (value, truth)) or value == truth:
+        return value == truth
+    far = abs(truth) if isfinite(truth) else inf  # type: ignore[arg-type]
+    near = abs(value - truth) <= max(policy.tolerance, policy.relative_tolerance * far)  # type: ignore[operator]
+    return near and isfinite(truth)  # type: ignore[arg-type]
+
+
+def _number(value: Value | None) -> float | None:
+    number = float(xxh3_64_intdigest(value.encode()) >> 11) if isinstance(value, str) else float(value or 0)
+    return None if number != number else number  # noqa: PLR0124 - NaN
+
+
+def _whole(milliseconds: float) -> int:
+    return int(min(max(0.0, milliseconds), 2.0**60)) if milliseconds == milliseconds else 0  # noqa: PLR0124 - NaN
 
 
 def _counts(lane: str, epoch: int, digest: str, order: int, splits: SplitHistory) -> bool:
@@ -155,7 +199,7 @@ def _counts(lane: str, epoch: int, digest: str, order: int, splits: SplitHistory
 
 
 def _sorted(outcomes: list[Outcome]) -> list[Outcome]:
-    return sorted(outcomes, key=lambda outcome: (outcome.order, outcome.window))
+    return sorted(outcomes, key=lambda outcome: (outcome.metric, outcome.order, outcome.window, outcome.time))
 
 
 def said(records: Iterable[Evidence]) -> Recount:
@@ -164,8 +208,10 @@ def said(records: Iterable[Evidence]) -> Recount:
     sums: dict[CountKey, Counter[str]] = {}
     histograms: dict[tuple[CountKey, str], Counter[int]] = {}
     stable_bad: Counter[tuple[int, int]] = Counter()
+    texts: dict[float, str] = {}
     for record in records:
-        outcomes += [row for column in record.outcomes for row in column.rows()]
+        texts |= record.texts
+        outcomes += [_nan_as_none(row) for column in record.outcomes for row in column.rows()]
         for bad in record.bad_delays:
             stable_bad.update({(bad.window, bucket): count for bucket, count in bad.delays.items()})
         for count in record.counts:
@@ -179,4 +225,9 @@ def said(records: Iterable[Evidence]) -> Recount:
         {key: row for key, row in counts.items() if any(row)},
         {key: dict(found) for key, found in histograms.items() if found},
         dict(stable_bad),
+        texts,
     )
+
+
+def _nan_as_none(outcome: Outcome) -> Outcome:
+    return outcome._replace(value=None) if outcome.value != outcome.value else outcome

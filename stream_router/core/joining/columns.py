@@ -1,10 +1,15 @@
 """Predictions and labels of one input partition in columns, as the join reads them: row i of each is one record."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+import numpy as np
 
 from stream_router.core.evidence import Doubles, Flags, Integers
 from stream_router.core.scoring.prediction import Value
+
+LATEST: Final = 2**60
+"""Times beyond it, in ms since the epoch, count as it, so that sums of two fit into 64 bits."""
 
 
 class Origin(NamedTuple):
@@ -55,3 +60,8 @@ class Labels:
 
     def __len__(self) -> int:
         return len(self.request_id)
+
+
+def known_times(times: Integers, otherwise: Integers) -> Integers:
+    """Times, and the others where a record does not tell: shape (n,) each, 0 to LATEST."""
+    return np.minimum(np.where(times > 0, times, np.maximum(otherwise, 0)), LATEST)

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -53,6 +53,9 @@ class Cells:
 
     def __getitem__(self, number: int) -> Cell:
         return self._cells[number]
+
+    def __iter__(self) -> Iterator[Cell]:
+        return iter(self._cells)
 
     def number(self, cell: Cell) -> int:
         """Its number, the next one if it is not there."""

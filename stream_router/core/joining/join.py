@@ -18,13 +18,15 @@ With the policy's reach = window + label_horizon + prediction_deadline, these ar
   whole prediction_deadline, is that one again: `duplicate`. At most `early_limit` labels wait, and MAX_WAITING of one
   id; more are `refused`. What is refused is nothing, and of it no law holds.
 - A prediction scored more than prediction_deadline after its routing is late: counted, its labels too, but it never
-  gives an outcome.
+  gives an outcome of any kind.
 - A prediction without epoch and digest, made by another system, belongs to the split in force at its routed_at, of
   those whose records have no later Kafka timestamp than its own; where there is none it is counted, its labels too, but
   gives no outcome: `unattributed`.
-- A first label gives an outcome of accuracy while a rollout is on; stable's is left out where its order hash, as a
-  fraction of 2^64, is not below STABLE_PER_CANARY times canary's share divided by the rest. Beside a canary without a
-  share stable gives none: there is nothing to compare it with.
+- While a rollout is on, a row gives an outcome of each kind: of PREDICTION, LATENCY and MODEL_LATENCY when it is read,
+  of ACCURACY with its first label, of LABELLING once a watermark is CLOCK_SKEW_MS past the time at which its window has
+  matured, told by the labels read before. A row that is read after that gives none of LABELLING. Stable's outcomes are
+  left out where its order hash, as a fraction of 2^64, is not below STABLE_PER_CANARY times canary's share divided by
+  the rest. Beside a canary without a share stable gives none: there is nothing to compare it with.
 
 No label counts for a row more than reach after its routing, and no prediction scored that much later is its duplicate,
 so rows and labels that wait are forgotten when their time is the policy's `kept_for` past. That supposes that records
@@ -35,39 +37,29 @@ that one for the next one's.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from stream_router.core.evidence import ACCURACY, Doubles, Flags, Integers, Positions
-from stream_router.core.histogram import buckets_of
+from stream_router.core.evidence import Flags, Integers, Positions
+from stream_router.core.histogram import buckets_of, lower_bound
+from stream_router.core.joining.agreement import Bad, agreement
 from stream_router.core.joining.attribution import Attribution
-from stream_router.core.joining.columns import Labels, Predictions
-from stream_router.core.joining.counting import (
-    BAD_DELAYS,
-    CORRECT,
-    DELAYS,
-    ERRORS,
-    INCORRECT,
-    LATE,
-    LATENCIES,
-    MODEL_LATENCIES,
-    PREDICTED,
-    REVISED,
-    Cells,
-    Changes,
-)
+from stream_router.core.joining.columns import LATEST, Labels, Predictions, known_times
+from stream_router.core.joining.counting import Cells
 from stream_router.core.joining.expiry import Expiry
 from stream_router.core.joining.hashes import firsts, hashes_of, keys_of, order_of
 from stream_router.core.joining.join_output import JoinOutput
-from stream_router.core.joining.new_outcomes import NewOutcomes
+from stream_router.core.joining.new_outcomes import Requests
 from stream_router.core.joining.split_history import SplitHistory
 from stream_router.core.joining.table import NO_ROW, Keys, Table
-from stream_router.core.joining.thinning import Thinning
-from stream_router.core.joining.values import NOTHING, Values, agree, coded, same
+from stream_router.core.joining.telling import LeftOut, Pending, Telling
+from stream_router.core.joining.values import NOTHING, Values, coded, same
+from stream_router.core.joining.vocabulary import Vocabulary
 from stream_router.core.joining.waiting_labels import LabelColumns, WaitingLabels
-from stream_router.core.policy import Policy
+from stream_router.core.policy import CLOCK_SKEW_MS, Policy
+from stream_router.core.scoring.prediction import Value
 
 Kind = Literal["joined", "duplicate", "revised", "orphan", "expired", "refused", "unattributed"]
 """joined: a first label. duplicate: a prediction, or the same label, again. revised: another label than before.
@@ -81,11 +73,10 @@ MAX_ROWS: Final = 64
 """Rows of one id: a search goes through them one by one, while the event loop waits."""
 
 _BUCKETS: Final = 64
-_LATEST: Final = 2**60
-"""Times beyond it count as it, so that sums of two fit into 64 bits."""
 
 _NEW: Final = 1
 _IS_LATE: Final = 2
+_IS_REVISED: Final = 4
 
 _ROW: Final = {
     "cell": np.int32,
@@ -96,50 +87,59 @@ _ROW: Final = {
     "value": np.int64,
     "label_kind": np.uint8,
     "label": np.int64,
+    "delay": np.uint16,
     "flags": np.uint8,
 }
+"""`delay`: of the first label, as a bucket of a histogram."""
+
+_DELAYS: Final = np.array([lower_bound(bucket) for bucket in range(512)], np.float64)
+"""Of each bucket."""
+
+_SIDES: Final = ("value", "label")
 _RELEVANT: Final = "window", "label_horizon", "prediction_deadline"
 
 _T = TypeVar("_T")
-
-
-LeftOut = Literal["late", "thinned"]
-"""late: its prediction came too late to be an answer. thinned: stable has enough of them."""
-
-
-class Pending(NamedTuple):
-    """What outcomes have in common that fill a block together."""
-
-    epoch: int
-    digest: str
-    rollout: int
-    metric: str
 
 
 class Join:
     """State: one row per request within the horizon, joined ones too, and the labels whose prediction has not come.
 
     Rows are forgotten by `on_watermark`. Not thread-safe. `splits` must know the splits of what is read: an outcome of
-    one that is not known is not left out. `pending`: how many outcomes the next `take` gives; `left_out`: how many none
-    will give, and why.
+    one that is not known is not left out. `told_until`: the latest watermark by which a predecessor has told of windows
+    that matured. `bad`: what the policy names so.
     """
 
     def __init__(
-        self, policy: Policy, base: Positions, splits: SplitHistory, *, early_limit: int = EARLY_LIMIT
+        self,
+        policy: Policy,
+        base: Positions,
+        splits: SplitHistory,
+        *,
+        told_until: int = 0,
+        early_limit: int = EARLY_LIMIT,
+        bad: Bad | None = None,
     ) -> None:
         self.kinds: Counter[Kind] = Counter()
-        self.pending: Counter[Pending] = Counter()
-        self.left_out: Counter[LeftOut] = Counter()
         self._policy, self._base, self._splits = policy, base, splits
+        self._told_until = told_until
         width = policy.reach // _BUCKETS
         self._rows, self._expiry = Table(_ROW), Expiry(width)
         self._early = WaitingLabels(limit=early_limit, deadline=policy.prediction_deadline, width=width)
         self._next_prediction = self._next_label = 0
-        self._cells = Cells()
         self._most_cells = 1024
-        self._attribution, self._thinning = Attribution(policy, splits), Thinning(splits)
-        self._accuracy = NewOutcomes(ACCURACY)
-        self._changes = Changes()
+        self._attribution, self._telling = Attribution(policy, splits), Telling(splits)
+        self._vocabulary = None if bad is None else Vocabulary()
+        self._agreement = agreement(policy, bad, self._vocabulary)
+
+    @property
+    def pending(self) -> Counter[Pending]:
+        """How many outcomes of accuracy the next `take` gives: the others wait for a watermark anyway."""
+        return self._telling.pending
+
+    @property
+    def left_out(self) -> Counter[LeftOut]:
+        """How many requests give no outcomes, and why; to be cleared by who has read it."""
+        return self._telling.left_out
 
     @property
     def rows(self) -> int:
@@ -157,18 +157,18 @@ class Join:
         if not len(unseen):
             return
         self._next_prediction = int(predictions.offset[-1]) + 1
-        routed_at = _known(predictions.routed_at, predictions.time)
-        scored_at = _known(predictions.scored_at, routed_at)
+        routed_at = known_times(predictions.routed_at, predictions.time)
+        scored_at = known_times(predictions.scored_at, routed_at)
         new = predictions.offset >= self._base.predictions
         within = np.abs(scored_at - routed_at)[unseen] <= self._policy.reach
         self._count("expired", new[unseen] & ~within)
         read = unseen[within]
         keys = keys_of(_chosen(predictions.request_id, read))
         late = scored_at[read] - routed_at[read] > self._policy.prediction_deadline
-        values = coded(_chosen(predictions.value, read))
+        values = self._coded(_chosen(predictions.value, read))
         columns = {
             "cell": self._attribution.cells_of(
-                _chosen(predictions.origin, read), routed_at[read], predictions.time[read], self._cells
+                _chosen(predictions.origin, read), routed_at[read], predictions.time[read], self._telling.cells
             ),
             "routed_at": routed_at[read],
             "oldest_label": self._whole_deadlines(scored_at[read] - self._policy.reach),
@@ -177,6 +177,7 @@ class Join:
             "value": values.bits,
             "label_kind": np.full(len(read), NOTHING, np.uint8),
             "label": np.zeros(len(read), np.int64),
+            "delay": np.zeros(len(read), np.uint16),
             "flags": (_NEW * new[read] + _IS_LATE * late).astype(np.uint8),
         }
         became = np.zeros(len(read), np.bool_)
@@ -197,7 +198,12 @@ class Join:
             held[left] += 1
         self._count("duplicate", new[read] & duplicate)
         said = np.flatnonzero(became & new[read])
-        self._on_new_rows(predictions, read[said], columns["cell"][said], scored_at[read][said], late[said])
+        requests = Requests(columns["cell"], columns["entity"], order_of(keys), columns["routed_at"], late).part(said)
+        without_split = self._telling.on_predictions(
+            predictions, read[said], requests, scored_at[read[said]], values.part(said)
+        )
+        self._count("unattributed", without_split)
+        self._forget_words()
 
     def on_labels(self, labels: Labels) -> None:
         """Offsets ascending; what was seen before is passed over."""
@@ -209,8 +215,8 @@ class Join:
         offset = labels.offset[unseen]
         columns = LabelColumns(
             offset,
-            np.clip(labels.time[unseen], 0, _LATEST),
-            coded(_chosen(labels.value, unseen)),
+            np.clip(labels.time[unseen], 0, LATEST),
+            self._coded(_chosen(labels.value, unseen)),
             offset >= self._base.ground_truth,
         )
         heads = self._rows.find(keys)
@@ -220,9 +226,16 @@ class Join:
         if not fits.all():
             left = np.flatnonzero(~fits)
             self._wait(keys[left], columns.part(left), heads[left])
+        self._forget_words()
 
     def on_watermark(self, clock: int) -> None:
-        """Forget what can change nothing any more, all inputs up to `clock` (ms since the epoch) having been read."""
+        """All inputs up to `clock` (ms since the epoch) have been read: tell of the windows that have matured since the
+        last one, and forget what can change nothing any more.
+        """
+        first, last = self._first_unripe(self._told_until), self._first_unripe(clock)
+        self._told_until = max(self._told_until, clock)
+        if first < last and self._telling.gives_any(first, last):
+            self._on_matured(self._rows.between("routed_at", first, last))
         before = clock - self._policy.kept_for
         bound = self._expiry.expire(before)
         if bound is not None:
@@ -233,10 +246,8 @@ class Join:
 
     def take(self) -> JoinOutput:
         """All that came about since the last call."""
-        counts, bad_delays = self._changes.take(self._cells)
-        self.pending.clear()
-        output = JoinOutput(self._accuracy.take(self._cells), bad_delays, counts)
-        if len(self._cells) > self._most_cells:
+        output = self._telling.take()
+        if len(self._telling.cells) > self._most_cells:
             self._forget_cells()
         return output
 
@@ -249,14 +260,16 @@ class Join:
 
     def state(self) -> Mapping[str, npt.NDArray[Any]]:
         """Arrays without objects, for `restored`: all but what `take` has still to give. 0.2 s a million rows."""
+        words = {} if self._vocabulary is None else {"vocabulary": self._vocabulary.state()}
         return {
             "policy": np.array([getattr(self._policy, name) for name in _RELEVANT], np.int64),
             "assign_by": np.frombuffer(self._policy.assign_by.encode(), np.uint8),
             "next": np.array([self._next_prediction, self._next_label], np.int64),
-            "cells": self._cells.state(),
+            "cells": self._telling.cells.state(),
             "row.expiry": self._expiry.state(),
             **self._rows.state("row."),
             **self._early.state(),
+            **words,
         }
 
     @classmethod
@@ -267,10 +280,12 @@ class Join:
         splits: SplitHistory,
         state: Mapping[str, npt.NDArray[Any]],
         *,
+        told_until: int = 0,
         early_limit: int = EARLY_LIMIT,
+        bad: Bad | None = None,
     ) -> "Join":
         """A join with the same rows, of which nothing is new. Raises ValueError for the state of another policy."""
-        join = cls(policy, base, splits, early_limit=early_limit)
+        join = cls(policy, base, splits, told_until=told_until, early_limit=early_limit, bad=bad)
         own = join.state()
         for name in ("policy", "assign_by"):
             if not np.array_equal(state[name], own[name]):
@@ -278,30 +293,48 @@ class Join:
                     f"the join's state was written under {_told(state)}, and the policy in force is {_told(own)}: "
                     "read both inputs again instead"
                 )
+        if join._vocabulary is not None:
+            if "vocabulary" not in state:
+                raise ValueError("the join's state does not hold texts, which bad asks for: read both inputs again")
+            join._vocabulary.restore(state["vocabulary"])
         join._next_prediction, join._next_label = state["next"].tolist()
-        join._cells = Cells.restored(state["cells"])
+        join._telling.renumber(Cells.restored(state["cells"]))
         join._expiry.restore(state["row.expiry"])
         join._rows.restore("row.", state)
         join._rows["flags"][join._rows.all_rows()] &= 255 - _NEW
         join._early.restore(state)
         return join
 
-    def _on_new_rows(
-        self, predictions: Predictions, read: Integers, cells: Integers, scored_at: Integers, late: Flags
-    ) -> None:
-        """What predictions say by themselves: of the chosen the cells, when they were scored, and whether too late."""
-        changes, cell_numbers = self._changes, cells.astype(np.int64)
-        changes.note(PREDICTED, cell_numbers)
-        changes.note(ERRORS, cell_numbers, predictions.is_error[read])
-        changes.note(LATE, cell_numbers, late)
-        scored = predictions.scored_at[read] > 0
-        requested_at = _known(predictions.requested_at[read], scored_at)
-        timed = scored & (predictions.requested_at[read] > 0)
-        changes.note(LATENCIES, cell_numbers, timed, buckets_of(scored_at - requested_at))
-        timed = scored & (predictions.batch_size[read] > 0)
-        model_time = _milliseconds(predictions.model_seconds[read], predictions.batch_size[read])
-        changes.note(MODEL_LATENCIES, cell_numbers, timed, buckets_of(model_time))
-        self._count("unattributed", ~self._thinning.is_attributed(self._cells, cell_numbers))
+    def _coded(self, values: Sequence[Value | None]) -> Values:
+        found = coded(values)
+        if self._vocabulary is not None:
+            self._vocabulary.learn(found, values)
+        return found
+
+    def _forget_words(self) -> None:
+        if self._vocabulary is not None and self._vocabulary.is_due:
+            rows = self._rows.all_rows()
+            answers, labels = (Values(self._rows[f"{side}_kind"][rows], self._rows[side][rows]) for side in _SIDES)
+            self._vocabulary.keep(answers, labels, self._early.said())
+
+    def _first_unripe(self, clock: int) -> int:
+        """The start of the first window that has not matured when all has been read up to the clock."""
+        policy = self._policy
+        return policy.window_start(clock - policy.matures_after - CLOCK_SKEW_MS) + policy.window
+
+    def _on_matured(self, rows: Integers) -> None:
+        """No label counts any more for the rows."""
+        requests = self._requests(rows)
+        delay = _DELAYS[self._rows["delay"][rows]]
+        delay[self._rows["label_kind"][rows] == NOTHING] = np.nan
+        revised = self._rows["flags"][rows] & _IS_REVISED > 0
+        self._telling.on_matured(requests, self._newest_label(requests.routed_at), revised, delay)
+
+    def _requests(self, rows: Integers) -> Requests:
+        table = self._rows
+        order, late = order_of(table.keys(rows)), table["flags"][rows] & _IS_LATE > 0
+        cells = table["cell"][rows].astype(np.int64)
+        return Requests(cells, table["entity"][rows], order, table["routed_at"][rows], late)
 
     def _beside_rows(self, keys: Keys, routed_at: Integers) -> tuple[Flags, Integers]:
         """Whether each prediction is the same request as a row of its id, and of those that are not how many rows."""
@@ -369,9 +402,13 @@ class Join:
 
     def _fits(self, rows: Integers, times: Integers) -> Flags:
         routed_at = self._rows["routed_at"][rows]
-        newest_label = routed_at - routed_at % self._policy.window + self._policy.matures_after
-        fits: Flags = (self._rows["oldest_label"][rows] <= times) & (times <= newest_label)
+        fits: Flags = (self._rows["oldest_label"][rows] <= times) & (times <= self._newest_label(routed_at))
         return fits
+
+    def _newest_label(self, routed_at: Integers) -> Integers:
+        """The latest time of a label that counts for each routing."""
+        newest: Integers = routed_at - routed_at % self._policy.window + self._policy.matures_after
+        return newest
 
     def _on_labels(self, rows: Integers, labels: LabelColumns) -> None:
         """Labels, each with the row that it belongs to."""
@@ -391,40 +428,21 @@ class Join:
         table["label_kind"][rows], table["label"][rows] = labels.said  # of several the last remains
         routed_at, cells = table["routed_at"][rows], table["cell"][rows].astype(np.int64)
         self._expiry.note_labels(routed_at[first], labels.offset[first])
+        table["delay"][rows[first]] = buckets_of(np.maximum(labels.time - routed_at, 0)[first])
+        other = ~first & ~again
+        table["flags"][rows[other]] |= _IS_REVISED
         answer = Values(table["value_kind"][rows], table["value"][rows])
-        right = agree(answer, labels.said)
-        self._changes.note(CORRECT, cells, new & ~again & right)
-        revised = new & ~first & ~again
-        if revised.any():
-            self._count("revised", revised)
-            self._changes.note(REVISED, cells, revised)
-            self._changes.note(INCORRECT, cells, revised & agree(answer, before))
+        asked = np.flatnonzero(new & ~again)
+        right = np.zeros(len(rows), np.bool_)
+        right[asked] = self._agreement.right(answer.part(asked), labels.said.part(asked))
+        self._telling.on_labels(cells, right)
+        revised = np.flatnonzero(new & other)
+        if len(revised):
+            self._count("revised", new & other)
+            were_right = self._agreement.right(answer.part(revised), before.part(revised))
+            self._telling.on_revised(cells[revised], were_right)
         chosen = np.flatnonzero(new & first)
-        delay = np.maximum(labels.time - routed_at, 0)[chosen]
-        self._on_first_labels(rows[chosen], cells[chosen], delay, labels.time[chosen], ~right[chosen])
-
-    def _on_first_labels(self, rows: Integers, cells: Integers, delay: Integers, time: Integers, bad: Flags) -> None:
-        buckets = buckets_of(delay)
-        self._changes.note(DELAYS, cells, None, buckets)
-        self._changes.note(BAD_DELAYS, cells, bad & self._thinning.is_stable(self._cells, cells), buckets)
-        order = order_of(self._rows.keys(rows))
-        late = self._rows["flags"][rows] & _IS_LATE > 0
-        takes = self._thinning.takes(self._cells, cells, order)
-        self.left_out["late"] += int(np.count_nonzero(late & takes))
-        self.left_out["thinned"] += int(np.count_nonzero(~takes & self._thinning.thins(self._cells, cells)))
-        gives = np.flatnonzero(~late & takes)
-        for number, count in zip(*map(np.ndarray.tolist, np.unique(cells[gives], return_counts=True)), strict=True):
-            cell = self._cells[number]
-            self.pending[Pending(cell.epoch, cell.digest, cell.rollout, ACCURACY)] += count
-        if len(gives):
-            self._accuracy.add(
-                cell=cells[gives],
-                entity=self._rows["entity"][rows[gives]],
-                order=order[gives],
-                delay=delay[gives],
-                time=time[gives],
-                bad=bad[gives],
-            )
+        self._telling.on_first_labels(self._requests(rows[chosen]), labels.time[chosen], ~right[chosen])
 
     def _entities(self, entities: Sequence[bytes | None], keys: Keys) -> Integers:
         """xxh3_64 of the request's key, or the order hash where there is none or each request is drawn by itself."""
@@ -438,10 +456,9 @@ class Join:
         """Keep those of rows only, under other numbers."""
         rows = self._rows.all_rows()
         used, numbers = np.unique(self._rows["cell"][rows], return_inverse=True)
-        self._cells = self._cells.only(used)
+        self._telling.renumber(self._telling.cells.only(used))
         self._rows["cell"][rows] = numbers
         self._most_cells = max(1024, 2 * len(used))
-        self._thinning = Thinning(self._splits)
 
     def _is_new(self, rows: Integers) -> Flags:
         new: Flags = self._rows["flags"][rows] & _NEW > 0
@@ -455,16 +472,6 @@ class Join:
         number = int(np.count_nonzero(chosen))
         if number:
             self.kinds[kind] += number
-
-
-def _known(times: Integers, otherwise: Integers) -> Integers:
-    return np.minimum(np.where(times > 0, times, np.maximum(otherwise, 0)), _LATEST)
-
-
-def _milliseconds(seconds: Doubles, times: Integers) -> Integers:
-    with np.errstate(over="ignore"):  # a foreign system may say anything
-        product = seconds * times * 1000
-    return np.clip(np.nan_to_num(product, nan=0.0), 0, _LATEST).astype(np.int64)
 
 
 def _chosen(items: Sequence[_T], places: Integers) -> Sequence[_T]:

@@ -1,10 +1,19 @@
 """What a join has to say since it last said something, and the records of R.evidence that say it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from stream_router.core.evidence import MAX_OUTCOMES, BadDelays, Count, Evidence, OutcomeKey, Outcomes, Positions
+from stream_router.core.evidence import (
+    LABELLING,
+    MAX_OUTCOMES,
+    BadDelays,
+    Count,
+    Evidence,
+    OutcomeKey,
+    Outcomes,
+    Positions,
+)
 
 MAX_BYTES: Final = 900_000
 """Of one record, by an estimate that is never too low: brokers take 1 MB unless told otherwise."""
@@ -18,19 +27,32 @@ _BUCKET: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class JoinOutput:
-    """Outcomes and count changes, each exactly once."""
+    """Outcomes and count changes, each exactly once, and the texts that outcomes stand for."""
 
     outcomes: tuple[Outcomes, ...] = ()
     bad_delays: Sequence[BadDelays] = ()
     counts: Sequence[Count] = ()
+    texts: Mapping[float, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.outcomes or self.bad_delays or self.counts)
+        return bool(self.outcomes or self.bad_delays or self.counts or self.texts)
+
+    @property
+    def newest_unripe(self) -> int:
+        """The latest time of an outcome that waits for later watermarks, in ms since the epoch; 0 where none does.
+
+        Those that tell of a whole horizon are ripe by the watermark that brings them.
+        """
+        waiting = (column for column in self.outcomes if column.key.metric != LABELLING)
+        return max((int(column.time.max()) for column in waiting), default=0)
 
     def records(
         self, *, by: str, written_at: int, partition: int, positions: Positions, watermark: int | None
     ) -> list[Evidence]:
-        """At least one record, none too large for its topic; the last carries the positions and the watermark."""
+        """At least one record, none too large for its topic.
+
+        The first carries the texts, the last positions and watermark.
+        """
         parts = list(_parts(self)) or [_Part()]
         last = len(parts) - 1
         return [
@@ -41,6 +63,7 @@ class JoinOutput:
                 outcomes=tuple(part.outcomes),
                 bad_delays=tuple(part.bad_delays),
                 counts=tuple(part.counts),
+                texts=self.texts if number == 0 else {},
                 positions=positions if number == last else None,
                 watermark=watermark if number == last else None,
             )
@@ -75,7 +98,7 @@ class _Part:
 
 def _parts(output: JoinOutput) -> Iterator[_Part]:
     """None that is empty."""
-    part = _Part()
+    part = _Part(room=MAX_BYTES - sum(_BUCKET + len(text.encode()) for text in output.texts.values()))
     for column in output.outcomes:
         first = 0
         while first < len(column):

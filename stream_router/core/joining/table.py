@@ -113,6 +113,14 @@ class Table:
         chosen &= self._next[: self._top] != _FREE
         return np.flatnonzero(chosen)
 
+    def between(self, column: str, first: int, last: int) -> Integers:
+        """The rows whose column is at least `first` and below `last`."""
+        values = self._columns[column][: self._top]
+        chosen = values >= first
+        chosen &= values < last
+        chosen &= self._next[: self._top] != _FREE
+        return np.flatnonzero(chosen)
+
     def all_rows(self) -> Integers:
         """Every row; those of one key oldest first."""
         level = self._index[self._index >= 0].astype(np.int64)

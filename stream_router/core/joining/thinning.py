@@ -1,4 +1,4 @@
-"""Which predictions give outcomes: those of a rollout, and of stable's as many as the test can use."""
+"""Which requests give outcomes: those of a rollout, and of stable's as many as the test can use."""
 
 from typing import Final
 
@@ -35,8 +35,11 @@ class Thinning:
     def takes(self, cells: Cells, numbers: Integers, order: Integers) -> Flags:
         """Whether outcomes of the cells with these order hashes go into evidence."""
         self._learn(cells)
+        below = self._below[numbers]
+        if not below.any():
+            return np.zeros(len(numbers), np.bool_)
         fractions = order.view(np.uint64).astype(np.float64) * 2.0**-64
-        return np.less(fractions, self._below[numbers])
+        return np.less(fractions, below)
 
     def thins(self, cells: Cells, numbers: Integers) -> Flags:
         """Whether it is the order hash alone that decides about outcomes of the cells."""

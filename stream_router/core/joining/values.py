@@ -1,16 +1,18 @@
 """Values of predictions and labels in columns: a kind and 8 bytes each, equal exactly where Python finds them equal.
 
-True, 1 and 1.0 are the same integer; integers are exact up to 64 bits; text, and an integer beyond that no double
-holds, is its hash. NaN agrees with nothing, but says the same as NaN.
+True, 1 and 1.0 are the same integer, which remembers its type; integers are exact up to 64 bits; text, and an integer
+beyond that no double holds, is its hash. NaN agrees with nothing, but says the same as NaN.
 """
 
-from collections.abc import Sequence
+import math
+import struct
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from stream_router.core.evidence import Flags, Integers
+from stream_router.core.evidence import Doubles, Flags, Integers
 from stream_router.core.joining.hashes import hashes_of
 from stream_router.core.scoring.prediction import Value
 
@@ -20,6 +22,14 @@ _REAL: Final = 2
 _NOT_A_NUMBER: Final = 3
 _TEXT: Final = 4
 _HUGE: Final = 5
+
+_KIND: Final = 63
+_WAS_BOOLEAN: Final = 64
+_WAS_DOUBLE: Final = 128
+"""Beside the kind of a whole number: its type, which comparing passes over."""
+
+_DOUBLE: Final = struct.Struct("<d")
+_INT64: Final = struct.Struct("<q")
 
 _LIMIT: Final = 2.0**63
 """Doubles below it, in absolute terms, that are whole are 64-bit integers."""
@@ -55,14 +65,68 @@ def agree(values: Values, truths: Values) -> Flags:
 
 def same(values: Values, others: Values) -> Flags:
     """Whether two labels say the same."""
-    alike: Flags = (values.kind == others.kind) & (values.bits == others.bits)
+    alike: Flags = ((values.kind ^ others.kind) & _KIND == NOTHING) & (values.bits == others.bits)
     return alike
+
+
+def as_doubles(values: Values) -> Doubles:
+    """Numbers and truth values as they are, of text the 53 higher bits of its hash; NaN for all else: shape (n,)."""
+    kind, bits = values.kind & _KIND, values.bits
+    doubles = np.where(kind == _INTEGER, bits, np.nan)
+    chosen = kind == _REAL
+    doubles[chosen] = bits[chosen].view(np.float64)
+    chosen = kind == _TEXT
+    doubles[chosen] = (bits[chosen].view(np.uint64) >> np.uint64(11)).astype(np.float64)
+    return doubles
+
+
+def are_texts(values: Values) -> Flags:
+    """Which are text: shape (n,), as the answers below."""
+    texts: Flags = values.kind == _TEXT
+    return texts
+
+
+def are_hashes(values: Values) -> Flags:
+    """Which cannot be told from their 8 bytes."""
+    hashes: Flags = values.kind & _KIND >= _TEXT
+    return hashes
+
+
+def are_numbers(values: Values) -> Flags:
+    """Which are numbers whose size is known, truth values not among them."""
+    kind = values.kind & _KIND
+    numbers: Flags = ((kind == _INTEGER) | (kind == _REAL)) & (values.kind & _WAS_BOOLEAN == 0)
+    return numbers
+
+
+def in_python(values: Values, hashed: Mapping[int, Value]) -> list[Value]:
+    """What was coded, of the same types. Raises KeyError for None, and where `hashed` does not tell of a hash."""
+    return [
+        _in_python(kind, bits, hashed) for kind, bits in zip(values.kind.tolist(), values.bits.tolist(), strict=True)
+    ]
+
+
+def _in_python(kind: int, bits: int, hashed: Mapping[int, Value]) -> Value:
+    if kind & _WAS_BOOLEAN:
+        return bool(bits)
+    if kind & _WAS_DOUBLE:
+        return float(bits)
+    if kind == _INTEGER:
+        return bits
+    if kind == _REAL:
+        double: float = _DOUBLE.unpack(_INT64.pack(bits))[0]
+        return double
+    if kind == _NOT_A_NUMBER:
+        return math.nan
+    if kind == NOTHING:
+        raise KeyError(None)
+    return hashed[bits]
 
 
 def _of_one_type(kind: type, values: Sequence[Any]) -> Values:
     count = len(values)
     if issubclass(kind, bool):
-        return Values(_all(_INTEGER, count), np.array(values, np.bool_).astype(np.int64))
+        return Values(_all(_INTEGER | _WAS_BOOLEAN, count), np.array(values, np.bool_).astype(np.int64))
     if issubclass(kind, int):
         try:
             return Values(_all(_INTEGER, count), np.array(values, np.int64))
@@ -80,7 +144,7 @@ def _of_one_type(kind: type, values: Sequence[Any]) -> Values:
 def _of_doubles(doubles: npt.NDArray[np.float64]) -> Values:
     nothing = np.isnan(doubles)
     whole = (np.floor(doubles) == doubles) & (np.abs(doubles) < _LIMIT)
-    kind = np.where(whole, _INTEGER, np.where(nothing, _NOT_A_NUMBER, _REAL)).astype(np.uint8)
+    kind = np.where(whole, _INTEGER | _WAS_DOUBLE, np.where(nothing, _NOT_A_NUMBER, _REAL)).astype(np.uint8)
     bits = np.where(nothing, 0, doubles.view(np.int64))
     bits[whole] = doubles[whole].astype(np.int64)
     return Values(kind, bits)

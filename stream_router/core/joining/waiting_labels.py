@@ -62,6 +62,11 @@ class WaitingLabels:
         """The next label of the same id."""
         return self._table.next(labels)
 
+    def said(self) -> Values:
+        """What all of them say."""
+        labels = self._table.all_rows()
+        return Values(self._table["value_kind"][labels], self._table["value"][labels])
+
     def columns(self, labels: Integers) -> LabelColumns:
         table = self._table
         said = Values(table["value_kind"][labels], table["value"][labels])
