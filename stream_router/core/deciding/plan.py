@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -61,7 +61,9 @@ def simulate(plan: Plan, drop: float, runs: int, rng: np.random.Generator) -> It
 def _run(plan: Plan, drop: float, rng: np.random.Generator) -> Run:
     """It goes on until the first of both verdicts."""
     policy, metric = plan.policy, plan.policy.metric("accuracy")
-    backward = EProcess(replace(policy, alpha=policy.alpha * metric.weight))
+    backward = EProcess(
+        alpha=policy.alpha * metric.weight, psi0=policy.tolerated_odds_ratio, max_labels=policy.max_labels
+    )
     forward = ForwardTest(metric.margin, policy.beta)
     share, stable, canary = share_of_outcomes(plan.share), 1 - plan.accuracy, 1 - plan.accuracy + drop
     size, labels = full_size(share), 0
