@@ -269,7 +269,7 @@ class ControllerTerm:
             )
         self._refused_watermarks = refused
         if summary is not None:
-            E_VALUE.labels(name).set(max(v.numbers.e_value for v in summary.verdicts if v.numbers))
+            E_VALUE.labels(name).set(max((one.numbers.e_value for one in summary.verdicts if one.numbers), default=1.0))
             for reason, outcomes in summary.left_out.items():
                 OUTCOMES_LEFT_OUT.labels(name, reason).set(outcomes)
 

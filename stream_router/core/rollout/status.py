@@ -99,9 +99,11 @@ def status_of(
     )
 
 
-def _trial_status(summary: Summary) -> TrialStatus:
+def _trial_status(summary: Summary) -> TrialStatus | None:
     verdict = summary.verdict
-    numbers = verdict.numbers or next(one.numbers for one in summary.verdicts if one.numbers)
+    numbers = verdict.numbers or next((one.numbers for one in summary.verdicts if one.numbers), None)
+    if numbers is None:
+        return None
     return TrialStatus(
         verdict=verdict.status,
         metric=verdict.metric,
