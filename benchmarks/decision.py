@@ -155,7 +155,7 @@ def rows() -> Iterator[Row]:
 def first_rollouts() -> Iterator[Row]:
     """Ripe ages told by windows younger than the label horizon."""
     yield Row("first rollout, labels within 10 minutes: first bet", first_bet(within(10)), longest=45, runs=0.05)
-    slow, days = exponential(8), 10 * DAY
+    slow, days = exponential(8), 20 * DAY
     yield Row("first rollout, errors labelled 4x slower", first_rollout(slow, slow), most=0.057, runs=0.5)
     yield Row("the same, canary's 4x earlier", first_rollout(slow, exponential(2)), most=0.06, runs=0.5)
     same = first_rollout(mixed(0.6), mixed(0.6), horizon=days)

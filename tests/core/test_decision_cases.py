@@ -52,7 +52,7 @@ def test_a_first_rollout_bets_within_45_minutes_where_labels_take_ten():
 
 def test_labels_that_take_days_cost_what_the_ripe_age_does_not_see():
     """Equal mixes of fast and slow labels do no harm; unequal ones need the horizon."""
-    days = 10 * DAY
+    days = 20 * DAY
     assert run(first_rollout(mixed(0.6), mixed(0.6), horizon=days), 200).rate <= 0.1
     assert run(first_rollout(mixed(0.6), mixed(0.8), horizon=days), 50).rate >= 0.9
     assert run(first_rollout(mixed(0.6), mixed(0.8), horizon=days, ripe_age=days), 200).rate <= 0.11
