@@ -8,7 +8,7 @@ from stream_router.core.deciding.epochs import Epoch
 from stream_router.core.deciding.kind_trial import KindSummary
 from stream_router.core.deciding.ripeness import RipeAge, Ripeness
 from stream_router.core.deciding.rollout_evidence import RolloutEvidence, rollouts_in
-from stream_router.core.deciding.trial import BlockClosed, Ignored
+from stream_router.core.deciding.trial import BlockClosed, Ignored, Outputs
 from stream_router.core.deciding.verdict import Verdict
 from stream_router.core.deciding.windows import Windows
 from stream_router.core.evidence import Evidence, RolloutStarted
@@ -19,17 +19,6 @@ FORMAT: Final = 2
 
 _TEXTS: Final = 1_000
 """Names of predicted values that are kept: they serve display alone."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outputs:
-    """What one record brought. verdicts: unhealthy ones only, each once, at the record at which it fell.
-
-    Those of signals are among them; at one record the one that decides comes first.
-    """
-
-    blocks: tuple[BlockClosed, ...] = ()
-    verdicts: tuple[Verdict, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

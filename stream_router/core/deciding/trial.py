@@ -24,6 +24,17 @@ class BlockClosed(NamedTuple):
     e_values: Mapping[str, float]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outputs:
+    """What one record brought. verdicts: unhealthy ones only, each once, at the record at which it fell.
+
+    Those of signals are among them; at one record the one that decides comes first.
+    """
+
+    blocks: tuple[BlockClosed, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+
+
 @dataclass(slots=True)
 class Ignored:
     """Outcomes that the tests do not take, of the kinds that they read.
