@@ -186,8 +186,8 @@ def _tests(at: Situation, _: Counts) -> Iterator[Hold]:
     if at.summary.entities_used_up:
         yield Hold(
             "entities_used_up",
-            "canary brings no new entities, so no more is learned: all that its share has were counted once, which "
-            "assign_by = request, a larger share or a shorter entity_period would change",
+            "each user or key (entity) in canary's share has been counted, and no new ones come, so no more is "
+            "learned: a larger share, a shorter entity_period or assign_by = request would change that",
         )
     if at.summary.max_labels_reached:
         yield Hold("max_labels", f"no decision within {at.policy.max_labels:,} labels of canary")
