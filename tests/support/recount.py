@@ -122,7 +122,7 @@ def _told(rows: list[_Row], policy: Policy, splits: SplitHistory, bad: Bad | Non
             found["latencies"] = prediction.scored_at - prediction.requested_at
         if prediction.scored_at and prediction.batch_size:
             found["model_latencies"] = _whole(prediction.model_seconds * prediction.batch_size * 1000)
-        right = [_is_right(prediction, label.value, policy, bad) for label in row.labels]
+        right = [_is_right(prediction, truth, policy, bad) for truth in _truths(row)]
         if row.labels:
             delay = max(0, row.labels[0].time - row.routed_at)
             found["delays"] = delay
@@ -167,6 +167,14 @@ def _outcomes(row: _Row, order: int, right: list[bool], policy: Policy) -> Itera
     first = lower_bound(bucket_of(delays[0])) if delays else None
     revised = any(one.value != other.value for one, other in pairwise(row.labels))
     yield "labelling", entity, order, matured - routed_at, matured, revised, first
+
+
+def _truths(row: _Row) -> list[Value]:
+    """What its labels say, of those that are equal in the words of the first."""
+    said: list[Value] = []
+    for label in row.labels:
+        said.append(said[-1] if said and said[-1] == label.value else label.value)
+    return said
 
 
 def _is_right(prediction: Prediction, truth: Value, policy: Policy, bad: Bad | None) -> bool:

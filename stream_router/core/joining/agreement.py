@@ -14,7 +14,7 @@ from stream_router.core.scoring.prediction import Value
 Bad = Callable[[Value, Value], bool]
 """Whether a prediction is bad, given the truth: a function of these two alone, which raises nothing.
 
-Labels that Python finds equal, as True and 1, are one label: it is asked about any of them.
+Labels that Python finds equal, as True and 1, are one label: it is asked about the first of them.
 """
 
 

@@ -232,7 +232,7 @@ class Join:
         """All inputs up to `clock` (ms since the epoch) have been read: tell of the windows that have matured since the
         last one, and forget what can change nothing any more.
         """
-        first, last = self._first_unripe(self._told_until), self._first_unripe(clock)
+        first, last = self._first_immature(self._told_until), self._first_immature(clock)
         self._told_until = max(self._told_until, clock)
         if first < last and self._telling.gives_any(first, last):
             self._on_matured(self._rows.between("routed_at", first, last))
@@ -317,7 +317,7 @@ class Join:
             answers, labels = (Values(self._rows[f"{side}_kind"][rows], self._rows[side][rows]) for side in _SIDES)
             self._vocabulary.keep(answers, labels, self._early.said())
 
-    def _first_unripe(self, clock: int) -> int:
+    def _first_immature(self, clock: int) -> int:
         """The start of the first window that has not matured when all has been read up to the clock."""
         policy = self._policy
         return policy.window_start(clock - policy.matures_after - CLOCK_SKEW_MS) + policy.window
@@ -417,15 +417,19 @@ class Join:
         table = self._rows
         order = np.argsort(rows, kind="stable")
         rows, labels = rows[order], labels.part(order)
-        before = Values(table["label_kind"][rows], table["label"][rows])
-        follows = np.flatnonzero(rows[1:] == rows[:-1])
-        before.kind[follows + 1], before.bits[follows + 1] = labels.said.part(follows)
+        held = Values(table["label_kind"][rows], table["label"][rows])
+        follows = np.concatenate([[False], rows[1:] == rows[:-1]])
+        before = _before(labels.said, follows, held)
         first = before.kind == NOTHING
         again = ~first & same(before, labels.said)
+        said = labels.said
+        if again.any():
+            said = _first_said(said, again, follows, held)
+            before = _before(said, follows, held)
         new = labels.new | self._is_new(rows)
         self._count("joined", new & first)
         self._count("duplicate", new & again)
-        table["label_kind"][rows], table["label"][rows] = labels.said  # of several the last remains
+        table["label_kind"][rows], table["label"][rows] = said  # of several the last remains
         routed_at, cells = table["routed_at"][rows], table["cell"][rows].astype(np.int64)
         self._expiry.note_labels(routed_at[first], labels.offset[first])
         table["delay"][rows[first]] = buckets_of(np.maximum(labels.time - routed_at, 0)[first])
@@ -434,7 +438,7 @@ class Join:
         answer = Values(table["value_kind"][rows], table["value"][rows])
         asked = np.flatnonzero(new & ~again)
         right = np.zeros(len(rows), np.bool_)
-        right[asked] = self._agreement.right(answer.part(asked), labels.said.part(asked))
+        right[asked] = self._agreement.right(answer.part(asked), said.part(asked))
         self._telling.on_labels(cells, right)
         revised = np.flatnonzero(new & other)
         if len(revised):
@@ -476,6 +480,22 @@ class Join:
 
 def _chosen(items: Sequence[_T], places: Integers) -> Sequence[_T]:
     return items if len(places) == len(items) else [items[place] for place in places.tolist()]
+
+
+def _before(said: Values, follows: Flags, held: Values) -> Values:
+    """What stood before each label: the one before it, where that is of the same row, else what the row held."""
+    return said.part(np.arange(-1, len(follows) - 1)).where(follows, held) if follows.any() else held
+
+
+def _first_said(said: Values, again: Flags, follows: Flags, held: Values) -> Values:
+    """What each label says, in the words in which it was said first: True and 1 are one label, but of two types.
+
+    `follows`: the label before it is of the same row; `held`: what the row held before all of them. Shape (n,) each.
+    """
+    number = np.arange(len(again))
+    begin = np.maximum.accumulate(np.where(follows, 0, number))
+    source = np.maximum.accumulate(np.where(again, -1, number))
+    return said.part(source).where(source >= begin, held)
 
 
 def _told(state: Mapping[str, npt.NDArray[Any]]) -> str:

@@ -44,6 +44,10 @@ class Values(NamedTuple):
     def part(self, chosen: "Integers | Flags | slice") -> "Values":
         return Values(self.kind[chosen], self.bits[chosen])
 
+    def where(self, chosen: Flags, others: "Values") -> "Values":
+        """These where chosen, else the others: shape (n,) each."""
+        return Values(np.where(chosen, self.kind, others.kind), np.where(chosen, self.bits, others.bits))
+
 
 def coded(values: Sequence[Value | None]) -> Values:
     """In columns. Raises TypeError for what is none of a boolean, a number, text and None."""
