@@ -166,6 +166,17 @@ def test_damaged_bytes_are_refused_and_never_executed(data):
         unpack(pickled())
 
 
+def test_no_single_damaged_byte_of_an_archive_is_more_than_an_error_of_ours():
+    """Also one that makes a member encrypted, or compressed in a way that nobody knows."""
+    body = pack({"plain": 1, "array": np.arange(3)})
+    for at in range(len(body)):
+        for bit in range(8):
+            damaged = bytearray(body)
+            damaged[at] ^= 1 << bit
+            with suppress(DecodeError):
+                unpack(bytes(damaged))
+
+
 def pickled() -> bytes:
     """An archive with an array of objects."""
     body = io.BytesIO()
