@@ -1,15 +1,16 @@
 """How often the sequential tests call a healthy canary unhealthy and a bad one healthy, and how soon they are right."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
 import numpy as np
 from decision_cases import (
     Case,
+    Judge,
     Result,
     changing,
     constant,
@@ -20,6 +21,10 @@ from decision_cases import (
     healthy,
     late_change,
 )
+from decision_metrics import four_metrics, signals
+from decision_naive import fixed_threshold, repeated_z
+from decision_outages import down, thinned
+from decision_ripe import DAY, exponential, first_bet, first_rollout, mixed, within
 from rich.console import Console
 from vectorised_decision import EProcesses
 
@@ -29,11 +34,18 @@ from stream_router.core.policy import Policy
 
 @dataclass(frozen=True)
 class Row:
-    """What is asked of a case: the most or the least part that gets the verdict, and canary labels needed."""
+    """What is asked of a case: the most or the least part that gets the verdict, and canary labels needed.
+
+    longest: the most minutes that any run may need, where a case tells minutes. times: how often the median of the
+    case in `beside` the median may be. beside: cases on the same seed, of which the rate and the median are shown.
+    """
 
     name: str
     case: Case
     most: float | None = None
+    longest: float | None = None
+    times: float | None = None
+    beside: Mapping[str, Case] = field(default_factory=dict)
     mean: int | None = None
     median: int | None = None
     p90: int | None = None
@@ -41,11 +53,26 @@ class Row:
     runs: float = 1.0
     verdict: str = "unhealthy"
 
-    def line(self, result: Result) -> tuple[str, str, bool]:
+    def line(self, result: Result, beside: Mapping[str, Result]) -> tuple[str, str, bool]:
         """Target, measured, and whether it is met."""
+        target, measured, met = self._own(result, beside)
+        for name, other in beside.items():
+            after = f" after {np.median(other.needed):,.0f}" if other.decided.any() and self.most is None else ""
+            measured += f"; {name} {other.rate:.1%}{after}"
+        return target, measured, met
+
+    def _own(self, result: Result, beside: Mapping[str, Result]) -> tuple[str, str, bool]:
         if self.most is not None:
             return f"{self.verdict} <= {self.most:.1%}", f"{result.rate:.2%}", result.rate <= self.most
         needed = result.needed
+        if self.longest is not None:
+            found, median = needed.max(), np.median(needed)
+            return f"within {self.longest:.0f} min", f"median {median:.1f}, max {found:.1f}", found <= self.longest
+        if self.times is not None:
+            (name, other), *_ = beside.items()
+            times = np.median(needed) / np.median(other.needed)
+            met = bool(times <= self.times)
+            return f"median <= {self.times:g} x {name}", f"median {np.median(needed):,.0f}, {times:.2f} x", met
         found = {"mean": needed.mean(), "median": np.median(needed), "p90": np.quantile(needed, 0.9)}
         wanted = {"mean": self.mean, "median": self.median, "p90": self.p90}
         targets = [f"{name} <= {limit:,}" for name, limit in wanted.items() if limit is not None]
@@ -58,13 +85,32 @@ class Row:
         return ", ".join(targets), ", ".join(measured), met
 
 
+def naive(case: Callable[[Judge], Case]) -> dict[str, Case]:
+    """What is done elsewhere on the same data."""
+    return {"fixed threshold": case(fixed_threshold), "repeated z-test": case(repeated_z)}
+
+
 def rows() -> Iterator[Row]:
     for share in (0.01, 0.05, 0.10, 0.25, 0.50):
-        yield Row(f"healthy, share {share:.0%}", constant(share, 0.1, 0.1), most=0.055)
+        beside = naive(lambda judge: constant(0.1, 0.1, 0.1, judge)) if share == 0.10 else {}
+        yield Row(f"healthy, share {share:.0%}", constant(share, 0.1, 0.1), most=0.055, beside=beside)
     for error in (0.01, 0.3):
         yield Row(f"healthy, error {error}, share 10%", constant(0.1, error, error), most=0.055)
-    yield Row("healthy, drift 0.95 -> 0.85, ramp 1 -> 25%", changing(drift_and_ramp), most=0.055)
-    yield Row("0.85, share 10%", constant(0.10, 0.1, 0.15), mean=360, median=300, p90=740, power=1)
+    yield Row(
+        "healthy, drift 0.95 -> 0.85, ramp 1 -> 25%",
+        changing(drift_and_ramp),
+        most=0.055,
+        beside=naive(lambda judge: changing(drift_and_ramp, judge)),
+    )
+    yield Row(
+        "0.85, share 10%",
+        constant(0.10, 0.1, 0.15),
+        mean=360,
+        median=300,
+        p90=740,
+        power=1,
+        beside=naive(lambda judge: constant(0.10, 0.1, 0.15, judge)),
+    )
     yield Row("0.85, share 5%", constant(0.05, 0.1, 0.15), mean=345, median=290, p90=690, power=1)
     yield Row("0.80, share 10%", constant(0.10, 0.1, 0.2), median=100, p90=210)
     yield Row("0.88, share 10%", constant(0.10, 0.1, 0.12), median=1_800, p90=4_700, power=0.99)
@@ -76,6 +122,17 @@ def rows() -> Iterator[Row]:
     yield Row("errors labelled 4x slower in both lanes, ripe", delayed(8, 8), most=0.057, runs=0.5)
     yield Row("canary's errors labelled 4x earlier, ripe", delayed(8, 2), most=0.06, runs=0.5)
     yield Row("the same, as joined (not what is done)", delayed(8, 2, ripe=False), most=1.0, runs=0.1)
+    yield from first_rollouts()
+    for share in (0.01, 0.001):
+        yield Row(f"healthy, share {share:.1%}, stable thinned", thinned(share, 0.1, 0.1), most=0.055)
+        beside = {"unthinned": constant(share, 0.1, 0.15)}
+        yield Row(f"0.85, share {share:.1%}, stable thinned", thinned(share, 0.1, 0.15), times=1.1, beside=beside)
+    for hours, speed in ((3, 3.0), (1, 1.2)):
+        name = f"canary's job down {hours} h, catches up at {speed:g}x, drift 0.15 -> 0.05"
+        beside = {"without the late rule": down(hours, speed, late_rule=False)}
+        yield Row(name, down(hours, speed), most=0.06, beside=beside)
+    yield Row("four metrics, latency with shared drift", four_metrics(), most=0.055)
+    yield Row("two-sided signals together", signals(), most=0.05, verdict="holds")
     for canary_entities, part in ((300, 0.5), (3_000, 0.1)):
         for name, bursts in (("at once", True), ("over time", False)):
             case = entities(canary_entities, bursts=bursts)
@@ -95,13 +152,28 @@ def rows() -> Iterator[Row]:
     yield Row("worse by the margin, drift and ramp", drifting, most=0.05, verdict="healthy")
 
 
+def first_rollouts() -> Iterator[Row]:
+    """Ripe ages told by windows younger than the label horizon."""
+    yield Row("first rollout, labels within 10 minutes: first bet", first_bet(within(10)), longest=45, runs=0.05)
+    slow, days = exponential(8), 20 * DAY
+    yield Row("first rollout, errors labelled 4x slower", first_rollout(slow, slow), most=0.057, runs=0.5)
+    yield Row("the same, canary's 4x earlier", first_rollout(slow, exponential(2)), most=0.06, runs=0.5)
+    same = first_rollout(mixed(0.6), mixed(0.6), horizon=days)
+    yield Row("first rollout, 40% of errors labelled after days", same, most=0.057, runs=0.5)
+    unequal = first_rollout(mixed(0.6), mixed(0.8), horizon=days, ripe_age=days)
+    beside = {"ripe age observed": first_rollout(mixed(0.6), mixed(0.8), horizon=days)}
+    name = "the same, 20% of canary's, ripe age: horizon"
+    yield Row(name, unequal, most=0.06, runs=0.5, beside=beside)
+
+
 def measure(index: int, runs: int, seed: int) -> tuple[str, int, str, str, bool, float]:
     """One row: name, runs, target, measured, met, seconds."""
     row = list(rows())[index]
     runs = max(100, round(runs * row.runs))
     began = time.perf_counter()
     result = row.case(runs, np.random.default_rng([seed, index]))
-    return row.name, runs, *row.line(result), time.perf_counter() - began
+    beside = {name: case(runs, np.random.default_rng([seed, index])) for name, case in row.beside.items()}
+    return row.name, runs, *row.line(result, beside), time.perf_counter() - began
 
 
 def cost(blocks: int = 2_000) -> tuple[str, str]:

@@ -60,8 +60,8 @@ def _four(runs: int, share: float, rng: np.random.Generator) -> tuple[np.ndarray
     return decided, labels
 
 
-def signals(share: float = 0.1) -> Case:
-    """Attrition, coverage, revisions and a prediction mix of three classes, two-sided: does any hold?"""
+def signals(share: float = 0.1, most: int = MAX_LABELS) -> Case:
+    """Attrition, coverage, revisions and a prediction mix of three classes: does any hold within `most` labels?"""
 
     def case(runs: int, rng: np.random.Generator) -> Result:
         size, everyone = full_size(share), np.arange(runs)
@@ -69,7 +69,7 @@ def signals(share: float = 0.1) -> Case:
         # a class that is never seen is one, too
         mix = [TwoSideds(ALPHA * SIGNAL / 4, MAX_LABELS, runs) for _ in range(4)]
         learnt, decided, labels = 0, np.zeros(runs, bool), np.zeros(runs, int)
-        for _ in range(round(MAX_LABELS / share / size)):
+        for _ in range(round(most / share / size)):
             n_b = rng.binomial(size, share, runs)
             lanes = [_labelling(n, rng) for n in (size - n_b, n_b)]
             for test, (n_a, e_a), (of_b, e_b) in zip(alone, *lanes, strict=True):

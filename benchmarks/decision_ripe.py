@@ -1,4 +1,4 @@
-"""Cases of benchmarks/decision.py that begin with the route's first rollout: the ripe age is told by younger windows."""
+"""Cases of benchmarks/decision.py that begin with a first rollout: younger windows tell the ripe age."""
 
 from collections import Counter
 from collections.abc import Callable

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.evidence import POLICY, SECOND, flush
 
-from stream_router.core.deciding.ripeness import ENOUGH, YOUNG_FOR, Ripeness
+from stream_router.core.deciding.ripeness import ENOUGH, Ripeness
 from stream_router.core.evidence import BadDelays
 from stream_router.core.histogram import bucket_of
 
@@ -64,7 +64,7 @@ def test_before_any_watermark_it_is_the_horizon():
     assert learnt(*[SECOND] * 100, now=None).ripe_age == POLICY.label_horizon
 
 
-@pytest.mark.parametrize(("age", "told_by_it"), [(0, None), (29, None), (31, 10)])
+@pytest.mark.parametrize(("age", "told_by_it"), [(0, None), (27, None), (28, 10)])
 def test_a_younger_window_tells_delays_up_to_a_third_of_its_age(age, told_by_it):
     ripeness = learnt(*[9_700] * 100, now=POLICY.window + age * SECOND)
     expected = POLICY.label_horizon if told_by_it is None else told_by_it * SECOND
@@ -99,17 +99,6 @@ def test_young_windows_give_the_quantile_that_all_labels_would_give(mean):
     true = -math.log(0.02) * mean
     estimates = [observed(exponential(mean), round(5 * true / MINUTE), seed=seed).ripe_age for seed in range(5)]
     assert 0.85 * true <= np.median(estimates) <= 1.25 * true
-
-
-def test_labels_within_ten_minutes_allow_a_bet_within_45_minutes_of_traffic():
-    """The rollout starts as soon as the age is known."""
-    for seed in range(5):
-        estimates = (
-            (n, observed(lambda rng, n: rng.uniform(0, 10 * MINUTE, n), n, seed=seed).estimate) for n in range(60)
-        )
-        started, estimate = next(found for found in estimates if found[1].basis != "horizon")
-        assert YOUNG_FOR * estimate.ms <= started * MINUTE
-        assert estimate.verdict_from(DAY, started * MINUTE) <= 45 * MINUTE
 
 
 def test_slow_labels_keep_it_at_the_horizon():

@@ -54,7 +54,7 @@ def test_of(metric):
 test_of.__test__ = False
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.sampled_from([0.3, 0.05, 0.01]), st.lists(blocks, max_size=8), blocks)
 def test_under_the_null_the_mean_of_the_next_e_value_is_the_present_one(alpha, history, last):
     test = pair(alpha)

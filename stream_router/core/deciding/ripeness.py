@@ -9,7 +9,7 @@ import numpy as np
 
 from stream_router.core.deciding.truncation import Cohort, untruncated_quantile
 from stream_router.core.evidence import Evidence
-from stream_router.core.histogram import quantile
+from stream_router.core.histogram import bucket_of, lower_bound, quantile
 from stream_router.core.policy import Policy
 
 QUANTILE: Final = 0.98
@@ -17,8 +17,11 @@ ENOUGH: Final = 50
 """Of fewer delays the 98 % quantile is no more than the largest: too short."""
 
 YOUNG_FOR: Final = 3
-"""How many times as old as the answer windows with enough delays have to be: what takes longer than their age they
-cannot tell."""
+"""How many times as old as the answer the oldest of the younger windows have to be: of what takes longer they cannot
+tell."""
+
+OLDEST: Final = 10
+"""Delays that these have between them: a window with one or two shows next to nothing of what takes long."""
 
 Basis = Literal["policy", "mature windows", "younger windows", "horizon"]
 
@@ -104,14 +107,13 @@ class Ripeness:
         return self._estimated(found, "mature windows", known, "windows older than the label horizon")
 
     def _from_younger(self) -> RipeAge | None:
-        """Where windows with enough delays between them are old enough to tell the answer."""
+        """Where there are enough delays, and the oldest windows are old enough to tell the answer."""
         cohorts = self._cohorts()
-        age = _age_of(ENOUGH, cohorts)
-        # An oldest window with a delay or two shows next to nothing of what takes long.
-        found = untruncated_quantile(cohorts, QUANTILE) if age else None
-        if found is None or found * YOUNG_FOR > age:
-            return None
         known = sum(sum(cohort.delays.values()) for cohort in cohorts)
+        found = untruncated_quantile(cohorts, QUANTILE) if known >= ENOUGH else None
+        # It lies in a bucket, of which `found` is the upper end.
+        if found is None or lower_bound(bucket_of(found)) * YOUNG_FOR > _age_of(OLDEST, cohorts):
+            return None
         return self._estimated(found, "younger windows", known, "windows younger than the label horizon, corrected")
 
     def _estimated(self, found: int, basis: Basis, known: int, windows: str) -> RipeAge:

@@ -28,6 +28,7 @@ MAX_CLASSES: Final = 32
 """Of more values, numbers are compared with a median, and texts are the most frequent ones and "other"."""
 
 _LARGE: Final = 2.0**48
+_LARGEST: Final = 2.0**53
 
 
 @dataclass(frozen=True)
@@ -183,11 +184,12 @@ def classes_of(values: Values) -> Values:
 
 
 def _are_hashes(distinct: Values) -> bool:
-    """Whether these are hashes of text, of 53 bits: whole, and large.
+    """Whether these are hashes of text, which have 53 bits: whole, and large.
 
     Told from the values, not from the texts known: these come once, and a replay may begin behind them.
     """
-    return bool(np.all(distinct == np.floor(distinct)) and np.mean(np.abs(distinct)) > _LARGE)
+    size = np.abs(distinct)
+    return bool(np.all(size == np.floor(size)) and np.mean(size) > _LARGE and np.max(size) <= _LARGEST)
 
 
 def _predictions(rows: Rows) -> Values:

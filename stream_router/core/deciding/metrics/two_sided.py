@@ -59,8 +59,9 @@ class TwoSided:
         return self._more.e_value >= self._less.e_value
 
     def state(self) -> dict[str, Any]:
-        """For a snapshot."""
-        return {"more": asdict(self._more.state), "less": asdict(self._less.state)}
+        """For a snapshot: plain, since an array of eight numbers takes more as one."""
+        sides = {"more": self._more.state, "less": self._less.state}
+        return {name: asdict(side) | {"log_invested": side.log_invested.tolist()} for name, side in sides.items()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Raises LookupError, TypeError or ValueError where the state is none."""
