@@ -33,7 +33,7 @@ from stream_router.adapters.redis.fields import UNKNOWN_IN_MODELS, applied_to_fi
 from stream_router.cli import main as command_line
 from stream_router.cli.group import INTERRUPTED
 from stream_router.core.policy import METRICS
-from stream_router.core.rollout.status import RolloutStatus, StatusStore, TrialStatus
+from stream_router.core.rollout.status import MetricStatus, RolloutStatus, StatusStore, TrialStatus
 from stream_router.core.route import RedisKey, Route
 from stream_router.core.routing.applied_split import INITIAL_SPLIT, Models
 from stream_router.core.routing.split_store import Latch, Refusal, SplitStore
@@ -100,7 +100,8 @@ def settings() -> Iterator[Setting]:
 
 def redis_keys() -> dict[str, Key]:
     """Every key of a route. Raises ValueError where core/route.py knows others."""
-    status = _blank(RolloutStatus, trial=_blank(TrialStatus))
+    metric = _blank(MetricStatus, name="<name>", sentence="")
+    status = _blank(RolloutStatus, trial=_blank(TrialStatus), metrics=(metric,), holds=())
     keys = {
         "split": Key("string", "people, the script", "The operator's proposal: the share of each lane, as JSON."),
         "applied": Key(
@@ -132,8 +133,10 @@ def redis_keys() -> dict[str, Key]:
         "rollout": Key(
             "hash",
             "the controller",
-            "How the rollout in force stands, for display: its phase, the e-value (`evidence`) against its threshold, "
-            "labels per lane, the verdict in one sentence.",
+            "How the rollout in force stands, for display: its phase in words (`says`), the metric that decided or is "
+            "the worst with its e-value (`evidence`), threshold and outcomes per lane, a sentence a metric "
+            "(`metric:<name>`; all as JSON in `metrics`), and why it does not go on (`holds`). Durations are seconds. "
+            "`written_at` is at most 5 s old while a controller lives.",
             tuple(status_to_fields(status)),
         ),
         "history": Key(

@@ -15,7 +15,7 @@ from stream_router.adapters.logging import configure_logging, hide_secrets
 
 PASSWORD = "hunter2-hunter2"  # noqa: S105 - must not turn up anywhere
 UNITS = ("_total", "_seconds", "_ratio", "_timestamp_seconds", "_info", "_epoch", "_value")
-UNITS += ("_rows", "_labels", "_records", "_outcomes", "_watermarks", "_rollouts")  # what a gauge counts
+UNITS += ("_rows", "_labels", "_records", "_outcomes", "_watermarks", "_rollouts", "_holds")  # what a gauge counts
 
 
 def ours():
@@ -102,4 +102,4 @@ def test_metrics_have_the_prefix_and_base_units_and_say_what_they_are():
 def test_labels_are_bounded():
     for metric in vars(metrics).values():
         for label in getattr(metric, "_labelnames", ()):
-            assert label in ("route", "group", "lane", "topic", "outcome", "reason")
+            assert label in ("route", "group", "lane", "topic", "outcome", "reason", "metric")

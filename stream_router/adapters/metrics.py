@@ -69,7 +69,19 @@ WATERMARKS_REFUSED: Final = Counter(
     ["route"],
 )
 E_VALUE: Final = Gauge(
-    "stream_router_e_value", "The e-value against canary: 1 at the start, 1 / alpha at a rollback.", ["route"]
+    "stream_router_e_value",
+    "The e-value against canary by metric: 1 at the start, 1 divided by its part of alpha where it is unhealthy.",
+    ["route", "metric"],
+)
+HOLDS: Final = Gauge(
+    "stream_router_holds",
+    "1 where the rollout in force does not go on, or is not judged, for this reason: :rollout says more.",
+    ["route", "reason"],
+)
+LANE_BEHIND: Final = Gauge(
+    "stream_router_lane_behind_records",
+    "Offsets of a lane that its scoring group has not committed yet, while canary has a share.",
+    ["route", "lane"],
 )
 ROLLBACKS: Final = Counter("stream_router_rollbacks_total", "Rollbacks decided, and written to Kafka.", ["route"])
 HELD: Final = Gauge(

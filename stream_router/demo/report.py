@@ -47,6 +47,7 @@ def document(result: Result) -> dict[str, Any]:
         "route": result.route,
         "split": result.split,
         "rollout": event.rollout,
+        "metric": event.metric,
         "evidence": numbers and numbers.e_value,
         "threshold": numbers and numbers.threshold,
         "lanes": {lane: lane_document(result.lanes[lane]) for lane in LANES},
@@ -81,7 +82,7 @@ def waits_for_rollback(ledger: Ledger, status: RolloutStatus | None) -> str | No
         return "the router to obey the split"
     if ledger.answered[CANARY] == 0:
         return "canary's first answers"
-    if ledger.event is None and (status is None or status.trial is None or status.trial.blocks == 0):
+    if ledger.event is None and _tested(status) == 0:
         return "the first block of labels that are old enough to be bet on"
     return None
 
@@ -100,9 +101,16 @@ def why_not(ledger: Ledger, status: RolloutStatus | None, refusal: Refusal | Non
     elif canary.labelled == 0:
         why = f"none of canary's {answered:,} predictions has met its label"
     else:
-        tested = status.trial.canary_labels if status is not None and status.trial is not None else 0
         why = (
-            f"there is {e_value_text(status)} against canary after {tested} canary labels in the test; "
+            f"there is {e_value_text(status)} against canary after {_tested(status)} canary labels in the test; "
             f"accuracy {accuracy_text(canary)} in canary, {accuracy_text(ledger.lane(STABLE))} in stable"
         )
     return why
+
+
+def _tested(status: RolloutStatus | None) -> int:
+    """Canary's labels that accuracy was judged by."""
+    if status is None or status.trial is None:
+        return 0
+    labels = [metric.canary_outcomes for metric in status.metrics if metric.name == "accuracy"]
+    return labels[0] if labels else status.trial.canary_labels

@@ -20,11 +20,7 @@ from stream_router.adapters.kafka.polling import Record
 from stream_router.adapters.kafka.producers import Outgoing
 from stream_router.adapters.kafka.record_headers import readable_headers
 from stream_router.adapters.metrics import (
-    E_VALUE,
     EVIDENCE_BEHIND,
-    EVIDENCE_WATERMARKS_REFUSED,
-    HELD,
-    OUTCOMES_LEFT_OUT,
     ROLLBACKS,
 )
 from stream_router.adapters.redis.store import RedisSplitStore
@@ -32,12 +28,14 @@ from stream_router.core.deciding.fold import EvidenceFold
 from stream_router.core.evidence import EpochInForce, Evidence
 from stream_router.core.policy import Policy
 from stream_router.core.rollout.controller import Controller, Writes
-from stream_router.core.rollout.status import RolloutStatus, StatusStore
+from stream_router.core.rollout.status import StatusStore
 from stream_router.core.route import Route
 from stream_router.core.routing.applied_split import AppliedSplit
 from stream_router.core.routing.split_store import call_until_read
 from stream_router.errors import DecodeError, GapError, StreamRouterError, UnreachableError
+from stream_router.processes.lane_watch import LaneWatch
 from stream_router.processes.snapshots import Snapshots
+from stream_router.processes.telling import Telling
 from stream_router.settings import Settings
 
 _PAUSE: Final = 0.1
@@ -65,6 +63,8 @@ def control(settings: Settings, route: Route, who: str, stop: threading.Event) -
     store = RedisSplitStore(route, settings)
     snapshots = Snapshots(settings, route)
     dead_letters = CountedOnce(DeadLetters.of(settings, route.topic("dead-letters"), "monitor"))
+    over = threading.Event()
+    watch = LaneWatch.begun(settings, route, over)
     try:
         while not stop.is_set():
             term = ControllerTerm(
@@ -74,6 +74,7 @@ def control(settings: Settings, route: Route, who: str, stop: threading.Event) -
                 snapshots,
                 store,
                 dead_letters,
+                watch,
                 policy=settings.policy.to_policy(),
                 partitions=partitions,
                 who=who,
@@ -88,6 +89,7 @@ def control(settings: Settings, route: Route, who: str, stop: threading.Event) -
             finally:
                 term.close()
     finally:
+        over.set()
         store.close()
 
 
@@ -109,6 +111,7 @@ class ControllerTerm:
         snapshots: Snapshots,
         store: StatusStore,
         dead_letters: CountedOnce,
+        watch: LaneWatch,
         *,
         policy: Policy,
         partitions: int,
@@ -116,14 +119,16 @@ class ControllerTerm:
     ) -> None:
         self._route, self._store, self._who = route, store, who
         self._log, self._topics, self._snapshots, self._dead_letters = log, topics, snapshots, dead_letters
+        self._watch, self._telling = watch, Telling(route, store)
         self._policy, self._partitions = policy, partitions
-        self._shown: RolloutStatus | None = None
         self._unreadable: list[DeadLetter] = []
         self._rolled_back: set[int] = set()
+        self._is_live = False
         self._committed_at = self._told_at = time.monotonic()
-        self._refused_watermarks, self._said_held = 0, False
 
     def close(self) -> None:
+        self._watch.want(None)
+        self._telling.close()
         self._log.close()
         self._topics.close()
 
@@ -157,6 +162,8 @@ class ControllerTerm:
 
     def _act(self, controller: Controller) -> None:
         self._learn(controller)
+        self._watch.want(controller.wanted)
+        controller.looks = self._watch.looks
         writes = controller.due_writes(now_ms())
         records = [*(letter.outgoing for letter in self._unreadable), *self._records(writes)]
         moved = controller.next_offset > controller.position
@@ -176,8 +183,7 @@ class ControllerTerm:
                 ROLLBACKS.labels(self._route.name).inc()
                 _log.warning("rollback", rollout=event.rollout, reason=event.reason)
         self._carry_out(controller)
-        self._measure(controller)
-        self._show(controller.status())
+        self._telling.tell(controller, self._watch.now, at_once=bool(writes.events))
 
     def _begun(self) -> Controller:
         """As of the newest snapshot that serves, else as of nothing: what came since is replayed."""
@@ -200,21 +206,27 @@ class ControllerTerm:
         read, records = self._log.progress
         percent = round(100 * read / max(1, records))
         _log.info("the controller catches up", read=read, records=records, percent=percent)
-        self._show(controller.status(f"catching up: {read:,} of {records:,} records of evidence read ({percent} %)"))
+        remark = f"catching up: {read:,} of {records:,} records of evidence read ({percent} %)"
+        self._telling.show(controller.status(self._watch.now, remark=remark))
         EVIDENCE_BEHIND.labels(self._route.name).set(records - read)
         self._told_at = time.monotonic()
 
     def _read(self, controller: Controller, records: Sequence[Record]) -> None:
+        # Of what was written long ago the broker's time of now cannot be told.
+        is_live, self._is_live = self._is_live, self._log.caught_up
         for record in records:
             offset, value = record.offset(), record.value()
             try:
-                controller.on_evidence(offset, _appended(decode_evidence(value), record))
+                evidence = _appended(decode_evidence(value), record)
+                controller.on_evidence(offset, evidence)
             except DecodeError as error:
                 if offset >= controller.position:
                     unreadable = Unreadable.of(record, readable_headers(record))
                     self._unreadable.append(self._dead_letters.letter(unreadable, error))
                 controller.next_offset = offset + 1
             else:
+                if is_live:
+                    self._watch.on_appended(evidence.appended_at)
                 if offset >= controller.position:
                     self._dead_letters.on_record(offset)
 
@@ -228,6 +240,9 @@ class ControllerTerm:
                 evidence = Evidence(by=self._who, written_at=now_ms(), epoch_in_force=control_record)
             else:
                 evidence = Evidence(by=self._who, written_at=now_ms(), rollout_started=control_record)
+            yield Outgoing(self._route.topic("evidence"), encode_evidence(evidence), None, 0)
+        if writes.silences:
+            evidence = Evidence(by=self._who, written_at=now_ms(), silences=writes.silences)
             yield Outgoing(self._route.topic("evidence"), encode_evidence(evidence), None, 0)
         for event in writes.events:
             key = str(event.rollout).encode()
@@ -249,40 +264,6 @@ class ControllerTerm:
             is_news = view.latch in self._rolled_back or (reply.who, reply.time) == (who, now)
             if is_news and reply.rollout <= controller.carried_out:
                 _log.info("rollback carried out", rollout=view.latch, epoch=reply.epoch, canary=reply.canary)
-
-    def _measure(self, controller: Controller) -> None:
-        name, summary = self._route.name, controller.summary
-        EVIDENCE_BEHIND.labels(name).set(0)
-        HELD.labels(name).set(controller.is_held)
-        if controller.is_held and not self._said_held:
-            self._said_held = True
-            _log.error(
-                "R.evidence no longer holds the beginning of the running rollout: it is held, not judged",
-                rollout=controller.in_force.rollout,
-            )
-        refused = controller.fold.refused_watermarks
-        EVIDENCE_WATERMARKS_REFUSED.labels(name).set(refused)
-        if refused > self._refused_watermarks:
-            _log.error(
-                "watermarks of a monitor whose clock is ahead of the broker's are left out: set its clock",
-                watermarks=refused - self._refused_watermarks,
-            )
-        self._refused_watermarks = refused
-        if summary is not None:
-            E_VALUE.labels(name).set(max((one.numbers.e_value for one in summary.verdicts if one.numbers), default=1.0))
-            for reason, outcomes in summary.left_out.items():
-                OUTCOMES_LEFT_OUT.labels(name, reason).set(outcomes)
-
-    def _show(self, status: RolloutStatus) -> None:
-        """Write the status into Redis where it changed; it is for display, so an absent Redis costs nothing."""
-        if status == self._shown:
-            return
-        try:
-            self._store.write_status(status)
-        except UnreachableError as error:
-            _log.debug("the status is not in Redis", error=str(error))
-        else:
-            self._shown = status
 
 
 def _appended(evidence: Evidence, record: Record) -> Evidence:

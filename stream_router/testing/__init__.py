@@ -8,7 +8,7 @@ from stream_router.adapters.avro.labels import decode_label
 from stream_router.adapters.avro.records import encode_prediction, encode_rollout_event, encode_windowed_accuracy
 from stream_router.core.deciding.numbers import Status
 from stream_router.core.joining.label import Label
-from stream_router.core.rollout.status import RolloutStatus, TrialStatus
+from stream_router.core.rollout.status import MetricStatus, RolloutStatus, TrialStatus
 from stream_router.core.route import Route
 from stream_router.core.routing.applied_split import AppliedSplit, Models, Versions
 from stream_router.core.routing.control_view import ControlView
@@ -24,6 +24,7 @@ __all__ = [
     "Keys",
     "Label",
     "Latch",
+    "MetricStatus",
     "Models",
     "Proposal",
     "ReadAgain",

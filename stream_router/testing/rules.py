@@ -165,7 +165,7 @@ class Call:
             elif seen.canary > 0 and latch:
                 self.refuse(seen, "latched", self.latched_why(latch))
             else:
-                self.put("applied", "applied", raw=seen.raw, **self.under(seen.canary))
+                self.put("applied", "proposed in :split", raw=seen.raw, **self.under(seen.canary))
         return self.keys.applied or INITIAL_SPLIT
 
     @property

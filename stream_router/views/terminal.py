@@ -1,7 +1,8 @@
 """A route while it runs: a live table on a terminal, else a plain line now and then."""
 
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol, Self, TextIO
 
@@ -10,16 +11,19 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from stream_router.core.deciding.numbers import Status
 from stream_router.core.lane import CANARY, LANES, STABLE, Lane
 from stream_router.core.rollout.status import RolloutStatus
 from stream_router.views.lane_count import LaneCount
-from stream_router.views.report import accuracy_text, e_value_text, way_to_rollback
+from stream_router.views.report import accuracy_text, e_value_text, metric_row, way_to_rollback
 
 _PLAIN_EVERY: Final = 2.0
 """Seconds between two lines of the state."""
 
 _BAR: Final = 40
 """Width of the bar, in characters."""
+
+_NUMBER: Final = re.compile(r"\d[\d.,:]*")
 
 _STYLES: Final[Mapping[Lane, str]] = {STABLE: "green", CANARY: "yellow"}
 
@@ -56,6 +60,7 @@ class PlainScreen:
 
     def __init__(self, output: TextIO) -> None:
         self._output, self._begun, self._next, self._shown = output, time.monotonic(), 0.0, ""
+        self._held: set[str] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -71,6 +76,7 @@ class PlainScreen:
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + _PLAIN_EVERY
+        self._say_holds(snapshot.status)
         parts = [_line(lane, snapshot) for lane in LANES if snapshot.lanes[lane].requests]
         if snapshot.waits_for is None:
             parts.append(e_value_text(snapshot.status))
@@ -79,6 +85,13 @@ class PlainScreen:
         if (line := "; ".join(parts)) != self._shown:
             self._shown = line
             self.say(line)
+
+    def _say_holds(self, status: RolloutStatus | None) -> None:
+        """Each as it begins: what changes in it while it lasts are numbers."""
+        held = {_NUMBER.sub("", sentence): sentence for sentence in (() if status is None else status.holds)}
+        for kind in held.keys() - self._held:
+            self.say(f"held: {held[kind]}")
+        self._held = set(held)
 
 
 class TerminalScreen:
@@ -112,7 +125,7 @@ class TerminalScreen:
         way.add_row(f"  {e_value_text(snapshot.status)}", _bar(way_to_rollback(snapshot.status)), newest)
         waits = Text(f"  waiting for {snapshot.waits_for}" if snapshot.waits_for else "")
         self._live.start()
-        self._live.update(Group("", table, "", way, waits))
+        self._live.update(Group("", table, "", way, waits, *_metrics(snapshot.status), *_holds(snapshot.status)))
 
 
 def screen_for(output: TextIO) -> Screen:
@@ -124,6 +137,25 @@ def _bar(share: float) -> Text:
     """Two characters that differ also where there is no colour, and where only ASCII is shown."""
     filled = int(share * _BAR)
     return Text("[").append("#" * filled, style="bar.complete").append("." * (_BAR - filled)).append("]")
+
+
+def _metrics(status: RolloutStatus | None) -> Iterator[Table | str]:
+    """Each metric's verdict, once there is one."""
+    if status is None or not status.metrics:
+        return
+    table = Table("metric", "role", "verdict", box=None, padding=(0, 2))
+    for heading in ("e-value", "stable: bad", "canary: bad"):
+        table.add_column(heading, justify="right")
+    for metric in status.metrics:
+        table.add_row(*metric_row(metric), style="red" if metric.verdict is Status.UNHEALTHY else "")
+    yield ""
+    yield table
+
+
+def _holds(status: RolloutStatus | None) -> Iterator[Text]:
+    """Why the rollout does not go on."""
+    for sentence in () if status is None else status.holds:
+        yield Text(f"  held: {sentence}", style="yellow")
 
 
 def _line(lane: Lane, snapshot: Snapshot) -> str:

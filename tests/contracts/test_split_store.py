@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from support.split_acts import NONE, TENTH, THIRD, applied_of, call, happened, rolled_back, with_split
 from support.split_benches import Bench
-from support.status import STATUS, TRIAL
+from support.status import METRICS, STATUS, TRIAL
 
 from stream_router.core.route import RedisKey
 from stream_router.core.routing.applied_split import INITIAL_SPLIT, AppliedSplit, Models, Versions
@@ -28,7 +28,7 @@ def test_a_plain_set_comes_into_force(bench: Bench) -> None:
     assert (applied.raw, applied.canary, applied.epoch, applied.rollout, applied.registered) == (TENTH, 0.1, 1, 1, True)
     assert applied.bound == Versions("s1", "c1")
     assert applied.models == Models("s1", "c1")
-    assert (applied.time, applied.who, applied.why) == (1_000, "test", "applied")
+    assert (applied.time, applied.who, applied.why) == (1_000, "test", "proposed in :split")
 
 
 def test_an_identical_document_is_no_change(bench: Bench) -> None:
@@ -378,6 +378,8 @@ def test_a_lane_keeps_its_first_version(bench: Bench) -> None:
 
 def test_the_status_is_what_was_written_last(bench: Bench) -> None:
     assert bench.store.status() is None
-    for status in (STATUS, replace(STATUS, trial=TRIAL), replace(STATUS, rollout=4)):
+    decided = replace(TRIAL, e_value=None, threshold=None)
+    many = (replace(STATUS, trial=trial, metrics=METRICS) for trial in (TRIAL, decided))
+    for status in (STATUS, *many, replace(STATUS, rollout=4, written_at=None, holds=())):
         bench.store.write_status(status)
         assert bench.store.status() == status

@@ -123,17 +123,17 @@ def test_where_evidence_was_lost_the_rollout_in_force_is_held_and_the_next_one_j
     held.on_evidence(0, RECORD)
     assert rollbacks(held) == []
     assert held.is_held
-    assert "held: R.evidence no longer holds the beginning of rollout 3" in held.status().remark
+    assert "held: R.evidence no longer holds the beginning of rollout 3" in held.status(9).remark
     successor = controller(3, held=held.held)
     successor.on_split(split(3, 5))
     successor.on_evidence(1, RECORD)
     assert rollbacks(successor) == []
-    assert successor.status().remark == held.status().remark
+    assert successor.status(9).remark == held.status(9).remark
     following = controller(4, held=held.held)
     following.on_split(split(4, 6))
     following.on_evidence(2, RECORD)
     assert rollbacks(following) == [4]
-    assert following.status().remark is None
+    assert following.status(9).remark is None
 
 
 def event_of(rollout: int) -> RolloutEvent:
@@ -145,7 +145,7 @@ def test_a_rollout_that_was_rolled_back_is_not_held_where_its_evidence_was_lost_
     one.on_split(split(3, 5))
     one.on_event(event_of(3))
     one.due_writes(now=9)
-    status = one.status()
+    status = one.status(9)
     assert (one.held, one.is_held, status.remark) == (0, False, None)
     assert (status.trial.verdict, status.trial.summary, status.trial.blocks) == (Status.UNHEALTHY, "worse", 1)
 
@@ -209,4 +209,4 @@ def test_the_phase_follows_from_the_split_and_the_latch(canary, rolled_back, pha
         one.on_event(
             RolloutEvent(kind=ROLLBACK, rollout=3, epoch=5, digest="", verdict="unhealthy", reason="", decided_at=0)
         )
-    assert one.status().phase == phase
+    assert one.status(9).phase == phase

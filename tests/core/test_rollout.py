@@ -252,7 +252,7 @@ def test_canary_without_new_entities_says_so():
     summary = fold.summary(1)
     assert summary.entities_used_up
     assert summary.repeats == 293
-    assert "entities are used up" in summary.verdict.reason
+    assert "each user or key in canary's share has been counted" in summary.verdict.reason
 
 
 def test_the_labels_that_a_policy_allows_can_run_out_and_the_test_goes_on():

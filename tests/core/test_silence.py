@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.evidence import POLICY, SECOND
+from support.evidence import POLICY, SECOND, in_force, started
 
 from stream_router.adapters.arrays import pack, unpack
+from stream_router.core.deciding.fold import EvidenceFold
 from stream_router.core.deciding.silence import BREAK_MS, SilentLanes
 from stream_router.core.evidence import Evidence, Silence
 
@@ -123,3 +124,25 @@ def test_nothing_follows_from_time_in_which_nobody_looked():
     assert heard(says(0), nothing(BREAK_MS + 1), says(70 * SECOND), policy=patient).unanswered is None
     often = [says(at) for at in range(0, 61 * SECOND, BREAK_MS)]
     assert heard(*often, policy=patient).unanswered is not None
+
+
+def test_a_fold_decides_by_it_at_its_record_also_in_one_restored_from_a_snapshot():
+    records = [started(), in_force(), says(0), says(DEADLINE - 1), says(DEADLINE), says(2 * DEADLINE)]
+    fold, moved = EvidenceFold(POLICY, 1), EvidenceFold(POLICY, 1)
+    for offset, record in enumerate(records):
+        moved = EvidenceFold.restored(POLICY, 1, unpack(pack(moved.snapshot())))
+        assert fold.on_record(offset, record) == moved.on_record(offset, record)
+        assert fold.decided == moved.decided
+        assert fold.silent(1) == moved.silent(1)
+    (verdict,) = fold.decided
+    assert (verdict.metric, verdict.role, verdict.offset, verdict.numbers) == ("silence", "guardrail", 4, None)
+    assert verdict.reason.startswith("canary v2 does not answer: 812 requests")
+
+
+def test_a_fold_never_decides_by_a_silent_stable_lane():
+    fold = EvidenceFold(POLICY, 1)
+    for offset, record in enumerate([started(), in_force(), *(says(at, "stable") for at in range(0, 10**5, 1_000))]):
+        fold.on_record(offset, record)
+    assert fold.decided == ()
+    assert fold.silent(1) == {"stable"}
+    assert fold.summary(1).holds

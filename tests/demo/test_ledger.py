@@ -151,7 +151,7 @@ def test_each_wait_before_the_canary_is_for_the_next_link():
 
 
 def test_each_wait_before_the_rollback_is_for_the_next_link():
-    ledger, no_block = Ledger(), replace(STATUS, trial=replace(TRIAL, blocks=0))
+    ledger, no_block = Ledger(), replace(STATUS, trial=replace(TRIAL, blocks=0, canary_labels=0))
     assert waits_for_rollback(ledger, None) == "the router to obey the split"
     ledger.on_split(CANARY_SPLIT)
     assert waits_for_rollback(ledger, None) == "canary's first answers"

@@ -35,13 +35,13 @@ def test_a_poor_canary_is_rolled_back_and_stays_out_until_it_is_released(loop: L
 
     assert (event.kind, event.rollout, event.metric, event.verdict) == ("rollback", 1, "accuracy", "unhealthy")
     numbers = event.numbers
-    assert numbers.e_value >= numbers.threshold == pytest.approx(20)
+    assert numbers.e_value >= numbers.threshold == pytest.approx(1 / (0.05 * 0.6))
     assert numbers.difference_high < 0
     assert (event.stable_version, event.canary_version) == ("0.9", "0.6")
     for quoted in (
         f"{numbers.canary_labels:,} labels",
         f"{numbers.stable_labels:,} labels",
-        "reached 20",
+        "reached 33.33",
         "0.6",
         "0.9",
     ):

@@ -22,11 +22,14 @@ from stream_router.adapters.kafka.dead_letters import CountedOnce, DeadLetters
 from stream_router.core.dead_letter import DeadLetterLimit
 from stream_router.core.deciding.windows import WindowedAccuracy
 from stream_router.core.evidence import Evidence
+from stream_router.core.lane import Lane
+from stream_router.core.rollout.lane_look import LaneLook, Wanted
 from stream_router.core.rollout.rollout_event import ROLLBACK, RolloutEvent
 from stream_router.core.route import Route
 from stream_router.core.routing.applied_split import AppliedSplit, Versions
-from stream_router.processes import controller
+from stream_router.processes import controller, telling
 from stream_router.processes.controller import ControllerTerm
+from stream_router.processes.lane_watch import LaneWatch
 from stream_router.processes.snapshots import Snapshots
 from stream_router.settings import PolicySettings, Settings
 from stream_router.testing import FakeSplitStore
@@ -47,9 +50,13 @@ class World:
 
     def __init__(self, monkeypatch: Any) -> None:
         self.kafka, self.store = ScriptedKafka(monkeypatch), FakeSplitStore(ROUTE)
+        self.lanes = Lanes()
+        self.watch = LaneWatch(self.lanes)
         monkeypatch.setattr(controller_log, "_COUNT", 10)
         monkeypatch.setattr(controller, "_COMMIT_EVERY", 0.0)
         monkeypatch.setattr(controller, "_AFTER_ERROR", 0.0)
+        monkeypatch.setattr(telling, "_EVERY", 0.0)
+        monkeypatch.setattr(controller.LaneWatch, "begun", lambda *_: self.watch)
         monkeypatch.setattr(controller, "RedisSplitStore", lambda *_: self.store)
         monkeypatch.setattr(controller, "partition_count", lambda *_: 2)
         self.store.keys.applied, self.store.keys.split = SPLIT, SPLIT.raw
@@ -63,7 +70,16 @@ class World:
         self.log = ControllerLog(settings, ROUTE)
         topics, snapshots = ControlTopics(settings, ROUTE), Snapshots(settings, ROUTE)
         self.term = ControllerTerm(
-            ROUTE, self.log, topics, snapshots, self.store, self.dead_letters, policy=POLICY, partitions=2, who="me"
+            ROUTE,
+            self.log,
+            topics,
+            snapshots,
+            self.store,
+            self.dead_letters,
+            self.watch,
+            policy=POLICY,
+            partitions=2,
+            who="me",
         )
         return self.term
 
@@ -117,6 +133,25 @@ class World:
     @property
     def metadata(self) -> str:
         return str(self.kafka.offsets[ROUTE.controller_group, EVIDENCE, 0].metadata)
+
+
+class Lanes:
+    """What is found in the lanes: nothing that waits, unless a test says so."""
+
+    def __init__(self) -> None:
+        self.unanswered: dict[Lane, int] = {}
+        self.members: dict[Lane, int] = {}
+
+    def look(self, lane: Lane, wanted: Wanted, _now: int) -> LaneLook:
+        unanswered = self.unanswered.get(lane, 0)
+        return LaneLook(
+            lane=lane,
+            rollout=wanted.rollout,
+            unanswered=unanswered,
+            oldest_routed_at=1_000 if unanswered else 0,
+            behind=unanswered,
+            members=self.members.get(lane, 1),
+        )
 
 
 class Idle(threading.Event):

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 from rich.console import Console
-from support.status import STATUS, TRIAL
+from support.status import METRICS, STATUS, TRIAL
 
+from stream_router.core.deciding.numbers import Status
 from stream_router.views.lane_count import LaneCount
 from stream_router.views.terminal import PlainScreen, Snapshot, TerminalScreen, screen_for
 
@@ -43,7 +44,8 @@ def plain(snapshot):
 
 
 def with_e_value(e_value):
-    return replace(COUNTED, status=replace(STATUS, trial=replace(TRIAL, e_value=e_value)), waits_for=None)
+    trial = replace(TRIAL, e_value=e_value)
+    return replace(COUNTED, status=replace(STATUS, trial=trial, holds=()), waits_for=None)
 
 
 @pytest.mark.parametrize("colours", [{"no_color": True}, {"color_system": None}, {"color_system": "truecolor"}])
@@ -99,3 +101,32 @@ def test_a_terminal_that_cannot_redraw_gets_lines(monkeypatch, name, screen):
 
 def test_a_pipe_gets_lines():
     assert isinstance(screen_for(io.StringIO()), PlainScreen)
+
+
+def test_each_metric_has_a_row_with_its_verdict_and_its_numbers():
+    status = replace(STATUS, trial=TRIAL, metrics=METRICS)
+    lines = drawn(replace(COUNTED, status=status)).splitlines()
+    rows = {line.split()[0]: " ".join(line.split()) for line in lines if line.strip()}
+    assert rows["accuracy"] == "accuracy guardrail inconclusive 1.50 of 33.3 18 of 180 3 of 20"
+    assert rows["silence"] == "silence guardrail unhealthy"
+    assert "metric" not in drawn(replace(COUNTED, status=replace(status, metrics=())))
+
+
+def test_a_rule_without_an_e_value_is_told_as_one():
+    decided = replace(TRIAL, verdict=Status.UNHEALTHY, metric="silence", e_value=None, threshold=None)
+    snapshot = replace(COUNTED, status=replace(STATUS, trial=decided, holds=()), waits_for=None)
+    assert plain(snapshot).endswith("; unhealthy, by the rule silence\n")
+    assert f"[{'.' * 40}]" in drawn(snapshot)
+
+
+def test_a_hold_is_drawn_and_on_a_line_said_once_however_its_numbers_change(monkeypatch):
+    moments = iter(range(0, 1000, 10))
+    monkeypatch.setattr("stream_router.views.terminal.time.monotonic", lambda: next(moments))
+    output = io.StringIO()
+    screen = PlainScreen(output)
+    held = [(), ("none of the 1,234 predictions has a label yet",), ("none of the 1,240 predictions has a label yet",)]
+    for holds in [*held, (), *held]:
+        screen.show(replace(COUNTED, status=replace(STATUS, holds=holds)))
+    said = [line.partition(" s  ")[2] for line in output.getvalue().splitlines() if "held" in line]
+    assert said == ["held: none of the 1,234 predictions has a label yet"] * 2
+    assert "held: none of the 1,234 predictions" in drawn(replace(COUNTED, status=replace(STATUS, holds=held[1])))

@@ -318,7 +318,7 @@ if pending() then
     reject(seen, 'latched', latched_why())
     note('refused', seen.raw, rejected.why)
   else
-    put('applied', 'applied', under(seen))
+    put('applied', 'proposed in :split', under(seen))
   end
 end
 return in_force()

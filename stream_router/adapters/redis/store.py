@@ -188,7 +188,7 @@ class RedisSplitStore:
     ) -> T:
         try:
             return read(fields)
-        except (ValueError, LookupError) as error:
+        except (ValueError, LookupError, TypeError) as error:
             raise KeyContentError(
                 f"key {self._key(key)} holds what we did not write ({type(error).__name__}: {error}). It is written "
                 f"anew after: redis-cli DEL '{self._key(key)}'",

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from stream_router.core.evidence import Evidence, Silence
 from stream_router.core.lane import CANARY, LANES, STABLE
+from stream_router.core.moment import utc
 from stream_router.core.policy import Policy
 
 BREAK_MS: Final = 30_000
@@ -98,11 +98,10 @@ class SilentLanes:
 
     def _sentence(self, lane: str) -> str:
         silent = self._lanes[lane]
-        oldest = datetime.fromtimestamp(silent.oldest_routed_at / 1000, UTC)
         wait = f"{silent.unanswered:,} request{' waits' if silent.unanswered == 1 else 's wait'}"
         return (
             f"{self._canary if lane == CANARY else lane} does not answer: {wait} for more than "
-            f"{_seconds(self._policy.prediction_deadline)} s, the oldest since {oldest:%Y-%m-%d %H:%M:%S} UTC"
+            f"{_seconds(self._policy.prediction_deadline)} s, the oldest since {utc(silent.oldest_routed_at)}"
         )
 
 

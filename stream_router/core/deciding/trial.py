@@ -177,7 +177,7 @@ class Trial:
         if one.canary_outcomes >= self.started.policy.max_labels:
             remarks.append(f"no decision within {self.started.policy.max_labels:,} canary labels")
         if self._kinds[one.metric.kind].entities_used_up:
-            remarks.append("canary's entities are used up: it brings no new ones")
+            remarks.append("each user or key in canary's share has been counted, and no new ones come")
         return tuple(remarks)
 
     def _errors(self) -> tuple[str, ...]:

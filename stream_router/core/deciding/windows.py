@@ -182,6 +182,14 @@ class Windows:
         """Offset of the first record of any window that can still change."""
         return min(self._first_offsets.values(), default=None)
 
+    def start_of(self, routed_at: int) -> int:
+        """The start of the window that a time belongs to."""
+        return self._policy.window_start(routed_at)
+
+    def tallies(self) -> Iterable[tuple[WindowKey, Tally]]:
+        """The counts as they stand, to be read and not changed."""
+        return self._counts.items()
+
     def __iter__(self) -> Iterator[WindowedAccuracy]:
         return (self[key] for key in self._counts)
 

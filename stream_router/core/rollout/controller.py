@@ -1,14 +1,19 @@
 """What a route's controller does about the evidence: control records, published windows, rollbacks."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from stream_router.core.deciding.fold import EvidenceFold, Summary
 from stream_router.core.deciding.verdict import Verdict
 from stream_router.core.deciding.windows import WindowedAccuracy
-from stream_router.core.evidence import EpochInForce, Evidence, RolloutStarted
-from stream_router.core.lane import CANARY, STABLE
+from stream_router.core.evidence import ACCURACY, EpochInForce, Evidence, RolloutStarted, Silence
+from stream_router.core.lane import CANARY, LANES, STABLE, Lane
 from stream_router.core.policy import Policy
+from stream_router.core.rollout.holds import holds_of
+from stream_router.core.rollout.lane_look import LaneLook, Wanted
 from stream_router.core.rollout.rollout_event import ROLLBACK, RolloutEvent, rollback_event
+from stream_router.core.rollout.silences import SilenceRecords
+from stream_router.core.rollout.situation import Hold, Situation
 from stream_router.core.rollout.status import RolloutStatus, status_of
 from stream_router.core.routing.applied_split import AppliedSplit
 from stream_router.core.routing.control_view import ControlView
@@ -20,6 +25,7 @@ class Writes:
 
     windows: tuple[WindowedAccuracy, ...] = ()
     controls: tuple[EpochInForce | RolloutStarted, ...] = ()
+    silences: tuple[Silence, ...] = ()
     events: tuple[RolloutEvent, ...] = ()
 
 
@@ -32,7 +38,7 @@ class Controller:
     version passes over records that it cannot read. `missing_before` is the offset at which R.evidence begins where
     that is later than a replay should: then a running rollout that began before it is held, not judged, as is every one
     up to `held`, which a successor is told. `carried_out` is the latest rollback that a call of the script has brought
-    to Redis.
+    to Redis. `looks` are the newest at the lanes, as far as anybody looks at them.
     """
 
     policy: Policy
@@ -43,6 +49,10 @@ class Controller:
     view: ControlView = field(default_factory=ControlView)
     carried_out: int = 0
     next_offset: int = 0
+    looks: Mapping[Lane, LaneLook] = field(default_factory=dict)
+    _last_labels: tuple[int, int] = (0, 0)
+    """A rollout, and the time of its newest label that gave an outcome, in milliseconds since the epoch."""
+    _silences: SilenceRecords = field(default_factory=SilenceRecords)
     _splits: dict[tuple[int, str], AppliedSplit] = field(default_factory=dict)
     _rollbacks: dict[int, RolloutEvent] = field(default_factory=dict)
     _acted_on: set[int] = field(default_factory=set)
@@ -66,6 +76,9 @@ class Controller:
     def on_evidence(self, offset: int, evidence: Evidence) -> None:
         """A record of R.evidence, from the replay offset on."""
         self.fold.on_record(offset, evidence)
+        for outcomes in evidence.outcomes:
+            if outcomes.key.metric == ACCURACY and len(outcomes):
+                self._last_labels = max(self._last_labels, (outcomes.key.rollout, int(outcomes.time.max())))
         self.next_offset = offset + 1
         if offset < self.position:
             self.fold.windows.drop_changed()
@@ -79,7 +92,8 @@ class Controller:
         self._acted_on.update(verdict.rollout for verdict in verdicts)
         events = tuple(rollback_event(verdict, now) for verdict in verdicts)
         windows = self.fold.windows.take_changed()
-        return Writes(windows=windows, controls=tuple(self._missing_controls()), events=events)
+        silences = self._silences.due(self.fold, self.wanted, self.looks, now)
+        return Writes(windows=windows, controls=tuple(self._missing_controls()), silences=silences, events=events)
 
     @property
     def in_force(self) -> AppliedSplit:
@@ -108,7 +122,40 @@ class Controller:
         rollout = self.in_force.rollout
         return 0 < rollout <= self.held and not self._is_rolled_back(rollout)
 
-    def status(self, remark: str | None = None) -> RolloutStatus:
+    @property
+    def wanted(self) -> Wanted | None:
+        """The lanes that are to be looked at; None while no rollout is judged in which canary has a share."""
+        in_force = self.in_force
+        if not in_force.canary or not in_force.rollout or self._is_rolled_back(in_force.rollout) or self.is_held:
+            return None
+        lanes = tuple(lane for lane in LANES if in_force.split.weight(lane) > 0)
+        started = self.fold.started(in_force.rollout)
+        deadline = (started.policy if started else self.policy).prediction_deadline
+        return Wanted(rollout=in_force.rollout, since=self._since, deadline=deadline, lanes=lanes)
+
+    def situation(self, now: int) -> Situation:
+        """What holds and status of the rollout in force follow from; `now` in milliseconds since the epoch."""
+        in_force = self.in_force
+        started = self.fold.started(in_force.rollout)
+        rollout, last_label_at = self._last_labels
+        return Situation(
+            now=now,
+            in_force=in_force,
+            since=self._since,
+            policy=started.policy if started else self.policy,
+            versions=started.versions if started else in_force.bound,
+            ripe_age=started.ripe_age if started else self.fold.ripe_age,
+            fold=self.fold,
+            summary=self.summary,
+            looks=self.looks,
+            last_label_at=last_label_at if rollout == in_force.rollout and last_label_at else None,
+        )
+
+    def holds(self, now: int) -> tuple[Hold, ...]:
+        """Why the rollout in force does not go on; of one that is over, or is not judged, nothing."""
+        return () if self.wanted is None else holds_of(self.situation(now))
+
+    def status(self, now: int, holds: tuple[Hold, ...] = (), remark: str | None = None) -> RolloutStatus:
         """As of the last record read, for display; `remark` is what a person has to know first."""
         rollout = self.in_force.rollout
         if remark is None and self.is_held:
@@ -116,7 +163,14 @@ class Controller:
                 f"held: R.evidence no longer holds the beginning of rollout {rollout}, so that it is not judged and "
                 "never rolled back: set canary to 0 and name another canary version, whose rollout will be judged"
             )
-        return status_of(self.view, self.policy, self.fold, self.summary, self._rollbacks.get(rollout), remark)
+        return status_of(self.view, self.situation(now), holds, self._rollbacks.get(rollout), remark)
+
+    @property
+    def _since(self) -> int:
+        """When canary first had a share in the rollout in force."""
+        rollout = self.in_force.rollout
+        times = [other.time for other in self._splits.values() if other.rollout == rollout and other.canary > 0]
+        return min(times, default=self.in_force.time)
 
     def _acts_on(self, verdict: Verdict) -> bool:
         is_over = verdict.rollout < self.in_force.rollout or self._is_rolled_back(verdict.rollout)

@@ -1,0 +1,110 @@
+"""What a controller's term tells people: the status in Redis, log lines and metrics."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import structlog
+
+from stream_router.adapters.metrics import (
+    E_VALUE,
+    EVIDENCE_BEHIND,
+    EVIDENCE_WATERMARKS_REFUSED,
+    HELD,
+    HOLDS,
+    LANE_BEHIND,
+    OUTCOMES_LEFT_OUT,
+)
+from stream_router.core.rollout.controller import Controller
+from stream_router.core.rollout.situation import REASONS, Hold, HoldReason
+from stream_router.core.rollout.status import RolloutStatus, StatusStore
+from stream_router.core.route import Route
+from stream_router.errors import UnreachableError
+
+_EVERY: Final = 1.0
+"""Seconds between two looks at what is to be told; a rollback is told at once."""
+
+_SHOW_AGAIN: Final = 5.0
+"""Seconds after which a status is written that has not changed: when it was written tells that a controller lives."""
+
+_log = structlog.get_logger()
+
+
+class Telling:
+    """Of one term."""
+
+    def __init__(self, route: Route, store: StatusStore) -> None:
+        self._route, self._store = route, store
+        self._told_at = self._shown_at = float("-inf")
+        self._shown: RolloutStatus | None = None
+        self._held = Counter[HoldReason]()
+        self._refused_watermarks, self._said_held = 0, False
+
+    def close(self) -> None:
+        """Another controller may go on: what this one said of holds is over."""
+        for reason in self._held:
+            HOLDS.labels(self._route.name, reason).set(0)
+
+    def tell(self, controller: Controller, now: int, *, at_once: bool) -> None:
+        """`now` in milliseconds since the epoch, by the broker's clock where that is known."""
+        if not at_once and time.monotonic() - self._told_at < _EVERY:
+            return
+        self._told_at, holds = time.monotonic(), controller.holds(now)
+        self._say(holds)
+        self._measure(controller)
+        self.show(controller.status(now, holds))
+
+    def _measure(self, controller: Controller) -> None:
+        name, summary = self._route.name, controller.summary
+        EVIDENCE_BEHIND.labels(name).set(0)
+        HELD.labels(name).set(controller.is_held)
+        if controller.is_held and not self._said_held:
+            self._said_held = True
+            _log.error(
+                "R.evidence no longer holds the beginning of the running rollout: it is held, not judged",
+                rollout=controller.in_force.rollout,
+            )
+        refused = controller.fold.refused_watermarks
+        EVIDENCE_WATERMARKS_REFUSED.labels(name).set(refused)
+        if refused > self._refused_watermarks:
+            _log.error(
+                "watermarks of a monitor whose clock is ahead of the broker's are left out: set its clock",
+                watermarks=refused - self._refused_watermarks,
+            )
+        self._refused_watermarks = refused
+        for lane, look in controller.looks.items():
+            LANE_BEHIND.labels(name, lane).set(look.behind)
+        if summary is not None:
+            for verdict in summary.verdicts:
+                if verdict.numbers is not None:
+                    E_VALUE.labels(name, verdict.metric).set(verdict.numbers.e_value)
+            for reason, outcomes in summary.left_out.items():
+                OUTCOMES_LEFT_OUT.labels(name, reason).set(outcomes)
+
+    def _say(self, holds: Sequence[Hold]) -> None:
+        """Each reason once, where it begins and where it ends."""
+        held = Counter(hold.reason for hold in holds)
+        for reason in REASONS:
+            HOLDS.labels(self._route.name, reason).set(reason in held)
+            if held[reason] > self._held[reason]:
+                why = "; ".join(hold.sentence for hold in holds if hold.reason == reason)
+                _log.warning("the rollout is held", reason=reason, why=why)
+            elif self._held[reason] and not held[reason]:
+                _log.info("the rollout is held no more", reason=reason)
+        self._held = held
+
+    def show(self, status: RolloutStatus) -> None:
+        """Write the status into Redis where it changed, and now and then; it is for display, so an absent Redis costs
+        nothing.
+        """
+        said = replace(status, written_at=None)
+        if said == self._shown and time.monotonic() - self._shown_at < _SHOW_AGAIN:
+            return
+        try:
+            self._store.write_status(status)
+        except UnreachableError as error:
+            _log.debug("the status is not in Redis", error=str(error))
+        else:
+            self._shown, self._shown_at = said, time.monotonic()
