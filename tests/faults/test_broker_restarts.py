@@ -14,6 +14,7 @@ from support.whole_loop import Loop
 
 from stream_router.adapters.avro.records import decode_prediction
 from stream_router.adapters.kafka import topics
+from stream_router.core.evidence import ACCURACY
 from stream_router.core.route import Route
 from stream_router.settings import load_settings
 
@@ -92,5 +93,7 @@ def wait_for_progress(lanes: Lanes, loop: Loop, seconds: float) -> None:
 
 def done_so_far(lanes: Lanes, loop: Loop) -> dict[str, int]:
     lane = Counter(decode_prediction(record.value).lane for record in lanes.read("predictions"))
-    outcomes = sum(len(outcomes) for _, evidence in loop.evidence() for outcomes in evidence.outcomes)
+    outcomes = sum(
+        len(column) for _, evidence in loop.evidence() for column in evidence.outcomes if column.key.metric == ACCURACY
+    )
     return {"routed": lanes.count(), "stable": lane["stable"], "canary": lane["canary"], "joined": outcomes}

@@ -25,7 +25,7 @@ from stream_router.adapters.avro.evidence import decode_evidence
 from stream_router.adapters.avro.labels import encode_label
 from stream_router.adapters.avro.records import decode_prediction, encode_prediction
 from stream_router.adapters.rows_file import RowsFile
-from stream_router.core.evidence import Positions
+from stream_router.core.evidence import ACCURACY, Positions
 from stream_router.core.route import Route
 from stream_router.processes.monitor import run_monitor
 from stream_router.settings import Settings
@@ -86,7 +86,7 @@ def test_a_header_name_that_is_not_utf8_stops_nothing(stack: Servers, route: Rou
 
     def joined() -> int:
         evidence = (decode_evidence(record.value) for record in read("evidence"))
-        return sum(len(outcomes) for record in evidence for outcomes in record.outcomes)
+        return sum(len(column) for record in evidence for column in record.outcomes if column.key.metric == ACCURACY)
 
     wait_until(lambda: joined() == 4, 30, "all to be joined")
     letters = wait_until(lambda: read("dead-letters"), 30, "the dead letters")
@@ -205,7 +205,8 @@ def test_a_monitor_that_was_killed_reads_only_what_came_after_its_file(
 
     def outcomes() -> list[int]:
         found = [decode_evidence(r.value) for r in kafka_records(stack.bootstrap_servers, route.topic("evidence"))]
-        return [order for evidence in found for column in evidence.outcomes for order in column.order.tolist()]
+        columns = [column for evidence in found for column in evidence.outcomes if column.key.metric == ACCURACY]
+        return [order for column in columns for order in column.order.tolist()]
 
     def on_disk() -> Positions | None:
         rows = RowsFile(folder, route.name, 0).read()

@@ -39,8 +39,8 @@ def test_a_poor_canary_is_rolled_back_and_stays_out_until_it_is_released(loop: L
     assert numbers.difference_high < 0
     assert (event.stable_version, event.canary_version) == ("0.9", "0.6")
     for quoted in (
-        f"{numbers.canary_labels:,} labels",
-        f"{numbers.stable_labels:,} labels",
+        f"of {numbers.canary_labels:,} labels)",
+        f"of {numbers.stable_labels:,})",
         "reached 33.33",
         "0.6",
         "0.9",

@@ -54,12 +54,15 @@ class Judgement:
             n = counts
             self._forward.update(n_a=n.stable_labels, n_b=n.canary_labels, e_a=n.stable_bad, e_b=n.canary_bad)
 
-    def has_fallen(self, offset: int, remarks: tuple[str, ...]) -> bool:
-        """Whether the test has become unhealthy by the record at `offset`, at whose end this is asked."""
-        falls = self.final is None and self._test.unhealthy
-        if falls:
-            self.final = self._verdict(Status.UNHEALTHY, offset, remarks)
-        return falls
+    @property
+    def falls(self) -> bool:
+        """Whether the test has become unhealthy and there is no final verdict yet."""
+        return self.final is None and self._test.unhealthy
+
+    def settle(self, offset: int, remarks: tuple[str, ...]) -> Verdict:
+        """The final verdict, as of the record at `offset`, at whose end it falls."""
+        self.final = self._verdict(Status.UNHEALTHY, offset, remarks)
+        return self.final
 
     def verdict(self, offset: int, remarks: tuple[str, ...]) -> Verdict:
         """As of the record at `offset`; the final one as of its own."""

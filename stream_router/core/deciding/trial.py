@@ -94,8 +94,8 @@ class Trial:
     def close_blocks(self, offset: int, *, at_watermark: bool) -> tuple[list[BlockClosed], list[Verdict]]:
         """At the end of the record at `offset`: bets on the blocks that close; with the verdicts that then are final.
 
-        Those that roll back come first, in the policy's order; but a canary that fails is said to fail before it is
-        said to be wrong.
+        Those that roll back come first, in the policy's order but for error rate, which is ahead of all: a canary that
+        fails is said to fail before it is said to be wrong.
         """
         closed = []
         for name, kind in self._kinds.items():
@@ -109,9 +109,8 @@ class Trial:
             for counts in kind.close_mature():
                 for one in readers:
                     one.speak_for(counts)
-        fallen = [one for one in self._judgements if closed and one.has_fallen(offset, self._remarks(one))]
-        verdicts = [one.final for one in sorted(fallen, key=lambda one: one.metric.name != "error_rate") if one.final]
-        return closed, sorted(verdicts, key=lambda verdict: not verdict.rolls_back)
+        verdicts = [one.settle(offset, self._remarks(one)) for one in self._judgements if one.falls]
+        return closed, sorted(verdicts, key=lambda one: (not one.rolls_back, one.metric != "error_rate"))
 
     def verdicts(self, offset: int) -> tuple[Verdict, ...]:
         """One a metric, in the policy's order, as of the record at `offset`."""
