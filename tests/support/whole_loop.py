@@ -34,7 +34,7 @@ POLICY = PolicySettings(**SHORT).to_policy()
 
 
 class Loop:
-    """A route on real servers. `policy` has the settings of the policy that processes are started with from then on.
+    """A route on real servers. `policy` and `kafka` have the settings with which processes are started from then on.
 
     `labelled` says of the number of a request whether it gets a label; it may be changed under traffic.
     """
@@ -44,15 +44,20 @@ class Loop:
         self.feeder = Feeder(stack.bootstrap_servers, route.topic("requests"))
         self.truth = Truth(stack.bootstrap_servers, route.topic("ground-truth"))
         self.policy: dict[str, Any] = dict(SHORT)
+        self.kafka: dict[str, str] = {}
         self.labelled: Callable[[int], bool] = lambda _: True
         self.jobs: dict[str, Command] = {}
 
-    def start(self, stable: str, canary: str, *, stable_batch: int = 500, canary_batch: int = 500) -> None:
+    def start(self, stable: str, canary: str, *, stable_batch: int = 500) -> None:
         """All of them, with these versions of support.models; returns once both are registered."""
+        self.monitor = self.start_monitor("a")
+        self.start_route_and_jobs(stable, canary, stable_batch=stable_batch)
+
+    def start_route_and_jobs(self, stable: str, canary: str, *, stable_batch: int = 500) -> None:
+        """All but a monitor."""
         self.processes.start("route", "--route", self.route.name)
         self.start_job(STABLE, stable, stable_batch)
-        self.start_job(CANARY, canary, canary_batch)
-        self.monitor = self.start_monitor("a")
+        self.start_job(CANARY, canary)
         wait_until(lambda: len(self.redis.hgetall(self.route.key("models"))) == 2, 60, "both models to be registered")
 
     def start_job(self, lane: str, version: str, max_batch: int = 500) -> Command:
@@ -67,7 +72,7 @@ class Loop:
     @property
     def environment(self) -> dict[str, str]:
         policy = {f"STREAM_ROUTER_POLICY__{name.upper()}": json.dumps(value) for name, value in self.policy.items()}
-        return {**policy, "PYTHONPATH": "tests"}
+        return {**policy, "STREAM_ROUTER_KAFKA": json.dumps(self.kafka), "PYTHONPATH": "tests"}
 
     @property
     def judged_by(self) -> Policy:
