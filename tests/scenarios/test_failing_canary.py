@@ -7,7 +7,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.long, pytest.mark.timeout(240)]
 
 
 def test_a_canary_that_only_raises_is_rolled_back_without_any_label(loop: Loop):
-    loop.policy["prediction_deadline"] = 3
+    loop.policy["prediction_deadline"] = 6
     loop.labelled = lambda _: False
     loop.start(stable="0.9", canary="raising")
     with loop.traffic(200):

@@ -12,7 +12,7 @@ RATE = 400
 
 def start(loop):
     """Of stable a thousand micro-batches have to be known, so that these are small; canary sleeps for 0.1 s in each."""
-    loop.policy["prediction_deadline"] = 4
+    loop.policy["prediction_deadline"] = 8
     loop.start(stable="0.9", canary="slow", stable_batch=2)
 
 

@@ -58,7 +58,11 @@ class Loop:
         self.processes.start("route", "--route", self.route.name)
         self.start_job(STABLE, stable, stable_batch)
         self.start_job(CANARY, canary)
-        wait_until(lambda: len(self.redis.hgetall(self.route.key("models"))) == 2, 60, "both models to be registered")
+        wait_until(self._are_registered, 60, "both models to be registered")
+
+    def _are_registered(self) -> bool:
+        assert all(job.running() for job in self.jobs.values()), [job.stderr for job in self.jobs.values()]
+        return len(self.redis.hgetall(self.route.key("models"))) == 2
 
     def start_job(self, lane: str, version: str, max_batch: int = 500) -> Command:
         model = ("--model", "support.models:load", "--model-version", version, "--max-batch", str(max_batch))
@@ -71,7 +75,10 @@ class Loop:
 
     @property
     def environment(self) -> dict[str, str]:
-        policy = {f"STREAM_ROUTER_POLICY__{name.upper()}": json.dumps(value) for name, value in self.policy.items()}
+        policy = {
+            f"STREAM_ROUTER_POLICY__{name.upper()}": value if isinstance(value, str) else json.dumps(value)
+            for name, value in self.policy.items()
+        }
         return {**policy, "STREAM_ROUTER_KAFKA": json.dumps(self.kafka), "PYTHONPATH": "tests"}
 
     @property
