@@ -51,6 +51,7 @@ from stream_router.core.joining.counting import Cells
 from stream_router.core.joining.expiry import Expiry
 from stream_router.core.joining.hashes import firsts, hashes_of, keys_of, order_of
 from stream_router.core.joining.join_output import JoinOutput
+from stream_router.core.joining.maturity import first_immature
 from stream_router.core.joining.new_outcomes import Requests
 from stream_router.core.joining.split_history import SplitHistory
 from stream_router.core.joining.table import NO_ROW, Keys, Table
@@ -58,7 +59,7 @@ from stream_router.core.joining.telling import LeftOut, Pending, Telling
 from stream_router.core.joining.values import NOTHING, Values, coded, same
 from stream_router.core.joining.vocabulary import Vocabulary
 from stream_router.core.joining.waiting_labels import LabelColumns, WaitingLabels
-from stream_router.core.policy import CLOCK_SKEW_MS, Policy
+from stream_router.core.policy import Policy
 from stream_router.core.scoring.prediction import Value
 
 Kind = Literal["joined", "duplicate", "revised", "orphan", "expired", "refused", "unattributed"]
@@ -232,7 +233,7 @@ class Join:
         """All inputs up to `clock` (ms since the epoch) have been read: tell of the windows that have matured since the
         last one, and forget what can change nothing any more.
         """
-        first, last = self._first_immature(self._told_until), self._first_immature(clock)
+        first, last = (first_immature(self._policy, until) for until in (self._told_until, clock))
         self._told_until = max(self._told_until, clock)
         if first < last and self._telling.gives_any(first, last):
             self._on_matured(self._rows.between("routed_at", first, last))
@@ -316,11 +317,6 @@ class Join:
             rows = self._rows.all_rows()
             answers, labels = (Values(self._rows[f"{side}_kind"][rows], self._rows[side][rows]) for side in _SIDES)
             self._vocabulary.keep(answers, labels, self._early.said())
-
-    def _first_immature(self, clock: int) -> int:
-        """The start of the first window that has not matured when all has been read up to the clock."""
-        policy = self._policy
-        return policy.window_start(clock - policy.matures_after - CLOCK_SKEW_MS) + policy.window
 
     def _on_matured(self, rows: Integers) -> None:
         """No label counts any more for the rows."""
