@@ -218,4 +218,5 @@ def _boosted(null: Doubles, bet: Doubles, cap: Doubles, width: Integers) -> tupl
 
 def _below(bet: Doubles, cap: Doubles, width: Integers) -> Integers:
     """How many of the first `width` numbers, on which the bet grows, stay below the cap."""
-    return np.minimum((bet < cap[:, np.newaxis]).sum(1), width)
+    below: Integers = np.minimum((bet < cap[:, np.newaxis]).sum(1), width)
+    return below
