@@ -26,10 +26,9 @@ from decision_naive import fixed_threshold, repeated_z
 from decision_outages import down, thinned
 from decision_ripe import DAY, exponential, first_bet, first_rollout, mixed, within
 from rich.console import Console
-from vectorised_decision import EProcesses
 
 from stream_router.core.deciding.e_process import EProcess
-from stream_router.core.policy import Policy
+from stream_router.core.deciding.e_processes import EProcesses
 
 
 @dataclass(frozen=True)
@@ -186,10 +185,10 @@ def cost(blocks: int = 2_000) -> tuple[str, str]:
     for block in zip(*drawn, strict=True):
         alone.update(*block)
     one = (time.perf_counter() - began) / blocks
-    together, everyone = EProcesses(Policy(alpha=1e-9), blocks), np.arange(blocks)
+    together = EProcesses(alpha=1e-9, psi0=1.0, max_labels=20_000, tests=blocks)
     began = time.perf_counter()
     for _ in range(20):
-        together.update(everyone, *map(np.array, drawn))
+        together.update(*map(np.array, drawn))
     many = (time.perf_counter() - began) / blocks / 20
     return f"{one * 1e6:.0f}", f"{many * 1e6:.1f}"
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from vectorised_decision import EProcesses, ForwardTests
+from vectorised_decision import ForwardTests
 
 from stream_router.core.deciding.blocks import full_size
-from stream_router.core.policy import Policy
+from stream_router.core.deciding.e_processes import EProcesses
 
 MAX_LABELS = 20_000
 
@@ -56,7 +56,7 @@ Judge = Callable[[Blocks, int], Result]
 
 def unhealthy(blocks: Blocks, runs: int, alpha: float = 0.05) -> Result:
     """The verdict is that canary is worse."""
-    tests = EProcesses(Policy(alpha=alpha, max_labels=MAX_LABELS), runs)
+    tests = EProcesses(alpha=alpha, psi0=1.0, max_labels=MAX_LABELS, tests=runs)
     return _judged(blocks, tests.update, tests.unhealthy)
 
 
@@ -74,7 +74,7 @@ def _judged(blocks: Blocks, update: Callable[..., None], decided: np.ndarray) ->
     labels = np.zeros(len(decided), int)
     for of, n_a, n_b, e_a, e_b in blocks:
         labels[of] += np.where(decided[of], 0, n_b)
-        update(of, n_a, n_b, e_a, e_b)
+        update(n_a, n_b, e_a, e_b, of)
         if decided.all():
             break
     return Result(decided, labels)

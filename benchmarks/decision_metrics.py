@@ -2,11 +2,11 @@
 
 import numpy as np
 from decision_cases import MAX_LABELS, Case, Result
-from vectorised_decision import EProcesses, TwoSideds
+from vectorised_decision import TwoSideds
 
 from stream_router.core.deciding.blocks import full_size
+from stream_router.core.deciding.e_processes import EProcesses
 from stream_router.core.deciding.metrics.latency import ENOUGH
-from stream_router.core.policy import Policy
 
 ALPHA = 0.05
 WEIGHTS = {"accuracy": 0.6, "error_rate": 0.2, "latency_p50": 0.07, "latency_p99": 0.13}
@@ -33,7 +33,8 @@ def four_metrics(share: float = 0.1) -> Case:
 def _four(runs: int, share: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Whether any metric calls canary unhealthy, and after how many canary outcomes: shape (runs,)."""
     tests = {
-        name: EProcesses(Policy(alpha=ALPHA * weight, max_labels=MAX_LABELS), runs) for name, weight in WEIGHTS.items()
+        name: EProcesses(alpha=ALPHA * weight, psi0=1.0, max_labels=MAX_LABELS, tests=runs)
+        for name, weight in WEIGHTS.items()
     }
     size, everyone = full_size(share), np.arange(runs)
     held = np.full((runs, KEPT // size, size), np.inf)  # of stable; the place of an outcome of canary stays infinite
@@ -49,7 +50,7 @@ def _four(runs: int, share: float, rng: np.random.Generator) -> tuple[np.ndarray
         n_b = canary.sum(1)
         labels += np.where(decided, 0, n_b)
         for name, flags in bad.items():
-            tests[name].update(everyone, size - n_b, n_b, (flags & ~canary).sum(1), (flags & canary).sum(1))
+            tests[name].update(size - n_b, n_b, (flags & ~canary).sum(1), (flags & canary).sum(1))
             decided |= tests[name].unhealthy
         held[:, number % held.shape[1]] = np.where(canary, np.inf, seconds)
         known = np.isfinite(held).sum((1, 2))
@@ -73,12 +74,12 @@ def signals(share: float = 0.1, most: int = MAX_LABELS) -> Case:
             n_b = rng.binomial(size, share, runs)
             lanes = [_labelling(n, rng) for n in (size - n_b, n_b)]
             for test, (n_a, e_a), (of_b, e_b) in zip(alone, *lanes, strict=True):
-                test.update(everyone, n_a, of_b, e_a, e_b)
+                test.update(n_a, of_b, e_a, e_b, everyone)
                 decided |= test.unhealthy
             if learnt >= ENOUGH:
                 classes = [rng.multinomial(n, (0.7, 0.2, 0.1, 0.0)).T for n in (size - n_b, n_b)]
                 for test, e_a, e_b in zip(mix, *classes, strict=True):
-                    test.update(everyone, size - n_b, n_b, e_a, e_b)
+                    test.update(size - n_b, n_b, e_a, e_b, everyone)
                     decided |= test.unhealthy
                 decided |= sum(test.mean for test in mix) / 4 >= 1 / (ALPHA * SIGNAL)
             learnt += int((size - n_b).min())

@@ -21,7 +21,8 @@ import page
 from stream_router.core.evidence import Positions
 from stream_router.core.joining.columns import Labels, Origin, Predictions
 from stream_router.core.joining.hashes import keys_of
-from stream_router.core.joining.join import _ROW, Join
+from stream_router.core.joining.held_rows import _ROW
+from stream_router.core.joining.join import Join
 from stream_router.core.joining.split_history import SplitHistory
 from stream_router.core.joining.table import Table
 from stream_router.core.policy import Policy

@@ -29,7 +29,8 @@ from stream_router.adapters.rows_file import Arrays
 from stream_router.core.evidence import Evidence, Positions
 from stream_router.core.joining.agreement import Bad
 from stream_router.core.joining.join import Join
-from stream_router.core.policy import Policy
+from stream_router.core.joining.maturity import watermark_past
+from stream_router.core.policy import CLOCK_SKEW_MS, Policy
 from stream_router.errors import UnreachableError
 from stream_router.processes.background import in_thread
 from stream_router.processes.clock_check import ClockCheck
@@ -263,19 +264,25 @@ class Owner:
     async def _checked(self, resume: ResumePoint) -> ResumePoint:
         """It, once a flush of the positions alone has told the broker's time, which no chunk is judged without.
 
-        A predecessor's watermark that is far ahead of it is dropped.
+        A predecessor's watermark that is far ahead of it is dropped. By that one it has told of all that it had read,
+        and which of it is not known: so nothing is told of windows in which any of it may lie.
         """
         record = Evidence(
             by=self._shared.worker, written_at=now_ms(), partition=self._partition, positions=resume.positions
         )
         await self._write([record], [], resume)
-        admitted = self._shared.clock.admits(resume.watermark, inherited=True)
-        return resume if admitted else resume._replace(watermark=0)
+        if self._shared.clock.admits(resume.watermark, inherited=True):
+            return resume
+        newest = self._shared.intake.now + 2 * CLOCK_SKEW_MS  # routings may be ahead of records, and these of brokers
+        told = min(resume.watermark, watermark_past(self._shared.policy, newest))
+        return resume._replace(watermark=0, told_until=max(resume.told_until, told))
 
     async def _rows(self, resume: ResumePoint) -> tuple[Join, Positions]:
         """The rows to begin with, and where to read on from: those on disk, or none."""
         shared, history = self._shared, self._shared.splits.history
-        options = _Options(told_until=resume.watermark, early_limit=shared.early_limit, bad=shared.bad)
+        options = _Options(
+            told_until=max(resume.watermark, resume.told_until), early_limit=shared.early_limit, bad=shared.bad
+        )
         found = await shared.disk.found(self._partition, resume) if shared.disk is not None else None
         if found is not None:
             await shared.splits.read_once()  # those of the rows are not named by what is read from here on

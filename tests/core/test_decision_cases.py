@@ -66,7 +66,7 @@ def test_many_two_sided_tests_at_once_give_what_each_gives_alone(canary_rate):
         n = rng.integers(1, 300, runs)
         n_b = rng.binomial(n, 0.3)
         e_a, e_b = rng.binomial(n - n_b, 0.1), rng.binomial(n_b, canary_rate)
-        together.update(np.arange(runs), n - n_b, n_b, e_a, e_b)
+        together.update(n - n_b, n_b, e_a, e_b, np.arange(runs))
         for test, *block in zip(alone, (n - n_b).tolist(), n_b.tolist(), e_a.tolist(), e_b.tolist(), strict=True):
             test.update(*block)
     assert 0 < together.unhealthy.sum() < runs

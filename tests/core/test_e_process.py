@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vectorised_decision import EProcesses
 
 from stream_router.core.deciding import e_process
 from stream_router.core.deciding.e_process import Boost, EProcess, boosted
@@ -150,20 +149,3 @@ def test_capital_is_released_by_labels_and_never_more_than_there_is(canary_label
 def test_more_bad_outcomes_than_outcomes_are_refused():
     with pytest.raises(ValueError, match="11 bad of 10"):
         of(Policy()).update(90, 10, 9, 11)
-
-
-@pytest.mark.parametrize(("tolerated_odds_ratio", "canary_error"), [(1.0, 0.12), (1.3, 0.15)])
-def test_many_runs_at_once_give_what_each_gives_alone(tolerated_odds_ratio, canary_error):
-    rng, runs = np.random.default_rng(7), 60
-    policy = Policy(tolerated_odds_ratio=tolerated_odds_ratio, max_labels=500)
-    together, alone = EProcesses(policy, runs), [of(policy) for _ in range(runs)]
-    for _ in range(40):
-        n = rng.integers(1, 300, runs)
-        n_b = rng.binomial(n, rng.random(runs))
-        e_a, e_b = rng.binomial(n - n_b, 0.1), rng.binomial(n_b, canary_error)
-        together.update(np.arange(runs), n - n_b, n_b, e_a, e_b)
-        for test, *block in zip(alone, (n - n_b).tolist(), n_b.tolist(), e_a.tolist(), e_b.tolist(), strict=True):
-            test.update(*block)
-    assert 0 < together.unhealthy.sum() < runs
-    assert together.unhealthy.tolist() == [test.unhealthy for test in alone]
-    np.testing.assert_allclose(together.total, [test.state.total for test in alone], atol=1e-9)

@@ -72,7 +72,7 @@ def test_the_vectorised_test_is_the_same(history, margin):
     alone, together = ForwardTest(margin, 0.05), ForwardTests(margin, 0.05, 3)
     for block in history:
         alone.update(*block)
-        together.update(np.array([0, 2]), *(np.array([number] * 2) for number in block))
+        together.update(*(np.array([number] * 2) for number in block), np.array([0, 2]))
     assert together.total[[0, 2]] == pytest.approx([alone.state.total] * 2, abs=1e-9)
     assert together.healthy.tolist() == [alone.healthy, False, alone.healthy]
     assert together.total[1] == 0

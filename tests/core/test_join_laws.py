@@ -124,7 +124,8 @@ class ForgetsEarly(Join):
     """Planted: rows go when their window's labels may still come."""
 
     def on_watermark(self, clock):
-        self._rows.remove(self._rows.where("routed_at", clock))
+        table = self._rows._table  # noqa: SLF001 - as all that is planted
+        table.remove(table.where("routed_at", clock))
         super().on_watermark(clock)
 
 
@@ -148,7 +149,7 @@ class ForgetsRevisions(Join):
 
     def _on_labels(self, rows, labels):
         super()._on_labels(rows, labels)
-        self._rows["flags"][rows[~labels.new]] &= 3
+        self._rows._table["flags"][rows[~labels.new]] &= 3  # noqa: SLF001 - likewise
 
 
 class BelievesTheLast(Join):
@@ -163,8 +164,9 @@ class BelievesTheLast(Join):
 class TakesTheNearest(Join):
     """Planted: an id is one request for ever."""
 
-    def _is_near(self, one, _):
-        return np.full(len(one), fill_value=True)
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self._rows.is_near = lambda one, _: np.full(len(one), fill_value=True)
 
 
 class ForgetsWhoWaits(Join):
@@ -179,9 +181,10 @@ class ForgetsWhoWaits(Join):
 class BetsOnTheLate(Join):
     """Planted: an answer after the deadline is an answer."""
 
-    def _requests(self, rows):
-        found = super()._requests(rows)
-        return found._replace(late=np.zeros_like(found.late))
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        requests = self._rows.requests
+        self._rows.requests = lambda rows: requests(rows)._replace(late=np.zeros(len(rows), np.bool_))
 
 
 def knows_no_splits(policy, base, _, **options) -> Join:

@@ -674,6 +674,71 @@ async def test_a_watermark_far_ahead_that_was_inherited_is_dropped(world):
     assert [entry for entry in logs if "a predecessor's clock" in entry["event"]]
 
 
+MATURES = POLICY.matures_after + CLOCK_SKEW_MS
+
+
+async def succeeded(world):
+    """The owner ends; another process's takes over and reads all."""
+    world.owner.drop()
+    world.new_owner()
+    world.start()
+    await world.read_all()
+
+
+@pytest.mark.parametrize("lost", ["offsets", "metadata"])
+@driven
+async def test_windows_are_told_once_also_where_the_metadata_of_the_offsets_is_gone(world, lost):
+    """The newest watermark stands in R.evidence, not always in the newest record with positions."""
+    world.send(3)
+    await world.read_all()
+    world.pass_time(MATURES)
+    await world.flushed()
+    world.send(2)
+    await world.bring_all()
+    await world.flushed()
+    assert world.evidence[-1].watermark is None
+    for topic in TOPICS.values():
+        said = world.kafka.offsets.pop((ROUTE.evidence_group, topic, 0))
+        if lost == "metadata":
+            bare = TopicPartition(topic, 0, said.offset)
+            world.kafka.offsets[ROUTE.evidence_group, topic, 0] = bare
+    await succeeded(world)
+    world.pass_time(MATURES)
+    await world.flushed()
+    assert world.faults(matured=True) == []
+
+
+@pytest.mark.parametrize(("ahead", "lost"), [(MATURES, False), (30 * 86_400_000, True)])
+@pytest.mark.usefixtures("broker")
+@driven
+async def test_what_was_told_by_a_watermark_far_ahead_is_told_by_no_successor(world, ahead, lost):
+    """Also not by a successor's successor, which finds a watermark that is right. Of later windows all is told.
+
+    By a watermark that is further ahead all rows were forgotten; they are held again where the metadata is gone.
+    """
+    world.time = BROKER
+    world.kafka.clock = None  # so the first owner cannot know better
+    world.send(3)
+    await world.read_all()
+    world.owner.offer_watermark(BROKER + ahead, {})
+    await world.flushed()
+    assert world.watermarks == [BROKER + ahead]
+    if lost:
+        world.kafka.offsets.clear()
+    later = BROKER + 2 * CLOCK_SKEW_MS + POLICY.window
+    for now in (BROKER, later, later + MATURES):
+        world.kafka.clock = world.now = now
+        await succeeded(world)
+        if now == later:
+            world.time = later
+            world.send(2)
+            await world.bring_all()
+        world.time = now
+        world.pass_time(1)
+        await world.flushed()
+    assert world.faults(matured=True) == []
+
+
 @pytest.mark.usefixtures("broker")
 @driven
 async def test_labels_are_not_judged_by_an_inherited_watermark_that_is_far_ahead(world):

@@ -5,6 +5,7 @@ import pytest
 from support.owner_storms import Storm
 
 from stream_router.adapters.kafka.producers import TransactionalProducer
+from stream_router.core.joining.held_rows import HeldRows
 from stream_router.core.joining.join import Join
 from stream_router.processes.owner import Owner, Tenure
 
@@ -33,7 +34,7 @@ on_chunk, write, init = Owner.on_chunk, TransactionalProducer.write, Join.__init
 PLANTED = {
     "a lost chunk is not noticed": (Owner, "on_chunk", chunk_from_anywhere),
     "it writes before its rows are rebuilt": (Tenure, "is_rebuilt", property(lambda _: True)),
-    "what was said is said again": (Join, "_is_new", lambda _self, rows: np.ones(len(rows), np.bool_)),
+    "what was said is said again": (HeldRows, "is_new", lambda _self, rows: np.ones(len(rows), np.bool_)),
     "positions are not part of the transaction": (TransactionalProducer, "write", positions_first),
     "nobody is shut out": (TransactionalProducer, "take_over", lambda _: None),
     "a successor tells of windows again": (

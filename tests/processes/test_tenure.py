@@ -78,15 +78,22 @@ def test_positions_moved_by_markers_alone_wait_as_long_as_a_watermark():
 
 
 @pytest.mark.parametrize(
-    ("horizon", "looked_at"), [(POLICY.label_horizon, POLICY.label_horizon), (86_400_000, RIPENING_LOOKED_AT)]
+    ("horizon", "deadline", "looked_at"),
+    [
+        (POLICY.label_horizon, POLICY.prediction_deadline, POLICY.label_horizon),
+        (2_000, 30_000, 30_000),  # errors may wait for a deadline longer than labels take
+        (86_400_000, POLICY.prediction_deadline, RIPENING_LOOKED_AT),
+        (2_000, 3_600_000, RIPENING_LOOKED_AT),
+    ],
 )
 @pytest.mark.parametrize(("short_of", "every"), [(1, WATERMARK_FOR_OUTCOMES), (0, WATERMARK_EVERY)])
 def test_watermarks_come_more_often_while_an_outcome_may_ripen_soon_also_a_predecessor_s(
-    horizon, looked_at, short_of, every
+    horizon, deadline, looked_at, short_of, every
 ):
     """Not for a whole horizon of a day: a transaction a second in each idle partition."""
+    policy = replace(POLICY, label_horizon=horizon, prediction_deadline=deadline)
     watermark = 1_000_000 + POLICY.window + looked_at - short_of
-    found = tenure(watermark, newest_outcome=1_000_000, policy=replace(POLICY, label_horizon=horizon))
+    found = tenure(watermark, newest_outcome=1_000_000, policy=policy)
     found.schedule.on_watermark()
     found.schedule.on_flush(50.0, with_watermark=True)
     found.offer(watermark + 1, {})

@@ -1,6 +1,7 @@
 """Kafka shuts out the former owner of a partition, and its successor finds where to go on."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from confluent_kafka import KafkaException, Producer, TopicPartition
@@ -46,7 +47,7 @@ def test_a_partition_without_evidence_begins_at_the_logs_start(log: EvidenceLog)
 
 @pytest.mark.usefixtures("filled")
 def test_a_successor_goes_on_where_the_last_flush_ended(log: EvidenceLog) -> None:
-    resume = ResumePoint(Positions(8, 7), Positions(3, 2), 1234, 1200, 1300)
+    resume = ResumePoint(Positions(8, 7), Positions(3, 2), 1234, 1200, 1300, 1400)
     log.writer(PARTITION).write([evidence("A", resume.positions)], [], resume)
     assert log.resume_point(PARTITION) == resume
     assert log.resume_point(PARTITION + 1).positions == Positions(0, 0)
@@ -104,12 +105,13 @@ def test_the_records_know_the_positions_when_the_groups_offsets_are_gone(
     log: EvidenceLog, stack: Servers, route: Route
 ) -> None:
     resume = ResumePoint(Positions(8, 7), Positions(3, 2), 1234)
-    log.writer(PARTITION).write([evidence("A", Positions(1, 1)), evidence("A", resume.positions)], [], resume)
+    told = replace(evidence("A", Positions(1, 1)), watermark=1234)
+    log.writer(PARTITION).write([told, evidence("A", resume.positions)], [], resume)
     log.writer(0).write([evidence("B", Positions(9, 9), partition=0)], [], resume)
     client = AdminClient({"bootstrap.servers": stack.bootstrap_servers})
     for future in client.delete_consumer_groups([route.evidence_group]).values():
         future.result()
-    assert log.resume_point(PARTITION) == ResumePoint(resume.positions, Positions(0, 0), 0)
+    assert log.resume_point(PARTITION) == ResumePoint(resume.positions, Positions(0, 0), 1234)
 
 
 @pytest.mark.usefixtures("filled")

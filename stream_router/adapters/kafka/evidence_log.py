@@ -23,7 +23,7 @@ from stream_router.core.route import Route
 from stream_router.errors import DecodeError
 from stream_router.settings import Settings
 
-_METADATA: Final = re.compile(r"rebuild=(\d+);tick=(\d+)(?:;outcome=(\d+))?(?:;at=(\d+))?")
+_METADATA: Final = re.compile(r"rebuild=(\d+);tick=(\d+)(?:;outcome=(\d+))?(?:;at=(\d+))?(?:;told=(\d+))?")
 _BLOCK: Final = 2_000
 """Records of R.evidence that are read at once on the way back through it."""
 
@@ -35,7 +35,8 @@ class ResumePoint(NamedTuple):
 
     All before `positions` has been said; rows are rebuilt from `rebuild_from` on. `watermark` is the latest that the
     partition's evidence carries, `newest_outcome` the latest time of an outcome in it, 0 before the first.
-    `broker_time` is when the positions were written, 0 where that is not known. All in milliseconds since the epoch.
+    `broker_time` is when the positions were written, 0 where that is not known. `told_until`: of windows that had
+    matured by it nothing is told any more, where that is later than `watermark`. All in milliseconds since the epoch.
     """
 
     positions: Positions
@@ -43,6 +44,7 @@ class ResumePoint(NamedTuple):
     watermark: int
     newest_outcome: int = 0
     broker_time: int = 0
+    told_until: int = 0
 
 
 class Inputs(NamedTuple):
@@ -50,6 +52,13 @@ class Inputs(NamedTuple):
 
     predictions: TopicPartition
     ground_truth: TopicPartition
+
+
+class _Newest(NamedTuple):
+    """The newest positions and the newest watermark (0: none) of a partition's evidence, not always of one record."""
+
+    positions: Positions | None = None
+    watermark: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,23 +105,23 @@ class EvidenceLog:
         lows = [group.get_watermark_offsets(side, TIMEOUT)[0] for side in inputs]
         committed = group.committed(list(inputs), TIMEOUT)
         offsets = [side.offset for side in committed if side.offset is not None and side.offset >= 0]
-        if len(offsets) == len(committed):
-            positions = Positions(*offsets)
-            known = [_METADATA.fullmatch(side.metadata or "") for side in committed]
-        else:
-            newest = self._newest(group, partition)
-            positions = newest.positions if newest and newest.positions else Positions(*lows)
-            known = [None, None]
+        is_committed = len(offsets) == len(committed)
+        known = [_METADATA.fullmatch(side.metadata or "") if is_committed else None for side in committed]
         starts = [int(found[1]) if found else low for found, low in zip(known, lows, strict=True)]
-        watermark = max((int(found[2]) for found in known if found), default=0)
-        newest_outcome = max((int(found[3] or 0) for found in known if found), default=0)
-        broker_time = max((int(found[4] or 0) for found in known if found), default=0)
+        watermark, newest_outcome, broker_time, told_until = (
+            max((int(found[place] or 0) for found in known if found), default=0) for place in range(2, 6)
+        )
+        positions = Positions(*offsets) if is_committed else None
+        if not any(known):
+            newest = self._newest(group, partition)
+            positions, watermark = positions or newest.positions or Positions(*lows), newest.watermark
         return ResumePoint(
-            Positions(*self._within(inputs, positions, lows, "records were deleted before they were joined")),
+            Positions(*self._within(inputs, positions or lows, lows, "records were deleted before they were joined")),
             Positions(*self._within(inputs, starts, lows, "records that earlier ones may still join were deleted")),
             watermark,
             newest_outcome,
             broker_time,
+            told_until,
         )
 
     def _within(self, inputs: Inputs, offsets: Iterable[int], lows: Sequence[int], loss: str) -> list[int]:
@@ -123,15 +132,19 @@ class EvidenceLog:
             clamped.append(max(offset, low))
         return clamped
 
-    def _newest(self, group: Consumer, partition: int) -> Evidence | None:
-        """The partition's newest evidence with positions: for the day on which the group's offsets have expired."""
-        topic = self.route.topic("evidence")
+    def _newest(self, group: Consumer, partition: int) -> "_Newest":
+        """What the partition's newest evidence says: for the day on which the group's offsets have expired."""
+        topic, newest = self.route.topic("evidence"), _Newest()
         low, high = group.get_watermark_offsets(TopicPartition(topic, 0), TIMEOUT)
         for first in range(high - _BLOCK, low - _BLOCK, -_BLOCK):
             for evidence in reversed(self._block(topic, max(first, low), first + _BLOCK)):
-                if evidence.partition == partition and evidence.positions:
-                    return evidence
-        return None
+                if evidence.partition == partition:
+                    newest = _Newest(
+                        newest.positions or evidence.positions, newest.watermark or evidence.watermark or 0
+                    )
+                    if newest.positions and newest.watermark:
+                        return newest
+        return newest
 
     def _block(self, topic: str, first: int, end: int) -> list[Evidence]:
         """The readable records of [first, end)."""
@@ -163,6 +176,8 @@ class EvidenceWriter:
         """
         evidence = [Outgoing(self._topic, encode_evidence(record), partition=0) for record in records]
         said = f"tick={resume.watermark};outcome={resume.newest_outcome};at={resume.broker_time}"
+        if resume.told_until > resume.watermark:
+            said += f";told={resume.told_until}"
         offsets = [
             TopicPartition(side.topic, side.partition, offset, f"rebuild={start};{said}")
             for side, offset, start in zip(self._inputs, resume.positions, resume.rebuild_from, strict=True)

@@ -5,21 +5,19 @@ says that the models differ, never which is right: an early word to a person.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from stream_router.core.deciding.blocks import Block
-from stream_router.core.deciding.metrics.two_sided import TwoSided, level, rates
+from stream_router.core.deciding.e_processes import EProcesses
+from stream_router.core.deciding.metrics.two_sided import level, rates
 from stream_router.core.deciding.metrics.words import is_unknown, unknown
 from stream_router.core.deciding.numbers import Numbers, Totals
 from stream_router.core.deciding.rows import Rows
-from stream_router.core.evidence import PREDICTION, RolloutStarted
+from stream_router.core.evidence import PREDICTION, Doubles, Integers, RolloutStarted
 from stream_router.core.policy import MetricName, Policy
-
-Values = npt.NDArray[np.float64]
 
 LEARNT: Final = 1_000
 """Predictions of stable that are learnt from: the classes from the first ones, a median from the newest ones."""
@@ -45,34 +43,38 @@ class PredictionMix:
 
 
 class MixTest:
-    """See MetricTest: a mean of two-sided tests, one a class or a single one of numbers.
+    """See MetricTest: a mean of two-sided tests (see TwoSided), one a class or a single one of numbers.
 
-    Null: both lanes' predictions are draws of the same. All tests read the same blocks, so the mean of their K e-values
-    is an e-value, too, and each one's own bets are capped where it alone decides, at K / alpha. Until stable has shown
-    enough, nothing is bet. An error has no prediction, and is error rate's.
+    Null: both lanes' predictions are draws of the same. Both sides of all K tests read the same blocks, so the mean of
+    their 2 K e-values is an e-value, too, and each one's own bets are capped where it alone decides, at 2 K / alpha.
+    Until stable has shown enough, nothing is bet. An error has no prediction, and is error rate's.
     """
 
     def __init__(self, policy: Policy, alpha: float, texts: Mapping[float, str]) -> None:
         self._alpha = alpha
         self._max_labels = policy.max_labels
         self._texts = texts
-        self._newest: Values = np.empty(0)
-        self._classes: Values | None = None
+        self._newest: Doubles = np.empty(0)
+        self._classes: Doubles | None = None
         """None until known; empty: numbers. In order, "other" being one more behind the last."""
-        self._tests: list[TwoSided] = []
-        self._totals: list[Totals] = []
+        self._sides: EProcesses | None = None
+        """Of each test that canary has more bad ones, then of each that it has fewer."""
+        self._unhealthy = False
+        self._totals = Totals()
+        """Without the bad ones, which differ by test: shape (K,) each."""
+        self._stable_bad = self._canary_bad = np.empty(0, np.int64)
 
     def update(self, block: Block) -> None:
         if self.unhealthy:
             return
         stable, canary = _predictions(block.stable), _predictions(block.canary)
-        if self._classes is not None:
-            self._bet(self._counts(stable), self._counts(canary))
+        if self._sides is not None:
+            self._bet(self._sides, self._counts(stable), self._counts(canary))
         self._learn(stable)
 
     @property
     def unhealthy(self) -> bool:
-        return any(test.unhealthy for test in self._tests) or self.mean >= self.threshold
+        return self._unhealthy
 
     @property
     def e_value(self) -> float:
@@ -81,7 +83,7 @@ class MixTest:
     @property
     def mean(self) -> float:
         """The e-value, not cut off."""
-        return sum(test.mean for test in self._tests) / len(self._tests) if self._tests else 1.0
+        return 1.0 if self._sides is None else float(self._sides.e_value.mean())
 
     @property
     def threshold(self) -> float:
@@ -90,7 +92,10 @@ class MixTest:
     @property
     def numbers(self) -> Numbers:
         """Of the class that differs most by the evidence: bad is what it is counted for."""
-        totals = self._totals[self._first] if self._tests else Totals()
+        totals = self._totals
+        if self._sides is not None:
+            bad = int(self._stable_bad[self._first]), int(self._canary_bad[self._first])
+            totals = replace(totals, stable_bad=bad[0], canary_bad=bad[1])
         return totals.numbers(self.e_value, self.threshold)
 
     def sentence(self, stable: str, canary: str) -> str:
@@ -105,50 +110,70 @@ class MixTest:
         what, shown = self._name(self._first), rates(numbers, "predictions")
         if not self.unhealthy:
             return f"{canary} is not shown to predict otherwise than {stable}, least alike in {what}: {shown}"
-        often = "more" if self._tests[self._first].more else "less"
+        more, fewer = self._by_test[:, self._first]
+        often = "more" if more >= fewer else "less"
         return f"{canary} predicts {what} {often} often than {stable}: {shown}"
 
     def state(self) -> dict[str, Any]:
         return {
             "newest": self._newest,
             "classes": self._classes,
-            "tests": [test.state() for test in self._tests],
-            "totals": [asdict(totals) for totals in self._totals],
+            "sides": self._sides and self._sides.snapshot(),
+            "totals": asdict(self._totals),
+            "stable_bad": self._stable_bad,
+            "canary_bad": self._canary_bad,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self._newest = np.asarray(state["newest"], np.float64)
         self._classes = None if state["classes"] is None else np.asarray(state["classes"], np.float64)
-        self._begin(len(state["tests"]))
-        for test, its_state in zip(self._tests, state["tests"], strict=True):
-            test.restore(its_state)
-        self._totals = [Totals(**sums) for sums in state["totals"]]
+        if state["sides"] is not None:
+            sides = self._begin(len(state["stable_bad"]))
+            sides.restore(state["sides"])
+            self._unhealthy = self._is_decided(sides)
+        self._totals = Totals(**state["totals"])
+        self._stable_bad = np.array(state["stable_bad"], np.int64)
+        self._canary_bad = np.array(state["canary_bad"], np.int64)
+
+    @property
+    def _by_test(self) -> Doubles:
+        """The e-values of both sides of each test, shape (2, K)."""
+        return np.ones((2, 1)) if self._sides is None else self._sides.e_value.reshape(2, -1)
 
     @property
     def _first(self) -> int:
-        """The test with the largest e-value."""
-        return max(range(len(self._tests)), key=lambda one: self._tests[one].e_value)
+        """The test with the largest e-value, the first one of those that decide alone."""
+        by_test = self._by_test
+        return int(np.argmax(np.minimum(by_test.mean(0), by_test.shape[1] / self._alpha)))
 
-    def _begin(self, tests: int) -> None:
-        self._tests = [TwoSided(alpha=self._alpha / tests, max_labels=self._max_labels) for _ in range(tests)]
-        self._totals = [Totals() for _ in range(tests)]
+    def _begin(self, tests: int) -> EProcesses:
+        self._sides = EProcesses(alpha=self._alpha / tests / 2, psi0=1.0, max_labels=self._max_labels, tests=2 * tests)
+        self._stable_bad, self._canary_bad = np.zeros(tests, np.int64), np.zeros(tests, np.int64)
+        return self._sides
 
-    def _counts(self, values: Values) -> tuple[int, list[int]]:
+    def _is_decided(self, sides: EProcesses) -> bool:
+        return bool(sides.unhealthy.any()) or self.mean >= self.threshold
+
+    def _counts(self, values: Doubles) -> tuple[int, Integers]:
         """Predictions, and of these the bad ones of each test."""
         classes = self._classes
         if classes is None or not len(classes):
-            return len(values), [int(np.count_nonzero(values > np.median(self._newest)))]
+            return len(values), np.array([np.count_nonzero(values > np.median(self._newest))])
         place = np.minimum(np.searchsorted(classes, values), len(classes) - 1)
         place[classes[place] != values] = len(classes)
-        return len(values), np.bincount(place, minlength=len(classes) + 1).tolist()
+        return len(values), np.bincount(place, minlength=len(classes) + 1)
 
-    def _bet(self, stable: tuple[int, list[int]], canary: tuple[int, list[int]]) -> None:
+    def _bet(self, sides: EProcesses, stable: tuple[int, Integers], canary: tuple[int, Integers]) -> None:
         (n_a, bad_a), (n_b, bad_b) = stable, canary
-        for test, totals, e_a, e_b in zip(self._tests, self._totals, bad_a, bad_b, strict=True):
-            test.update(n_a, n_b, e_a, e_b)
-            totals.add(n_a, e_a, n_b, e_b)
+        every = 2 * len(bad_a)
+        e_a, e_b = np.concatenate((bad_a, n_a - bad_a)), np.concatenate((bad_b, n_b - bad_b))
+        sides.update(np.full(every, n_a), np.full(every, n_b), e_a, e_b)
+        self._totals.add(n_a, 0, n_b, 0)
+        self._stable_bad += bad_a
+        self._canary_bad += bad_b
+        self._unhealthy = self._is_decided(sides)
 
-    def _learn(self, stable: Values) -> None:
+    def _learn(self, stable: Doubles) -> None:
         """From a block that was bet on, or came too early for that."""
         if self._classes is not None:
             if not len(self._classes):
@@ -170,7 +195,7 @@ class MixTest:
         return f'"{self._texts[value]}"' if value in self._texts else f"{value:.15g}"
 
 
-def classes_of(values: Values) -> Values:
+def classes_of(values: Doubles) -> Doubles:
     """The values that are classes, in order, shape (k,): all of up to 32, the 31 most frequent of more texts.
 
     None of more numbers: these are compared with a median.
@@ -183,7 +208,7 @@ def classes_of(values: Values) -> Values:
     return np.sort(distinct[np.argsort(-counts, kind="stable")[: MAX_CLASSES - 1]])
 
 
-def _are_hashes(distinct: Values) -> bool:
+def _are_hashes(distinct: Doubles) -> bool:
     """Whether these are hashes of text, which have 53 bits: whole, and large.
 
     Told from the values, not from the texts known: these come once, and a replay may begin behind them.
@@ -192,6 +217,6 @@ def _are_hashes(distinct: Values) -> bool:
     return bool(np.all(size == np.floor(size)) and np.mean(size) > _LARGE and np.max(size) <= _LARGEST)
 
 
-def _predictions(rows: Rows) -> Values:
-    values: Values = rows["value"]
+def _predictions(rows: Rows) -> Doubles:
+    values: Doubles = rows["value"]
     return values[~np.isnan(values)]
