@@ -1,6 +1,6 @@
 """From evidence of every kind to verdicts: which metric decides, what only holds, and the rules beside the tests."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from support.evidence import KINDS, POLICY, SECOND, Simulation, flush, in_force, outcome, started
@@ -17,7 +17,7 @@ from stream_router.core.evidence import (
     Evidence,
     Silence,
 )
-from stream_router.core.policy import METRICS, Limit
+from stream_router.core.policy import METRICS, Limit, Policy
 from stream_router.core.rollout.controller import Controller
 from stream_router.core.routing.applied_split import AppliedSplit, Versions
 
@@ -320,3 +320,21 @@ def test_a_replay_knows_of_stable_what_a_fold_that_read_on_knows(share, cut):
     assert start < cut
     assert [one.metric for one in whole.decided] == ["limit:accuracy_drop"]
     assert again.decided == whole.decided
+
+
+def test_what_only_a_later_version_judges_by_is_passed_over():
+    """A start record stands in the log for good: a controller that it ended would end at it for ever."""
+    policy = Policy.of_fields(
+        asdict(POLICY)
+        | {
+            "metrics": [asdict(POLICY.metric("accuracy")), {"name": "speed", "role": "guardrail", "weight": 0.1}],
+            "limits": [{"metric": "speed", "bound": 0.1, "predictions": 1}],
+        }
+    )
+    counts = [Count(window=0, rollout=1, lane="canary", model_version="v2", predicted=9, labelled=9)]
+    fold, verdicts = folded(
+        [started(policy=policy), in_force(), flush(0, counts=counts, watermark=900 * SECOND)],
+        EvidenceFold(POLICY, 1),
+    )
+    assert verdicts == []
+    assert [one.metric for one in fold.summary(1).verdicts] == ["accuracy"]

@@ -95,16 +95,15 @@ class EvidenceLog:
         inputs = self.inputs(partition)
         lows = [group.get_watermark_offsets(side, TIMEOUT)[0] for side in inputs]
         committed = group.committed(list(inputs), TIMEOUT)
-        offsets = [side.offset for side in committed if side.offset is not None and side.offset >= 0]
+        offsets, watermark = [side.offset for side in committed if side.offset is not None and side.offset >= 0], 0
         if len(offsets) == len(committed):
             positions = Positions(*offsets)
             known = [_METADATA.fullmatch(side.metadata or "") for side in committed]
         else:
-            newest = self._newest(group, partition)
-            positions = newest.positions if newest and newest.positions else Positions(*lows)
-            known = [None, None]
+            said, watermark = self._newest(group, partition)
+            positions, known = said or Positions(*lows), [None, None]
         starts = [int(found[1]) if found else low for found, low in zip(known, lows, strict=True)]
-        watermark = max((int(found[2]) for found in known if found), default=0)
+        watermark = max((int(found[2]) for found in known if found), default=watermark)
         newest_outcome = max((int(found[3] or 0) for found in known if found), default=0)
         broker_time = max((int(found[4] or 0) for found in known if found), default=0)
         return ResumePoint(
@@ -123,15 +122,20 @@ class EvidenceLog:
             clamped.append(max(offset, low))
         return clamped
 
-    def _newest(self, group: Consumer, partition: int) -> Evidence | None:
-        """The partition's newest evidence with positions: for the day on which the group's offsets have expired."""
-        topic = self.route.topic("evidence")
+    def _newest(self, group: Consumer, partition: int) -> tuple[Positions | None, int]:
+        """The partition's newest positions and watermark: for the day on which the group's offsets have expired.
+
+        Without the watermark, 0 where there is none, all windows that have matured would be told of once more.
+        """
+        topic, positions = self.route.topic("evidence"), None
         low, high = group.get_watermark_offsets(TopicPartition(topic, 0), TIMEOUT)
         for first in range(high - _BLOCK, low - _BLOCK, -_BLOCK):
             for evidence in reversed(self._block(topic, max(first, low), first + _BLOCK)):
-                if evidence.partition == partition and evidence.positions:
-                    return evidence
-        return None
+                if evidence.partition == partition:
+                    positions = positions or evidence.positions
+                    if positions and evidence.watermark is not None:
+                        return positions, evidence.watermark
+        return positions, 0
 
     def _block(self, topic: str, first: int, end: int) -> list[Evidence]:
         """The readable records of [first, end)."""

@@ -240,4 +240,3 @@ class Windows:
             )
 
         return heapq.merge(*map(walk, series), reverse=True)
-

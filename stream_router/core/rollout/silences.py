@@ -37,9 +37,7 @@ class SilenceRecords:
                 due.append(silence)
         return tuple(due)
 
-    def _found(
-        self, fold: EvidenceFold, wanted: Wanted, lane: Lane, look: LaneLook | None, now: int
-    ) -> Silence | None:
+    def _found(self, fold: EvidenceFold, wanted: Wanted, lane: Lane, look: LaneLook | None, now: int) -> Silence | None:
         """None where nobody knows. A lane without a share is not silent, whatever was left in it."""
         answers = Silence(lane, wanted.rollout, 0, 0)
         if lane not in wanted.lanes:
