@@ -34,7 +34,9 @@ class MetricSettings(BaseModel):
     model_config = _STRICT
 
     role: Role | None = Field(
-        None, description="What an unhealthy verdict does: rolls canary back, holds it, or none is given."
+        None,
+        description="What an unhealthy verdict does: rolls canary back (guardrail; not of attrition, coverage, "
+        "revisions or prediction_mix, which say that lanes differ), holds it (signal), or none is given (off).",
     )
     weight: float | None = Field(
         None,
