@@ -20,6 +20,8 @@ from stream_router.core.policy import (
 )
 
 _STRICT: Final = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+_TWO_SIDED: Final[tuple[MetricName, ...]] = ("attrition", "coverage", "revisions", "prediction_mix")
+"""They say that the lanes differ, not that canary is worse."""
 _RATIOS: Final = ("accuracy", "accuracy_drop", "error_rate")
 _CALLABLE: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 _ROUNDING: Final = 1e-9
@@ -32,7 +34,9 @@ class MetricSettings(BaseModel):
     model_config = _STRICT
 
     role: Role | None = Field(
-        None, description="What an unhealthy verdict does: rolls canary back, holds it, or none is given."
+        None,
+        description="What an unhealthy verdict does: rolls canary back (guardrail; not of attrition, coverage, "
+        "revisions or prediction_mix, which say that lanes differ), holds it (signal), or none is given (off).",
     )
     weight: float | None = Field(
         None,
@@ -144,6 +148,12 @@ class PolicySettings(BaseModel):
     @field_validator("metrics")
     @classmethod
     def _weights_fit(cls, metrics: dict[MetricName, MetricSettings]) -> dict[MetricName, MetricSettings]:
+        for name, metric in metrics.items():
+            if name in _TWO_SIDED and metric.role == "guardrail":
+                raise ValueError(
+                    f"{name} cannot be a guardrail: it says that the lanes differ, not that canary is worse; "
+                    "expected signal or off"
+                )
         for role in ("guardrail", "signal"):
             weights = {metric.name: metric.weight for metric in _judged_by(metrics) if metric.role == role}
             if math.fsum(weights.values()) > 1 + _ROUNDING:

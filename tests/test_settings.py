@@ -127,10 +127,17 @@ def test_what_a_rollout_is_judged_by_may_be_in_variables(monkeypatch, write):
 
 
 def test_all_of_alpha_may_be_given_away_and_no_more():
-    tenths = {name: {"weight": 0.1, "role": "guardrail"} for name in (metric.name for metric in METRICS)}
+    names = [metric.name for metric in METRICS if metric.name.endswith(("accuracy", "rate", "p50", "p99"))]
+    tenths = {name: {"weight": 0.5 if name == "accuracy" else 0.1, "role": "guardrail"} for name in names}
     assert len(load_settings(flags={"policy": {"metrics": tenths}}).policy.to_policy().metrics) == len(METRICS)
-    with pytest.raises(SettingError, match=r"all guardrails add up to 1\.01 \(accuracy 0\.11, error_rate 0\.1"):
-        load_settings(flags={"policy": {"metrics": tenths | {"accuracy": {"weight": 0.11, "role": "guardrail"}}}})
+    with pytest.raises(SettingError, match=r"all guardrails add up to 1\.01 \(accuracy 0\.51, error_rate 0\.1"):
+        load_settings(flags={"policy": {"metrics": tenths | {"accuracy": {"weight": 0.51, "role": "guardrail"}}}})
+
+
+@pytest.mark.parametrize("name", ["attrition", "coverage", "revisions", "prediction_mix"])
+def test_what_tells_that_lanes_differ_and_not_which_is_worse_rolls_nothing_back(name):
+    with pytest.raises(SettingError, match=f"{name} cannot be a guardrail: .*expected signal or off"):
+        load_settings(flags={"policy": {"metrics": {name: {"role": "guardrail", "weight": 0.1}}}})
 
 
 def test_a_metric_that_is_off_has_no_part_of_alpha():

@@ -90,7 +90,8 @@ class LaneWatch:
             return
         try:
             for lane in wanted.lanes:
-                self._looks[lane] = time.monotonic(), self._lanes.look(lane, wanted, self.now)
+                look = self._lanes.look(lane, wanted, self.now)
+                self._looks[lane] = time.monotonic(), look  # of when it came: one that took long is still the newest
         except Exception as error:  # noqa: BLE001 - whatever it is, the watch must not end unseen
             if not self._fails:
                 unforeseen = not isinstance(error, StreamRouterError)

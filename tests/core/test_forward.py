@@ -122,3 +122,12 @@ def test_rates_of_verdicts_in_small():
     equal = constant(0.1, 0.1, 0.1, healthy(0.02))(300, rng)
     assert equal.rate == 1
     assert np.median(equal.needed) <= 1_500
+
+
+@given(st.floats(0, 1, exclude_min=True, exclude_max=True), st.lists(blocks, min_size=1, max_size=5))
+def test_no_margin_between_0_and_1_is_too_large_for_a_bet(margin, some):
+    """The settings take each of them, and a rollout's policy stands in the log for good."""
+    test = warmed_up(margin)
+    for block in some:
+        test.update(*block)
+    assert not math.isnan(test.state.total)

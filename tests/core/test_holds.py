@@ -113,8 +113,9 @@ def test_nothing_at_all_is_told_after_a_while():
 
 @pytest.mark.parametrize(("requests", "is_held"), [(0, False), (3, True)])
 def test_a_lane_that_has_requests_and_gives_no_prediction(requests, is_held):
+    """Ends of transactions, which `behind` counts, too, are none."""
     one_lane = [count(window=window, predicted=5, labelled=5) for window in range(0, 30 * SECOND, 10 * SECOND)]
-    found = held(one_lane, looks=looks(canary={"behind": requests}))
+    found = held(one_lane, looks=looks(canary={"behind": 9, "unanswered": requests}))
     assert ("no_predictions" in found) is is_held
     if is_held:
         assert "canary v2 has 0.1 of the requests since 1970-01-01 00:00:00 UTC" in found["no_predictions"]

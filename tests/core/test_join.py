@@ -395,6 +395,10 @@ def test_a_prediction_is_an_outcome_when_it_is_read_with_what_was_predicted(join
     assert output.texts == {code: "yes"}
     join.on_predictions(predictions(prediction("again", value="yes"), first=7))
     assert join.take().texts == {}, "each is told once"
+    join.on_predictions(predictions(prediction("next", value="yes", rollout=2), first=8))
+    assert join.take().texts == {code: "yes"}, "and once more in the next rollout, where a replay may begin"
+    join.on_predictions(predictions(prediction("of before", value="yes"), first=9))
+    assert join.take().texts == {}
 
 
 def test_so_many_texts_are_told_and_so_much_of_each(join: Join) -> None:

@@ -83,6 +83,17 @@ def test_a_lane_that_a_system_of_another_group_scores_is_not_silent(has_committe
     assert bool(written([look], fold)) is is_silent
 
 
+@pytest.mark.parametrize(
+    ("members", "window", "is_silent"), [(0, 100, False), (0, 90, True), (1, 100, True), (None, 100, True)]
+)
+def test_a_group_that_once_read_the_lane_and_has_no_members_says_nothing_of_another_system(members, window, is_silent):
+    """Looked at after 160 s, with a deadline of 60 s: what was routed from 100 s on was answered by someone else."""
+    answers = Count(window=window * SECOND, rollout=1, lane="canary", model_version="x", predicted=5)
+    fold = a_fold(flush(0, counts=[answers]))
+    look = LaneLook(lane="canary", rollout=1, unanswered=3, oldest_routed_at=1_000, members=members)
+    assert bool(SilenceRecords().due(fold, WANTED, {"canary": look}, 160 * SECOND)) is is_silent
+
+
 def test_answers_of_another_system_from_before_the_oldest_request_that_waits_do_not_count():
     fold = a_fold(flush(0, counts=[Count(window=0, rollout=1, lane="canary", model_version="x", predicted=5)]))
     look = LaneLook(lane="canary", rollout=1, unanswered=3, oldest_routed_at=10 * SECOND, has_committed=False)

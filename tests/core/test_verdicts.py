@@ -1,6 +1,6 @@
 """From evidence of every kind to verdicts: which metric decides, what only holds, and the rules beside the tests."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from support.evidence import KINDS, POLICY, SECOND, Simulation, flush, in_force, outcome, started
@@ -17,7 +17,7 @@ from stream_router.core.evidence import (
     Evidence,
     Silence,
 )
-from stream_router.core.policy import METRICS, Limit
+from stream_router.core.policy import METRICS, Limit, Policy
 from stream_router.core.rollout.controller import Controller
 from stream_router.core.routing.applied_split import AppliedSplit, Versions
 
@@ -287,3 +287,54 @@ def test_what_a_rollout_that_begins_now_is_judged_by_stands_in_its_start_record(
     assert fold.started(1).policy == POLICY
     assert [one.metric for one in fold.summary(1).verdicts] == [metric.name for metric in METRICS]
     assert fold.started(2) is None
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+@pytest.mark.parametrize("cut", [40, 70])
+def test_a_replay_knows_of_stable_what_a_fold_that_read_on_knows(share, cut):
+    """Windows of 10 s; labels of stable come at once where it is wrong, half a horizon later where it is right."""
+    limit = Limit(metric="accuracy_drop", bound=0.05, windows=3, predictions=100)
+    policy = replace(POLICY, limits=(limit,), metrics=())
+    records = []
+    for number in range(100):
+        window, rollout = number * 10 * SECOND, int(number >= 30)
+        if number == 30:
+            records += [started(policy=policy), in_force(canary=share)]
+        version = {"stable": "v1", "canary": "v2"}
+        canary = Count(window=window, rollout=1, lane="canary", model_version="v2", labelled=50)
+        at_once = Count(window=window, rollout=rollout, lane="stable", model_version=version["stable"], labelled=10)
+        later = replace(at_once, window=window - 50 * SECOND, labelled=40, correct=40, rollout=int(number >= 35))
+        counts = [replace(canary, correct=40 if number < 80 else 10)] if number >= 30 else []
+        counts += [at_once] if not rollout or share < 1 else []
+        counts += [later] if later.window >= 0 and (number < 35 or share < 1) else []
+        records.append(flush(0, watermark=window, counts=counts))
+    whole, parted = EvidenceFold(policy, 1), EvidenceFold(policy, 1)
+    for offset, record in enumerate(records[:cut]):
+        parted.on_record(offset, record)
+    for offset, record in enumerate(records):
+        whole.on_record(offset, record)
+    start = parted.replay_from
+    again = EvidenceFold(policy, 1)
+    for offset, record in enumerate(records[start:], start):
+        again.on_record(offset, record)
+    assert start < cut
+    assert [one.metric for one in whole.decided] == ["limit:accuracy_drop"]
+    assert again.decided == whole.decided
+
+
+def test_what_only_a_later_version_judges_by_is_passed_over():
+    """A start record stands in the log for good: a controller that it ended would end at it for ever."""
+    policy = Policy.of_fields(
+        asdict(POLICY)
+        | {
+            "metrics": [asdict(POLICY.metric("accuracy")), {"name": "speed", "role": "guardrail", "weight": 0.1}],
+            "limits": [{"metric": "speed", "bound": 0.1, "predictions": 1}],
+        }
+    )
+    counts = [Count(window=0, rollout=1, lane="canary", model_version="v2", predicted=9, labelled=9)]
+    fold, verdicts = folded(
+        [started(policy=policy), in_force(), flush(0, counts=counts, watermark=900 * SECOND)],
+        EvidenceFold(POLICY, 1),
+    )
+    assert verdicts == []
+    assert [one.metric for one in fold.summary(1).verdicts] == ["accuracy"]

@@ -268,6 +268,9 @@ class EvidenceFold:
         for rollout in sorted(set(rollouts_in(evidence))):
             if rollout > self._over and rollout not in self._rollouts:
                 self._rollouts[rollout] = RolloutEvidence(rollout, offset, self._policy, self._texts)
+        started = evidence.rollout_started
+        if started is not None and started.rollout in self._rollouts:
+            self._rollouts[started.rollout].rest_on(started.policy, self.windows)
         for rollout in [rollout for rollout in self._rollouts if rollout < self.rollout_in_force]:
             del self._rollouts[rollout]
 

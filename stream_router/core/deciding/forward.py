@@ -78,7 +78,8 @@ class ForwardTest:
 
 def expected_rate(outcomes: float, bad: float, margin: float) -> float:
     """Of bad outcomes, from those seen so far; far enough from 0 and from 1 - margin for a bet to be finite."""
-    return min(max((bad + 0.5) / (outcomes + 1.0), 1e-4), 1.0 - margin - 1e-3)
+    room = 1.0 - margin
+    return min(max((bad + 0.5) / (outcomes + 1.0), 1e-4), max(room - 1e-3, room / 2))
 
 
 def nearest_null(n_a: int, n_b: int, rate: float, margin: float) -> float:

@@ -14,12 +14,16 @@ MAX_VERSIONS: Final = 8
 
 
 class LabelledWindow(NamedTuple):
-    """A window with labels: its start, in milliseconds since the epoch, its rollout, and how many labels and hits."""
+    """A window with labels: its start, in milliseconds since the epoch, its rollout, how many labels and hits.
+
+    first_offset: of the first record of R.evidence that counted in it.
+    """
 
     window: int
     rollout: int
     labelled: int
     correct: int
+    first_offset: int = 0
 
 
 class LastKnown:
@@ -49,6 +53,11 @@ class LastKnown:
             windows for place, windows in self._windows.items() if place[0] == lane and version in (None, place[1])
         ]
         return heapq.merge(*map(reversed, series), reverse=True)
+
+    def first_offset(self, lane: str) -> int | None:
+        """The offset from which on all is counted that is remembered of the lane."""
+        places = (windows for place, windows in self._windows.items() if place[0] == lane)
+        return min((window.first_offset for windows in places for window in windows), default=None)
 
     def state(self) -> dict[str, Any]:
         """For a snapshot."""

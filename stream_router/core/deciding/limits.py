@@ -73,8 +73,10 @@ class Limits:
                 said = self._errors(limit, windows, complete_until)
             elif limit.metric in _LATENCIES:
                 said = self._latency(limit, windows, complete_until)
-            else:
+            elif limit.metric in ("accuracy", "accuracy_drop"):
                 said = self._accuracy(limit, windows, complete_until - self._ripe_after)
+            else:  # of a later version
+                said = None
             if said:
                 return Broken(limit, f"{_named(CANARY, self._versions.canary)} breaks its limit: {said}")
         return None

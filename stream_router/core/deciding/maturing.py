@@ -19,21 +19,22 @@ class Maturing:
 
     def __init__(self, epochs: Epochs, matures_after: int) -> None:
         self._epochs, self._matures_after = epochs, matures_after
-        self._young: dict[tuple[int, int, Epoch], Counts] = {}
+        self._young: dict[int, dict[tuple[int, Epoch], Counts]] = {}
+        """By partition: a watermark of one must not cost a look at the windows of all."""
         self._open: dict[Epoch, Counts] = {}
 
     def add(self, partition: int, key: OutcomeKey, outcomes: int, bad: int) -> None:
         """So many outcomes of the key, `bad` of them bad."""
-        place = partition, key.window, epoch_of(key)
+        young, place = self._young.setdefault(partition, {}), (key.window, epoch_of(key))
         counts = Counts(0, 0, outcomes, bad) if key.lane == CANARY else Counts(outcomes, bad, 0, 0)
-        self._young[place] = self._young.get(place, Counts()).plus(counts)
+        young[place] = young.get(place, Counts()).plus(counts)
 
     def ripen(self, partition: int, watermark: int) -> None:
         """After a watermark of the partition."""
-        until = watermark - self._matures_after
-        for place in [place for place in self._young if place[0] == partition and place[1] <= until]:
-            epoch = place[2]
-            self._open[epoch] = self._open.get(epoch, Counts()).plus(self._young.pop(place))
+        until, young = watermark - self._matures_after, self._young.get(partition, {})
+        for place in [place for place in young if place[0] <= until]:
+            epoch = place[1]
+            self._open[epoch] = self._open.get(epoch, Counts()).plus(young.pop(place))
 
     def close(self) -> Iterator[Counts]:
         """What is bet on at the end of a record, oldest epoch first."""
@@ -45,15 +46,16 @@ class Maturing:
         """For a snapshot."""
         return {
             "young": [
-                [partition, window, *epoch, *counts] for (partition, window, epoch), counts in self._young.items()
+                [partition, window, *epoch, *counts]
+                for partition, young in self._young.items()
+                for (window, epoch), counts in young.items()
             ],
             "open": [[*epoch, *counts] for epoch, counts in self._open.items()],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Raises LookupError, TypeError or ValueError where the state is none."""
-        self._young = {
-            (partition, window, (epoch, digest)): Counts(*counts)
-            for partition, window, epoch, digest, *counts in state["young"]
-        }
+        self._young = {}
+        for partition, window, epoch, digest, *counts in state["young"]:
+            self._young.setdefault(partition, {})[window, (epoch, digest)] = Counts(*counts)
         self._open = {(epoch, digest): Counts(*counts) for epoch, digest, *counts in state["open"]}

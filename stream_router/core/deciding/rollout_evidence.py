@@ -12,6 +12,7 @@ from stream_router.core.deciding.trial import BlockClosed, Trial
 from stream_router.core.deciding.verdict import Verdict
 from stream_router.core.deciding.windows import Windows
 from stream_router.core.evidence import Evidence
+from stream_router.core.lane import STABLE
 from stream_router.core.policy import CLOCK_SKEW_MS, Policy
 from stream_router.core.routing.applied_split import Versions
 
@@ -43,6 +44,12 @@ class RolloutEvidence:
         self._since: int | None = None
         self._watermarks: dict[int, int] = {}
         self._given_up: dict[tuple[int, str, Epoch], int] = {}
+
+    def rest_on(self, policy: Policy, windows: Windows) -> None:
+        """A replay has to begin early enough to know of stable's accuracy what `windows` know, where that is asked."""
+        if any(limit.metric == "accuracy_drop" for limit in policy.limits):
+            first = windows.labels_from(STABLE)
+            self.first_offset = self.first_offset if first is None else min(self.first_offset, first)
 
     @property
     def is_decided(self) -> bool:

@@ -104,14 +104,14 @@ class Windows:
         if self._forgotten_until is not None and until <= self._forgotten_until:
             return
         self._forgotten_until = until
-        for window in [window for window in self._first_offsets if window <= until]:
-            del self._first_offsets[window]
         for key in sorted(key for key in self._counts if key.window <= until):
             if key in self._changed:
                 self._changed[key] = self[key]
             counts = self._counts.pop(key)
             if counts.labelled > 0:
-                self._last_known.add(_labelled(key, counts), key.lane, key.model_version)
+                self._last_known.add(self._labelled(key, counts), key.lane, key.model_version)
+        for window in [window for window in self._first_offsets if window <= until]:
+            del self._first_offsets[window]
         for series, starts in list(self._starts.items()):
             del starts[: bisect_right(starts, until)]
             if not starts:
@@ -134,7 +134,7 @@ class Windows:
         ]
         for key in self._newest_first(series, ended_by):
             if self._counts[key].labelled > 0:
-                yield _labelled(key, self._counts[key])
+                yield self._labelled(key, self._counts[key])
         last = self._last_known.newest_first(lane, version)
         yield from (one for one in last if rollout in (None, one.rollout) and one.window + self._length <= ended_by)
 
@@ -219,6 +219,15 @@ class Windows:
             model_latency_p99=quantile(counts.model_latencies, 0.99),
         )
 
+    def labels_from(self, lane: str) -> int | None:
+        """The offset from which a replay counts every label of the lane that `labelled` tells of; None: from here."""
+        offsets = (self.first_offset, self._last_known.first_offset(lane))
+        return min((offset for offset in offsets if offset is not None), default=None)
+
+    def _labelled(self, key: WindowKey, counts: Tally) -> LabelledWindow:
+        first = self._first_offsets[key.window]
+        return LabelledWindow(key.window, key.rollout, counts.labelled, counts.correct, first)
+
     @property
     def _length(self) -> int:
         return self._policy.window
@@ -231,7 +240,3 @@ class Windows:
             )
 
         return heapq.merge(*map(walk, series), reverse=True)
-
-
-def _labelled(key: WindowKey, counts: Tally) -> LabelledWindow:
-    return LabelledWindow(key.window, key.rollout, counts.labelled, counts.correct)

@@ -17,14 +17,20 @@ LONGEST: Final = 100
 
 
 class NewTexts:
-    """Each is told once."""
+    """Each is told once a rollout: who reads R.evidence from the rollout's first record on knows them all."""
 
     def __init__(self) -> None:
+        self._rollout = 0
         self._told: set[float] = set()
         self._new: dict[float, str] = {}
 
-    def note(self, coded: Values, values: Sequence[Value | None], places: Integers) -> None:
-        """Predictions as coded, shape (n,); as they are they stand among the values at these places."""
+    def note(self, coded: Values, values: Sequence[Value | None], places: Integers, rollout: int) -> None:
+        """Predictions as coded, shape (n,); as they are they stand among the values at these places.
+
+        `rollout`: the latest of theirs.
+        """
+        if rollout > self._rollout:
+            self._rollout, self._told = rollout, set()
         if len(self._told) >= MOST:
             return
         texts = np.flatnonzero(are_texts(coded))

@@ -110,7 +110,8 @@ class Telling:
             self._prediction.add(
                 requests.part(gives), scored_at[gives], bad=is_error[gives], value=as_doubles(answered)
             )
-            self._texts.note(answered, predictions.value, read[gives])
+            rollout = max(self.cells[number].rollout for number in np.unique(cell[gives]).tolist())
+            self._texts.note(answered, predictions.value, read[gives], rollout)
             first = gives[predictions.batch_index[read[gives]] == 0]
             batches = requests._replace(entity=requests.order)
             self._durations(self._latency, batches, first[timed[first]], scored_at, waited / 1000)

@@ -64,7 +64,7 @@ def _no_job(at: Situation, counts: Counts) -> Iterator[Hold]:
         look = at.looks.get(lane)
         if look is None or look.members != 0:
             continue
-        if counts[lane].of_any_version and is_scored_by_others(at.fold, look):
+        if counts[lane].of_any_version and is_scored_by_others(at.fold, look, at.now - at.policy.prediction_deadline):
             continue
         yield Hold("no_scoring_job", f"no scoring job of {lane} is running: start 'stream-router score --lane {lane}'")
 
@@ -101,7 +101,7 @@ def _no_predictions(at: Situation, counts: Counts) -> Iterator[Hold]:
         look = at.looks.get(lane)
         share = at.in_force.split.weight(lane)
         expected = predicted[other] * share / (1 - share) if share < 1 else 0
-        if (look is not None and look.behind) or expected >= _SOME:
+        if (look is not None and look.unanswered) or expected >= _SOME:
             yield Hold(
                 "no_predictions",
                 f"{_named(at, lane)} has {share:.3g} of the requests since {utc(at.since)} and has given no "

@@ -26,7 +26,7 @@ class SilenceRecords:
             return ()
         due = []
         for lane in LANES:
-            silence = self._found(fold, wanted, lane, looks.get(lane))
+            silence = self._found(fold, wanted, lane, looks.get(lane), now)
             if silence is None:
                 continue
             begun = (-_AGAIN_MS, lane in fold.silent(wanted.rollout))
@@ -37,29 +37,29 @@ class SilenceRecords:
                 due.append(silence)
         return tuple(due)
 
-    def _found(self, fold: EvidenceFold, wanted: Wanted, lane: Lane, look: LaneLook | None) -> Silence | None:
+    def _found(self, fold: EvidenceFold, wanted: Wanted, lane: Lane, look: LaneLook | None, now: int) -> Silence | None:
         """None where nobody knows. A lane without a share is not silent, whatever was left in it."""
         answers = Silence(lane, wanted.rollout, 0, 0)
         if lane not in wanted.lanes:
             return answers
         if look is None or look.rollout != wanted.rollout:
             return None
-        if not look.unanswered or is_scored_by_others(fold, look):
+        if not look.unanswered or is_scored_by_others(fold, look, now - wanted.deadline):
             return answers
         return Silence(lane, wanted.rollout, look.oldest_routed_at, look.unanswered)
 
 
-def is_scored_by_others(fold: EvidenceFold, look: LaneLook) -> bool:
-    """Whether predictions come although the route's own scoring group has never read the lane.
+def is_scored_by_others(fold: EvidenceFold, look: LaneLook, since: int) -> bool:
+    """Whether predictions come although the route's own scoring group does not read the lane.
 
-    They count from the window of the oldest request that seems to wait.
+    Where it never has, they count from the window of the oldest request that seems to wait; where it has, and has no
+    members now, from windows that began at `since` or later, a prediction deadline ago, in ms since the epoch: a job
+    of ours that has ended gave none of them, as its oldest request waits for longer.
     """
-    if look.has_committed:
+    if look.has_committed and look.members != 0:
         return False
+    first = since if look.has_committed else fold.windows.start_of(look.oldest_routed_at)
     return any(
-        key.rollout == look.rollout
-        and key.lane == look.lane
-        and tally.predicted > tally.late
-        and key.window >= fold.windows.start_of(look.oldest_routed_at)
+        key.rollout == look.rollout and key.lane == look.lane and tally.predicted > tally.late and key.window >= first
         for key, tally in fold.windows.tallies()
     )

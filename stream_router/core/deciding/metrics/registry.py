@@ -31,5 +31,9 @@ KINDS: Final = tuple(dict.fromkeys(metric.kind for metric in _ALL))
 
 
 def judged(policy: Policy) -> list[tuple[Metric, MetricPolicy]]:
-    """The metrics that have a test, in the policy's order: without a part of alpha there is nothing to bet."""
-    return [(_BY_NAME[one.name], one) for one in policy.metrics if one.role != "off" and one.weight > 0]
+    """The metrics that have a test, in the policy's order: without a part of alpha there is nothing to bet.
+
+    A start record in R.evidence may name one that only a later version knows: it has none here.
+    """
+    known = (one for one in policy.metrics if one.name in _BY_NAME)
+    return [(_BY_NAME[one.name], one) for one in known if one.role != "off" and one.weight > 0]
