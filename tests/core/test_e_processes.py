@@ -16,7 +16,7 @@ sizes = st.one_of(st.integers(0, 12), st.integers(0, 400))
 blocks = st.tuples(sizes, sizes).flatmap(
     lambda n: st.tuples(st.just(n[0]), st.just(n[1]), st.integers(0, n[0]), st.integers(0, n[1]))
 )
-feeds = st.lists(st.dictionaries(st.integers(0, TESTS - 1), blocks, min_size=1), max_size=8)
+feeds = st.lists(st.dictionaries(st.integers(0, TESTS - 1), blocks), max_size=8)
 kinds = st.fixed_dictionaries(
     {"alpha": st.sampled_from([0.3, 0.05, 0.01]), "psi0": st.sampled_from([1.0, 1.5]), "max_labels": st.just(200)}
 )
@@ -24,7 +24,7 @@ kinds = st.fixed_dictionaries(
 
 def columns(feed):
     """The tests that are fed, and their blocks in arrays."""
-    return [np.array(column, np.int64) for column in zip(*feed.values(), strict=True)], np.array(list(feed), np.int64)
+    return list(np.array(list(feed.values()), np.int64).reshape(-1, 4).T), np.array(list(feed), np.int64)
 
 
 def assert_alike(together: EProcesses, alone: list[EProcess]) -> None:

@@ -98,6 +98,8 @@ class EProcesses:
 
     def update(self, n_a: Integers, n_b: Integers, e_a: Integers, e_b: Integers, of: Integers | None = None) -> None:
         """A block of each test, or of the different tests at places `of`; see EProcess.update. Shape (n,) each."""
+        if not len(n_a):
+            return
         if ((e_a | e_b | (n_a - e_a) | (n_b - e_b)) < 0).any():  # whether any of them is
             raise ValueError("bad outcomes must be a part of all")
         least, most = np.maximum(0, e_a + e_b - n_a), np.minimum(n_b, e_a + e_b)

@@ -83,7 +83,10 @@ class MixTest:
     @property
     def mean(self) -> float:
         """The e-value, not cut off."""
-        return 1.0 if self._sides is None else float(self._sides.e_value.mean())
+        if self._sides is None:
+            return 1.0
+        e_values = self._sides.e_value
+        return float(e_values.sum()) / len(e_values)
 
     @property
     def threshold(self) -> float:
