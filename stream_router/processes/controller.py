@@ -177,6 +177,8 @@ class ControllerTerm:
             for letter in self._unreadable:
                 letter.on_committed()
             self._unreadable.clear()
+            for event in writes.verdicts:
+                _log.info("verdict", rollout=event.rollout, metric=event.metric, verdict=event.verdict, role=event.role)
             for event in writes.events:
                 controller.on_event(event)
                 self._rolled_back.add(event.rollout)
@@ -244,7 +246,7 @@ class ControllerTerm:
         if writes.silences:
             evidence = Evidence(by=self._who, written_at=now_ms(), silences=writes.silences)
             yield Outgoing(self._route.topic("evidence"), encode_evidence(evidence), None, 0)
-        for event in writes.events:
+        for event in (*writes.verdicts, *writes.events):
             key = str(event.rollout).encode()
             yield Outgoing(self._route.topic("rollout-events"), encode_rollout_event(event), key, 0)
 

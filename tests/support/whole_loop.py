@@ -14,6 +14,7 @@ from stream_router.adapters.avro.evidence import decode_evidence
 from stream_router.adapters.avro.records import decode_rollout_event
 from stream_router.core.evidence import Evidence
 from stream_router.core.policy import Policy
+from stream_router.core.rollout.rollout_event import ROLLBACK
 
 POLICY = Policy(window=1_000, label_horizon=5_000, prediction_deadline=10_000, block_time=2_000)
 
@@ -70,8 +71,9 @@ class Loop:
     def applied(self, field: str) -> str:
         return (self.redis.hget(self.route.key("applied"), field) or b"").decode()
 
-    def events(self):
-        return [decode_rollout_event(r.value) for r in self.read("rollout-events")]
+    def events(self, kind=ROLLBACK):
+        found = [decode_rollout_event(r.value) for r in self.read("rollout-events")]
+        return [event for event in found if event.kind == kind]
 
     def read(self, topic):
         return kafka_records(self.stack.bootstrap_servers, self.route.topic(topic))
