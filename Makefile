@@ -21,7 +21,7 @@ except ImportError as error:
 endef
 export CAN_MAKE_VENV
 
-.PHONY: setup demo test lint format docs bench-router bench-router-more bench-monitor bench-score bench-split bench-rows clean
+.PHONY: setup demo test lint format docs bench-router bench-router-more bench-monitor bench-score bench-split bench-rollback bench-aa bench-rows clean
 
 setup: $(STAMP)
 
@@ -72,6 +72,12 @@ bench-score: setup
 
 bench-split: setup
 	@$(BIN)/python benchmarks/split.py --write
+
+bench-rollback: setup
+	@$(BIN)/python benchmarks/rollback.py --write
+
+bench-aa: setup
+	@$(BIN)/python benchmarks/aa.py --write
 
 bench-rows: setup
 	@$(BIN)/python benchmarks/rows.py --write
