@@ -19,7 +19,7 @@ from stream_router.core.routing.applied_split import AppliedSplit, Versions
 from stream_router.policy_settings import PolicySettings
 from stream_router.processes.controller import control
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.long, pytest.mark.timeout(240)]
 
 RECORDS = Simulation(seed=3, seconds=60, a_second=40, error={"stable": 0.1, "canary": 0.4}).records()
 
