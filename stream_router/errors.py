@@ -12,6 +12,7 @@ StreamRouterError               exit code 1
 ├── ModelError                  2   a model that cannot be loaded, or a version that the lane refuses
 ├── FencedError               * 1   another process has our identity, or we were away too long
 ├── AuditError                  7   an audit that has found faults of the routers
+├── ReplayError                 7   a replay that gives other verdicts than were recorded
 ├── LocalStackError             1   the local Kafka or Valkey does not start or stop
 ├── RollbackExpectedError       1   the demo ended without the rollback it exists to show
 └── UnreachableError          * 6   a server does not answer
@@ -73,6 +74,10 @@ class FencedError(StreamRouterError):
 
 
 class AuditError(StreamRouterError):
+    exit_code = 7
+
+
+class ReplayError(StreamRouterError):
     exit_code = 7
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -15,6 +16,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from stream_router.core.policy import Policy
 from stream_router.errors import SettingError
 from stream_router.policy_settings import LimitSettings, MetricSettings, PolicySettings
 
@@ -160,6 +162,37 @@ def load_settings(file: Path | None = None, flags: Mapping[str, Any] | None = No
         raise SettingError("; ".join(_explain(detail) for detail in error.errors())) from None
     except ValueError as error:  # a TOML file or a JSON variable that cannot be parsed
         raise SettingError(f"the settings cannot be read: {error}") from None
+
+
+def load_policy(file: Path, recorded: Policy) -> Policy:
+    """The policy of a TOML file, in the table [policy] as settings have it; other tables do not matter.
+
+    Where the file does not say how evidence is gathered it is as in the recorded policy; all else is by default. Raises
+    SettingError.
+    """
+    try:
+        document = tomllib.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise SettingError(f"policy file {str(file)!r} cannot be read as TOML: {error}") from None
+    table = document.get("policy")
+    if not isinstance(table, dict):
+        raise SettingError(f"policy file {str(file)!r} has no table [policy]")
+    gathered = {
+        "window": recorded.window / 1000,
+        "label_horizon": recorded.label_horizon / 1000,
+        "prediction_deadline": recorded.prediction_deadline / 1000,
+        **{name: getattr(recorded, name) for name in ("assign_by", "tolerance", "relative_tolerance", "bad")},
+    }
+    try:
+        return _PolicyFile(policy=gathered | table).policy.to_policy()
+    except ValidationError as error:
+        raise SettingError("; ".join(_explain(detail) for detail in error.errors())) from None
+
+
+class _PolicyFile(BaseModel):
+    """So that the names of its settings are those of the settings."""
+
+    policy: PolicySettings
 
 
 def _refuse_unknown_variables() -> None:

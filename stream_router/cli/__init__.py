@@ -7,6 +7,8 @@ COMMANDS = {
     "score": "Score one lane with a model.",
     "monitor": "Join predictions with the truth, judge the canary, roll it back.",
     "audit": "Check that every request is in the right lane, once and in order.",
+    "verdicts": "Show every verdict on a rollout, and check it against the evidence.",
+    "backtest": "Say what another policy would have decided on the recorded evidence.",
     "plan": "Say how long a rollout will take, and what it exposes.",
     "topics": "Create, check and list a route's topics.",
     "local": "Start and stop a local Kafka and Valkey.",

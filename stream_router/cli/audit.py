@@ -1,27 +1,18 @@
 """stream-router audit"""
 
 import json
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from stream_router.cli.common import example, output_option, route_option, settings_options
+from stream_router.cli.progress import progress
 from stream_router.cli.running import TimeType
 from stream_router.core.route import Route
 from stream_router.errors import AuditError
-from stream_router.processes.audit import Progress as Report
 from stream_router.processes.audit import audit_route
 from stream_router.settings import Settings
 from stream_router.views import audit as view
-
-_PLAIN_EVERY: Final = 10.0
-"""Seconds between two lines of the progress where no terminal shows a bar."""
 
 _SHOWN: Final = 20
 """Faults that people are shown one by one."""
@@ -49,8 +40,8 @@ def command(settings: Settings, route: Route, since: int | None, output: str) ->
     record's header names. It needs the routers' policy.assign_by. What a router with --delivery at-least-once wrote
     twice is a fault here, too. Other exit codes say that the audit was not done: 6 where a server does not answer.
     """
-    with _progress() as progress:
-        findings = audit_route(settings, route, since=since, progress=progress)
+    with progress("Auditing") as report:
+        findings = audit_route(settings, route, since=since, progress=report)
     if output == "json":
         click.echo(json.dumps(view.document(findings, route, since)))
     else:
@@ -58,22 +49,3 @@ def command(settings: Settings, route: Route, since: int | None, output: str) ->
             click.echo(line)
     if not findings.clean:
         raise AuditError(f"{findings.faults.total():,} faults in the lanes of route {route.name}")
-
-
-@contextmanager
-def _progress() -> Iterator[Report]:
-    """On stderr: a bar on a terminal, else a line now and then."""
-    console = Console(stderr=True)
-    columns = (TextColumn("Auditing"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_interactive, transient=True) as bar:
-        task, next_line = bar.add_task("audit", total=None), time.monotonic() + _PLAIN_EVERY
-
-        def report(read: int, total: int) -> None:
-            nonlocal next_line
-            bar.update(task, completed=read, total=total)
-            if not console.is_interactive and time.monotonic() >= next_line:
-                next_line = time.monotonic() + _PLAIN_EVERY
-                sys.stderr.write(f"Auditing: {read:,} of {total:,} offsets\n")
-                sys.stderr.flush()
-
-        yield report

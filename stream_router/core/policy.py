@@ -1,8 +1,10 @@
 """The policy of a rollout: frozen, and written into R.evidence with the rollout that it judges."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from hashlib import sha256
 from typing import Any, Final, Literal
 
 CLOCK_SKEW_MS: Final = 60_000
@@ -117,6 +119,11 @@ class Policy:
         """What the policy says of the metric: one that it does not name is off."""
         found = [metric for metric in self.metrics if metric.name == name]
         return found[0] if found else MetricPolicy(name=name, role="off", weight=0.0)
+
+    @cached_property
+    def digest(self) -> str:
+        """The first 12 hex digits of the SHA-256 of all fields as JSON with sorted keys and no spaces."""
+        return sha256(json.dumps(asdict(self), sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:12]
 
     @property
     def block_age(self) -> int:

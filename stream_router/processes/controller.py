@@ -3,18 +3,16 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Final
 
 import structlog
-from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME
 
-from stream_router.adapters.avro.evidence import decode_evidence, encode_evidence
+from stream_router.adapters.avro.evidence import encode_evidence
 from stream_router.adapters.avro.records import encode_rollout_event, encode_windowed_accuracy
 from stream_router.adapters.clock import now_ms
 from stream_router.adapters.kafka.clients import partition_count
 from stream_router.adapters.kafka.control_topics import ControlTopics
-from stream_router.adapters.kafka.controller_log import ControllerLog
+from stream_router.adapters.kafka.controller_log import ControllerLog, evidence_of
 from stream_router.adapters.kafka.dead_letters import CountedOnce, DeadLetter, DeadLetters, Unreadable
 from stream_router.adapters.kafka.polling import Record
 from stream_router.adapters.kafka.producers import Outgoing
@@ -177,6 +175,8 @@ class ControllerTerm:
             for letter in self._unreadable:
                 letter.on_committed()
             self._unreadable.clear()
+            for event in writes.verdicts:
+                _log.info("verdict", rollout=event.rollout, metric=event.metric, verdict=event.verdict, role=event.role)
             for event in writes.events:
                 controller.on_event(event)
                 self._rolled_back.add(event.rollout)
@@ -215,9 +215,9 @@ class ControllerTerm:
         # Of what was written long ago the broker's time of now cannot be told.
         is_live, self._is_live = self._is_live, self._log.caught_up
         for record in records:
-            offset, value = record.offset(), record.value()
+            offset = record.offset()
             try:
-                evidence = _appended(decode_evidence(value), record)
+                evidence = evidence_of(record)
                 controller.on_evidence(offset, evidence)
             except DecodeError as error:
                 if offset >= controller.position:
@@ -244,7 +244,7 @@ class ControllerTerm:
         if writes.silences:
             evidence = Evidence(by=self._who, written_at=now_ms(), silences=writes.silences)
             yield Outgoing(self._route.topic("evidence"), encode_evidence(evidence), None, 0)
-        for event in writes.events:
+        for event in (*writes.verdicts, *writes.events):
             key = str(event.rollout).encode()
             yield Outgoing(self._route.topic("rollout-events"), encode_rollout_event(event), key, 0)
 
@@ -264,9 +264,3 @@ class ControllerTerm:
             is_news = view.latch in self._rolled_back or (reply.who, reply.time) == (who, now)
             if is_news and reply.rollout <= controller.carried_out:
                 _log.info("rollback carried out", rollout=view.latch, epoch=reply.epoch, canary=reply.canary)
-
-
-def _appended(evidence: Evidence, record: Record) -> Evidence:
-    """With the broker's time, where the topic has that."""
-    kind, time_ms = record.timestamp()
-    return replace(evidence, appended_at=time_ms) if kind == TIMESTAMP_LOG_APPEND_TIME else evidence

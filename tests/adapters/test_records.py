@@ -2,10 +2,12 @@
 
 from dataclasses import fields, replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.avro import written_by
 
+from stream_router.adapters.avro.codec import Codec
 from stream_router.adapters.avro.records import (
     decode_rollout_event,
     decode_windowed_accuracy,
@@ -15,6 +17,7 @@ from stream_router.adapters.avro.records import (
 from stream_router.core.deciding.numbers import Numbers
 from stream_router.core.deciding.windows import WindowedAccuracy
 from stream_router.core.rollout.rollout_event import RolloutEvent
+from stream_router.errors import DecodeError
 
 NEW = ("late", "error_rate", "model_latency_p50", "model_latency_p99")
 """Fields of a window that version 1 did not have."""
@@ -70,3 +73,15 @@ def test_a_rollback_without_a_test_has_no_numbers():
     )
     tested = replace(event, metric="accuracy", numbers=numbers)
     assert decode_rollout_event(encode_rollout_event(tested)) == tested
+
+
+def test_a_verdict_carries_role_and_policy_and_a_rollback_is_read_by_older_versions():
+    rollback = RolloutEvent(
+        kind="rollback", rollout=1, epoch=2, digest="d", verdict="unhealthy", reason="", decided_at=3
+    )
+    verdict = replace(rollback, kind="verdict", role="signal", policy_digest="0123456789ab")
+    assert decode_rollout_event(encode_rollout_event(verdict)) == verdict
+    old = Codec.of("rollout_event", newest=1)
+    assert old.decode(encode_rollout_event(rollback))["kind"] == "rollback"
+    with pytest.raises(DecodeError, match="unknown schema fingerprint"):
+        old.decode(encode_rollout_event(verdict))

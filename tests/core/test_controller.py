@@ -2,7 +2,7 @@
 
 import pytest
 from support.evidence import POLICY as SIMULATED
-from support.evidence import Simulation, flush, outcome
+from support.evidence import Simulation, flush, in_force, outcome
 
 from stream_router.adapters.arrays import pack, unpack
 from stream_router.core.deciding.fold import EvidenceFold
@@ -11,7 +11,7 @@ from stream_router.core.deciding.verdict import Verdict
 from stream_router.core.evidence import EpochInForce, Evidence, RolloutStarted
 from stream_router.core.policy import Policy
 from stream_router.core.rollout.controller import Controller
-from stream_router.core.rollout.rollout_event import ROLLBACK, RolloutEvent, rollback_event
+from stream_router.core.rollout.rollout_event import ROLLBACK, VERDICT, RolloutEvent, rollback_event, verdict_event
 from stream_router.core.routing.applied_split import AppliedSplit, Versions
 
 POLICY = Policy()
@@ -210,3 +210,54 @@ def test_the_phase_follows_from_the_split_and_the_latch(canary, rolled_back, pha
             RolloutEvent(kind=ROLLBACK, rollout=3, epoch=5, digest="", verdict="unhealthy", reason="", decided_at=0)
         )
     assert one.status(9).phase == phase
+
+
+def judged(records, *, position=0, known=()):
+    """A controller that has read these records from the first on, and the events that were written before."""
+    one = Controller(policy=SIMULATED, fold=EvidenceFold(SIMULATED, 2), position=position)
+    one.on_split(split(1, 1))
+    for event in known:
+        one.on_event(event)
+    for offset, record in enumerate(records):
+        one.on_evidence(offset, record)
+    return one
+
+
+def test_each_verdict_is_written_once_as_of_its_record_whoever_is_the_controller():
+    """Also where a predecessor wrote it, and where the records come in one turn or in many."""
+    records = Simulation(seed=1).records()
+    one = judged(records)
+    (told,) = one.due_writes(now=9).verdicts
+    assert (told.kind, told.metric, told.role, told.verdict) == (VERDICT, "accuracy", "guardrail", "unhealthy")
+    assert (told.policy_digest, told.stable_version, told.canary_version) == (SIMULATED.digest, "v1", "v2")
+    assert one.due_writes(now=10).verdicts == ()
+    assert judged(records, known=[told]).due_writes(now=9).verdicts == ()
+    assert judged(records, position=len(records), known=[told]).due_writes(now=9).verdicts == ()
+    turns = Controller(policy=SIMULATED, fold=EvidenceFold(SIMULATED, 2), position=0)
+    turns.on_split(split(1, 1))
+    written = []
+    for offset, record in enumerate(records):
+        turns.on_evidence(offset, record)
+        written += turns.due_writes(now=9).verdicts
+        turns.position = turns.next_offset
+    assert written == [told]
+
+
+def test_a_verdict_that_a_predecessor_did_not_write_is_written_by_its_successor():
+    records = Simulation(seed=1).records()
+    assert len(judged(records, position=len(records)).due_writes(now=9).verdicts) == 1
+
+
+def test_a_verdict_is_written_although_a_later_rollout_came_into_force_in_the_same_turn():
+    records = [*Simulation(seed=1).records(), in_force(epoch=9, rollout=2)]
+    assert len(judged(records).due_writes(now=9).verdicts) == 1
+    assert judged(records, position=len(records)).due_writes(now=9).events == ()
+
+
+def test_the_record_of_a_verdict_is_no_rollback():
+    one = controller(3)
+    one.on_split(split(3, 5))
+    one.on_event(verdict_event(verdict(3), now=9))
+    assert one.status(9).phase == "Manual"
+    assert not one.must_carry_out
+    assert one.view.latch is None

@@ -108,9 +108,9 @@ class World:
         self.roll_back(rollout)
         wait_until(lambda: self.state.view.latch == rollout, 30, "the rollback to be read")
 
-    def roll_back(self, rollout: int) -> None:
+    def roll_back(self, rollout: int, kind: str = ROLLBACK) -> None:
         event = RolloutEvent(
-            kind=ROLLBACK, rollout=rollout, epoch=1, digest="", verdict="unhealthy", reason="worse", decided_at=1
+            kind=kind, rollout=rollout, epoch=1, digest="", verdict="unhealthy", reason="worse", decided_at=1
         )
         self.kafka.fill(ROUTE.topic("rollout-events"), encode_rollout_event(event))
 
@@ -133,6 +133,14 @@ def test_a_set_is_in_force_at_the_next_look(world):
     world.store.propose(HALF)
     applied = world.look()
     assert (applied.epoch, applied.raw) == (2, HALF)
+
+
+@pytest.mark.parametrize("kind", ["verdict", "of a later version"])
+def test_what_tells_of_a_bad_canary_and_is_no_rollback_is_not_carried_out(world, kind):
+    world.started()
+    world.roll_back(world.state.view.in_force.rollout, kind)
+    assert world.look().canary == 0.1
+    assert world.state.view.latch is None
 
 
 def test_a_refused_document_leaves_the_split_in_force(world):

@@ -13,6 +13,7 @@ from support.terms import EVIDENCE, RECORDS, ROUTE, SPLIT, STATE, World
 from stream_router.adapters.avro.evidence import decode_evidence
 from stream_router.adapters.kafka import verdict_state
 from stream_router.core.deciding.fold import EvidenceFold
+from stream_router.core.deciding.trial import Outputs
 from stream_router.processes import snapshots
 
 # ruff: noqa: SLF001 - librdkafka's own codes are spelt so
@@ -51,10 +52,12 @@ class Storm:
 
     def _checks(self, windows: Any) -> list[tuple[str, bool]]:
         world = self.world
+        outputs = self._outputs()
         digests = [record.epoch_in_force.digest for record in world.controls if record.epoch_in_force]
         return [
             ("one rollback", [rollback.rollout for rollback in world.rollbacks] == [1]),
-            ("with the numbers that the evidence gives", self._said() == self._evident()),
+            ("with the numbers that the evidence gives", self._said() == self._evident(outputs)),
+            ("each verdict once, as the evidence gives it", self._told() == self._fallen(outputs)),
             ("windows as of one that nothing disturbed", world.windows == windows),
             ("one control record of the split", digests == [SPLIT.digest]),
             ("one dead letter", world.kafka.values(ROUTE.topic("dead-letters")) == [b"nonsense"]),
@@ -64,13 +67,21 @@ class Storm:
     def _said(self) -> list[Any]:
         return [(rollback.evidence_offset, rollback.numbers) for rollback in self.world.rollbacks]
 
-    def _evident(self) -> list[Any]:
+    def _evident(self, outputs: list[Outputs]) -> list[Any]:
+        return [(verdict.offset, verdict.numbers) for one in outputs for verdict in one.verdicts]
+
+    def _told(self) -> list[Any]:
+        return sorted((one.evidence_offset, one.metric, one.verdict, one.numbers) for one in self.world.verdicts)
+
+    def _fallen(self, outputs: list[Outputs]) -> list[Any]:
+        fallen = [one for of_record in outputs for one in (*of_record.verdicts, *of_record.healthy)]
+        return sorted((one.offset, one.metric, one.status.value, one.numbers) for one in fallen)
+
+    def _outputs(self) -> list[Outputs]:
         """What one fold of all records says."""
-        fold, verdicts = EvidenceFold(POLICY, 2), []
-        for record in self.world.kafka.records(EVIDENCE):
-            if record.value() != b"nonsense":
-                verdicts += fold.on_record(record.offset(), decode_evidence(record.value())).verdicts
-        return [(verdict.offset, verdict.numbers) for verdict in verdicts]
+        fold = EvidenceFold(POLICY, 2)
+        records = [record for record in self.world.kafka.records(EVIDENCE) if record.value() != b"nonsense"]
+        return [fold.on_record(record.offset(), decode_evidence(record.value())) for record in records]
 
     def _turn(self, client: ScriptedConsumer, call: Callable[[], Any]) -> Any:
         chance, world = self.chance, self.world

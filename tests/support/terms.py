@@ -24,7 +24,7 @@ from stream_router.core.deciding.windows import WindowedAccuracy
 from stream_router.core.evidence import Evidence
 from stream_router.core.lane import Lane
 from stream_router.core.rollout.lane_look import LaneLook, Wanted
-from stream_router.core.rollout.rollout_event import ROLLBACK, RolloutEvent
+from stream_router.core.rollout.rollout_event import ROLLBACK, VERDICT, RolloutEvent
 from stream_router.core.route import Route
 from stream_router.core.routing.applied_split import AppliedSplit, Versions
 from stream_router.processes import controller, telling
@@ -108,6 +108,14 @@ class World:
 
     @property
     def rollbacks(self) -> list[RolloutEvent]:
+        return [event for event in self.events if event.kind == ROLLBACK]
+
+    @property
+    def verdicts(self) -> list[RolloutEvent]:
+        return [event for event in self.events if event.kind == VERDICT]
+
+    @property
+    def events(self) -> list[RolloutEvent]:
         return [decode_rollout_event(value) for value in self.kafka.values(ROUTE.topic("rollout-events"))]
 
     @property

@@ -21,7 +21,7 @@ from stream_router.core.deciding.fold import EvidenceFold
 from stream_router.core.evidence import Evidence
 from stream_router.core.lane import CANARY, STABLE
 from stream_router.core.policy import Policy
-from stream_router.core.rollout.rollout_event import RolloutEvent, rollback_event
+from stream_router.core.rollout.rollout_event import ROLLBACK, RolloutEvent, rollback_event
 from stream_router.core.rollout.status import RolloutStatus
 from stream_router.core.scoring.prediction import Prediction
 from stream_router.policy_settings import PolicySettings
@@ -125,8 +125,9 @@ class Loop:
         wait_until(lambda: self.applied("canary") == "0.0", 30, "the rollback in Redis")
         return event
 
-    def events(self) -> list[RolloutEvent]:
-        return [decode_rollout_event(r.value) for r in self.read("rollout-events")]
+    def events(self, kind: str = ROLLBACK) -> list[RolloutEvent]:
+        found = [decode_rollout_event(r.value) for r in self.read("rollout-events")]
+        return [event for event in found if event.kind == kind]
 
     def predictions(self) -> list[Prediction]:
         return [decode_prediction(r.value) for r in self.read("predictions")]

@@ -50,9 +50,9 @@ class Codec:
         self.head = MARKER + fingerprint_of(self.schema)
 
     @classmethod
-    def of(cls, subject: Subject) -> "Codec":
-        """The codec of one of our subjects: schemas/<subject>/1.avsc, 2.avsc and so on."""
-        files = sorted((resource_folder("schemas") / subject).glob("*.avsc"), key=lambda file: int(file.stem))
+    def of(cls, subject: Subject, newest: int | None = None) -> "Codec":
+        """The codec of one of our subjects: schemas/<subject>/1.avsc, 2.avsc and so on, or up to `newest`."""
+        files = sorted((resource_folder("schemas") / subject).glob("*.avsc"), key=lambda file: int(file.stem))[:newest]
         return cls([json.loads(file.read_text()) for file in files], subject)
 
     @classmethod

@@ -13,7 +13,7 @@ from stream_router.core.routing.applied_split import AppliedSplit, Models, Versi
 from stream_router.core.scoring.prediction import Prediction
 
 _PREDICTION = Codec.of("prediction")
-_SPLIT, _ROLLOUT_EVENT = Codec.of("split"), Codec.of("rollout_event")
+_SPLIT, _ROLLOUT_EVENT, _ROLLBACK = Codec.of("split"), Codec.of("rollout_event"), Codec.of("rollout_event", newest=1)
 _WINDOWED_ACCURACY = Codec.of("windowed_accuracy")
 _PREDICTION_FIELDS = tuple(field.name for field in fields(Prediction))
 
@@ -64,10 +64,14 @@ def decode_split(data: bytes | None) -> AppliedSplit:
 
 
 def encode_rollout_event(event: RolloutEvent) -> bytes:
-    """The value of a record of R.rollout-events."""
+    """The value of a record of R.rollout-events.
+
+    A rollback is written as version 1 of the schema has it, so that routers of that version carry it out, too.
+    """
     record = asdict(event)
     numbers = record["numbers"] and renamed(record["numbers"], "e_value", "evidence")
-    return _ROLLOUT_EVENT.encode(record | {"numbers": numbers})
+    codec = _ROLLBACK if event.role is None and event.policy_digest is None else _ROLLOUT_EVENT
+    return codec.encode(record | {"numbers": numbers})
 
 
 def decode_rollout_event(data: bytes | None) -> RolloutEvent:

@@ -6,16 +6,19 @@ group since (the group's generation goes with each commit).
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 import structlog
-from confluent_kafka import TopicPartition
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, TopicPartition
 
+from stream_router.adapters.avro.evidence import decode_evidence
 from stream_router.adapters.kafka.clients import TIMEOUT, consumer_for, session
 from stream_router.adapters.kafka.failures import explaining
 from stream_router.adapters.kafka.group import GroupMember
 from stream_router.adapters.kafka.polling import Record
 from stream_router.adapters.kafka.producers import Outgoing, TransactionalProducer
+from stream_router.core.evidence import Evidence
 from stream_router.core.route import Route
 from stream_router.errors import FencedError
 from stream_router.settings import Settings
@@ -25,6 +28,12 @@ _PARTITION: Final = 0
 
 _COUNT: Final = 500
 """Records of one read."""
+
+
+def evidence_of(record: Record) -> Evidence:
+    """A record of R.evidence, with the broker's time where the topic has that. Raises DecodeError."""
+    evidence, (kind, time_ms) = decode_evidence(record.value()), record.timestamp()
+    return replace(evidence, appended_at=time_ms) if kind == TIMESTAMP_LOG_APPEND_TIME else evidence
 
 
 class ControllerLog:

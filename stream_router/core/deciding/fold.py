@@ -8,7 +8,7 @@ from stream_router.core.deciding.epochs import Epoch
 from stream_router.core.deciding.kind_trial import KindSummary
 from stream_router.core.deciding.ripeness import RipeAge, Ripeness
 from stream_router.core.deciding.rollout_evidence import RolloutEvidence, rollouts_in
-from stream_router.core.deciding.trial import BlockClosed, Ignored, Outputs
+from stream_router.core.deciding.trial import Ignored, Outputs
 from stream_router.core.deciding.verdict import Verdict
 from stream_router.core.deciding.windows import Windows
 from stream_router.core.evidence import Evidence, RolloutStarted
@@ -97,13 +97,10 @@ class EvidenceFold:
             self.refused_watermarks += 1
             evidence = replace(evidence, watermark=None)
         self._learn(offset, evidence)
-        blocks: list[BlockClosed] = []
-        verdicts: list[Verdict] = []
+        outputs = Outputs()
         for rollout in list(self._rollouts.values()):
             before = rollout.given_up_unstarted
-            closed, fallen = rollout.on_record(offset, evidence)
-            blocks += closed
-            verdicts += fallen
+            outputs = outputs.plus(rollout.on_record(offset, evidence))
             self.never_started += rollout.given_up_unstarted - before
             if rollout.is_nothing:
                 del self._rollouts[rollout.rollout]
@@ -112,9 +109,9 @@ class EvidenceFold:
         for rollout in self._rollouts.values():
             broken = rollout.ask_rules(offset, evidence, self.windows, self._partitions)
             if broken:
-                verdicts.append(broken)
+                outputs = outputs.plus(Outputs(verdicts=(broken,)))
         self._watermark(evidence)
-        return Outputs(blocks=tuple(blocks), verdicts=tuple(verdicts))
+        return outputs
 
     def end(self, rollout: int) -> None:
         """Rollouts up to this one are over, by what stands outside R.evidence: they are not judged, and pin nothing.
@@ -171,6 +168,11 @@ class EvidenceFold:
     def decided(self) -> tuple[Verdict, ...]:
         """The verdicts that roll back, as of the records at which they fell, on rollouts that no later one replaced."""
         return tuple(rollout.verdict for rollout in self._rollouts.values() if rollout.verdict)
+
+    @property
+    def fallen(self) -> tuple[Verdict, ...]:
+        """Each that is not inconclusive, as of the record at which it fell, on rollouts that no later one replaced."""
+        return tuple(verdict for rollout in self._rollouts.values() for verdict in rollout.fallen)
 
     @property
     def partitions(self) -> int:

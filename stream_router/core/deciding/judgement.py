@@ -34,6 +34,8 @@ class Judgement:
         self.policy: Final = policy
         self.final: Verdict | None = None
         """Unhealthy, as of the record at which it fell."""
+        self.passed: Verdict | None = None
+        """Healthy, as of the record at which that was first proven; it may still become unhealthy."""
         self._started = started
         self._test = metric.test(started, texts)
         self._forward = ForwardTest(policy.margin, started.policy.beta) if 0 < policy.margin < 1 else None
@@ -63,6 +65,16 @@ class Judgement:
         """The final verdict, as of the record at `offset`, at whose end it falls."""
         self.final = self._verdict(Status.UNHEALTHY, offset, remarks)
         return self.final
+
+    @property
+    def passes(self) -> bool:
+        """Whether it has become healthy, is not unhealthy, and there is no verdict of that yet."""
+        return self.passed is None and not self._test.unhealthy and self._forward is not None and self._forward.healthy
+
+    def settle_passed(self, offset: int, remarks: tuple[str, ...]) -> Verdict:
+        """That it is healthy, as of the record at `offset`, at whose end it became so."""
+        self.passed = self.verdict(offset, remarks)
+        return self.passed
 
     def verdict(self, offset: int, remarks: tuple[str, ...]) -> Verdict:
         """As of the record at `offset`; the final one as of its own."""
@@ -96,6 +108,7 @@ class Judgement:
             "forward": self._forward and asdict(self._forward.state),
             "newest": self._newest and list(self._newest),
             "final": self.final and self.final.state(),
+            "passed": self.passed and self.passed.state(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -105,6 +118,7 @@ class Judgement:
             self._forward.state = Progress(**state["forward"])
         self._newest = state["newest"] and _Newest(*state["newest"])
         self.final = state["final"] and Verdict.restored(state["final"])
+        self.passed = state["passed"] and Verdict.restored(state["passed"])
 
     def _verdict(self, status: Status, offset: int, remarks: tuple[str, ...]) -> Verdict:
         versions, newest = self._started.versions, self._newest
@@ -122,4 +136,5 @@ class Judgement:
             offset=offset,
             numbers=self._test.numbers,
             reason="; ".join((sentence, *remarks)),
+            policy_digest=self._started.policy.digest,
         )

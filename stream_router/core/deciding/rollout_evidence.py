@@ -8,7 +8,7 @@ from stream_router.core.deciding.metrics.registry import KINDS
 from stream_router.core.deciding.numbers import Status
 from stream_router.core.deciding.plain_rules import PlainRules
 from stream_router.core.deciding.rows import Batch, Pool, rows_of
-from stream_router.core.deciding.trial import BlockClosed, Trial
+from stream_router.core.deciding.trial import Outputs, Trial
 from stream_router.core.deciding.verdict import Verdict
 from stream_router.core.deciding.windows import Windows
 from stream_router.core.evidence import Evidence
@@ -63,10 +63,10 @@ class RolloutEvidence:
         newest = max(self._watermarks.values(), default=self._since)
         return newest >= self._since + self._policy.matures_after + CLOCK_SKEW_MS
 
-    def on_record(self, offset: int, evidence: Evidence) -> tuple[list[BlockClosed], list[Verdict]]:
+    def on_record(self, offset: int, evidence: Evidence) -> Outputs:
         """Blocks that closed, and the verdicts that fell at this record, those of signals, too."""
         if self.is_decided:
-            return [], []
+            return Outputs()
         self._learn(evidence)
         ours = [outcomes for outcomes in evidence.outcomes if outcomes.key.rollout == self.rollout]
         if self._since is None:
@@ -76,11 +76,11 @@ class RolloutEvidence:
             self._take([Batch(evidence.partition, outcomes.key, rows_of(outcomes)) for outcomes in read])
         at_watermark = self._watermark(evidence)
         if self.trial is None:
-            return [], []
-        blocks, verdicts = self.trial.close_blocks(offset, at_watermark=at_watermark)
-        if verdicts and verdicts[0].rolls_back:
-            self._decide(verdicts[0])
-        return blocks, verdicts
+            return Outputs()
+        outputs = self.trial.close_blocks(offset, at_watermark=at_watermark)
+        if outputs.verdicts and outputs.verdicts[0].rolls_back:
+            self._decide(outputs.verdicts[0])
+        return outputs
 
     def ask_rules(self, offset: int, evidence: Evidence, windows: Windows, partitions: int) -> Verdict | None:
         """The verdict of the plain rule that falls at this record, of which `windows` and `on_record` know already.
@@ -108,8 +108,17 @@ class RolloutEvidence:
         """One a metric, as of the record at `offset`, and the plain rule that has decided."""
         if self.trial is None:
             return ()
-        plain = () if self.verdict is None or self.verdict.numbers else (self.verdict,)
-        return (*self.trial.verdicts(offset), *plain)
+        return (*self.trial.verdicts(offset), *self._by_rule)
+
+    @property
+    def fallen(self) -> tuple[Verdict, ...]:
+        """Healthy and unhealthy ones, each as of the record at which it fell."""
+        return (*self.trial.fallen, *self._by_rule) if self.trial else ()
+
+    @property
+    def _by_rule(self) -> tuple[Verdict, ...]:
+        """That of the plain rule that has decided."""
+        return () if self.verdict is None or self.verdict.numbers else (self.verdict,)
 
     @property
     def silent(self) -> frozenset[str]:
@@ -160,7 +169,8 @@ class RolloutEvidence:
 
     def _plain(self, rule: str, status: Status, reason: str, offset: int) -> Verdict:
         """A verdict that no test gives."""
-        newest, versions = self.epochs.newest, self.trial.started.versions if self.trial else Versions()
+        newest, started = self.epochs.newest, self.trial.started if self.trial else None
+        versions = started.versions if started else Versions()
         return Verdict(
             metric=rule,
             role="guardrail",
@@ -174,6 +184,7 @@ class RolloutEvidence:
             offset=offset,
             numbers=None,
             reason=reason,
+            policy_digest=started.policy.digest if started else None,
         )
 
     def _reads(self, kind: str) -> bool:

@@ -9,6 +9,7 @@ from stream_router.core.deciding.epochs import Epochs, epoch_of
 from stream_router.core.deciding.judgement import Judgement
 from stream_router.core.deciding.kind_trial import KindSummary, KindTrial
 from stream_router.core.deciding.metrics.registry import judged
+from stream_router.core.deciding.numbers import Counts
 from stream_router.core.deciding.rows import Batch
 from stream_router.core.deciding.verdict import Verdict
 from stream_router.core.evidence import PREDICTION, OutcomeKey, RolloutStarted
@@ -18,21 +19,34 @@ from stream_router.core.routing.applied_split import Versions
 
 
 class BlockClosed(NamedTuple):
-    """A block that was bet on, and the e-value after it of each metric that reads its kind."""
+    """A block that was bet on, and the e-value after it of each metric that reads its kind.
+
+    bets: the outcomes that went into a test of whether canary is worse, by metric; see MetricTest.
+    """
 
     block: Block
     e_values: Mapping[str, float]
+    bets: Mapping[str, Counts]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outputs:
     """What one record brought. verdicts: unhealthy ones only, each once, at the record at which it fell.
 
-    Those of signals are among them; at one record the one that decides comes first.
+    Those of signals are among them; at one record the one that decides comes first. healthy: the metrics that became
+    healthy at this record, each once in a rollout.
     """
 
     blocks: tuple[BlockClosed, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
+    healthy: tuple[Verdict, ...] = ()
+
+    def plus(self, other: "Outputs") -> "Outputs":
+        return Outputs(
+            blocks=self.blocks + other.blocks,
+            verdicts=self.verdicts + other.verdicts,
+            healthy=self.healthy + other.healthy,
+        )
 
 
 @dataclass(slots=True)
@@ -91,8 +105,8 @@ class Trial:
         for kind in self._kinds.values():
             kind.ripen(partition)
 
-    def close_blocks(self, offset: int, *, at_watermark: bool) -> tuple[list[BlockClosed], list[Verdict]]:
-        """At the end of the record at `offset`: bets on the blocks that close; with the verdicts that then are final.
+    def close_blocks(self, offset: int, *, at_watermark: bool) -> Outputs:
+        """At the end of the record at `offset`: bets on the blocks that close; with the verdicts that fall by that.
 
         Those that roll back come first, in the policy's order but for error rate, which is ahead of all: a canary that
         fails is said to fail before it is said to be wrong.
@@ -101,16 +115,29 @@ class Trial:
         for name, kind in self._kinds.items():
             readers = [one for one in self._judgements if one.metric.kind == name]
             for block in kind.close_blocks(at_watermark=at_watermark):
+                bets: dict[str, Counts] = {}
                 for one in readers:
                     counts = one.update(block)
+                    if counts:
+                        bets[one.metric.name] = counts
                     if counts and not kind.waits_for_maturity:
                         one.speak_for(counts)
-                closed.append(BlockClosed(block, {one.metric.name: one.e_value for one in readers}))
+                closed.append(BlockClosed(block, {one.metric.name: one.e_value for one in readers}, bets))
             for counts in kind.close_mature():
                 for one in readers:
                     one.speak_for(counts)
         verdicts = [one.settle(offset, self._remarks(one)) for one in self._judgements if one.falls]
-        return closed, sorted(verdicts, key=lambda one: (not one.rolls_back, one.metric != "error_rate"))
+        healthy = [one.settle_passed(offset, self._remarks(one)) for one in self._judgements if one.passes]
+        return Outputs(
+            blocks=tuple(closed),
+            verdicts=tuple(sorted(verdicts, key=lambda one: (not one.rolls_back, one.metric != "error_rate"))),
+            healthy=tuple(healthy),
+        )
+
+    @property
+    def fallen(self) -> tuple[Verdict, ...]:
+        """Healthy and unhealthy ones, each as of the record at which it fell."""
+        return tuple(fell for one in self._judgements for fell in (one.passed, one.final) if fell)
 
     def verdicts(self, offset: int) -> tuple[Verdict, ...]:
         """One a metric, in the policy's order, as of the record at `offset`."""

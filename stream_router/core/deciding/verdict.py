@@ -16,7 +16,7 @@ class Verdict:
 
     role: what follows where it is unhealthy. epoch, digest, deciding_label_at: of the newest closed block, with its
     newest outcome's time; None before one. By a plain rule: the newest split known, and no time. offset: of the record
-    of R.evidence at which it fell.
+    of R.evidence at which it fell. policy_digest: of the policy in the rollout's start record.
     """
 
     metric: str
@@ -31,6 +31,7 @@ class Verdict:
     offset: int
     numbers: Numbers | None
     reason: str
+    policy_digest: str | None = None
 
     @property
     def rolls_back(self) -> bool:

@@ -1,4 +1,4 @@
-"""What a route's controller does about the evidence: control records, published windows, rollbacks."""
+"""What a route's controller does about the evidence: control records, published windows, verdicts, rollbacks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from stream_router.core.lane import CANARY, LANES, STABLE, Lane
 from stream_router.core.policy import Policy
 from stream_router.core.rollout.holds import holds_of
 from stream_router.core.rollout.lane_look import LaneLook, Wanted
-from stream_router.core.rollout.rollout_event import ROLLBACK, RolloutEvent, rollback_event
+from stream_router.core.rollout.rollout_event import ROLLBACK, VERDICT, RolloutEvent, rollback_event, verdict_event
 from stream_router.core.rollout.silences import SilenceRecords
 from stream_router.core.rollout.situation import Hold, Situation
 from stream_router.core.rollout.status import RolloutStatus, status_of
@@ -21,11 +21,12 @@ from stream_router.core.routing.control_view import ControlView
 
 @dataclass(frozen=True, kw_only=True)
 class Writes:
-    """What one transaction of the controller writes; of a window only its newest state."""
+    """What one transaction of the controller writes; of a window only its newest state. events: rollbacks."""
 
     windows: tuple[WindowedAccuracy, ...] = ()
     controls: tuple[EpochInForce | RolloutStarted, ...] = ()
     silences: tuple[Silence, ...] = ()
+    verdicts: tuple[RolloutEvent, ...] = ()
     events: tuple[RolloutEvent, ...] = ()
 
 
@@ -34,11 +35,11 @@ class Controller:
     """The controller from the moment at which it took over; a successor begins with a new one.
 
     `position` is the offset of the first record of R.evidence whose consequences are not yet written: what earlier
-    records bring was written by a predecessor, but for rollbacks that are not in R.rollout-events: one of an older
-    version passes over records that it cannot read. `missing_before` is the offset at which R.evidence begins where
-    that is later than a replay should: then a running rollout that began before it is held, not judged, as is every one
-    up to `held`, which a successor is told. `carried_out` is the latest rollback that a call of the script has brought
-    to Redis. `looks` are the newest at the lanes, as far as anybody looks at them.
+    records bring was written by a predecessor, but for rollbacks and verdicts that are not in R.rollout-events: one of
+    an older version passes over records that it cannot read. `missing_before` is the offset at which R.evidence begins
+    where that is later than a replay should: then a running rollout that began before it is held, not judged, as is
+    every one up to `held`, which a successor is told. `carried_out` is the latest rollback that a call of the script
+    has brought to Redis. `looks` are the newest at the lanes, as far as anybody looks at them.
     """
 
     policy: Policy
@@ -56,6 +57,10 @@ class Controller:
     _splits: dict[tuple[int, str], AppliedSplit] = field(default_factory=dict)
     _rollbacks: dict[int, RolloutEvent] = field(default_factory=dict)
     _acted_on: set[int] = field(default_factory=set)
+    _fallen: list[Verdict] = field(default_factory=list)
+    """Since the last writes: a later record may make the fold forget the rollout."""
+    _told: set[tuple[int, str | None, str]] = field(default_factory=set)
+    """Verdicts of R.rollout-events, each by rollout, metric and status: of these none comes twice."""
     _asked: set[tuple[int, str] | int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -72,10 +77,13 @@ class Controller:
             self.view.on_rollback(event.rollout, event.reason)
             self._rollbacks[event.rollout] = event
             self.fold.end(event.rollout)
+        elif event.kind == VERDICT:
+            self._told.add((event.rollout, event.metric, event.verdict))
 
     def on_evidence(self, offset: int, evidence: Evidence) -> None:
         """A record of R.evidence, from the replay offset on."""
-        self.fold.on_record(offset, evidence)
+        outputs = self.fold.on_record(offset, evidence)
+        self._fallen += outputs.healthy + outputs.verdicts
         for outcomes in evidence.outcomes:
             if outcomes.key.metric == ACCURACY and len(outcomes):
                 self._last_labels = max(self._last_labels, (outcomes.key.rollout, int(outcomes.time.max())))
@@ -88,12 +96,19 @@ class Controller:
         if self.missing_before is not None:
             self._hold_what_began_before(self.missing_before)
             self.missing_before = None
+        fallen = self._untold()
         verdicts = [verdict for verdict in self.fold.decided if self._acts_on(verdict)]
         self._acted_on.update(verdict.rollout for verdict in verdicts)
         events = tuple(rollback_event(verdict, now) for verdict in verdicts)
         windows = self.fold.windows.take_changed()
         silences = self._silences.due(self.fold, self.wanted, self.looks, now)
-        return Writes(windows=windows, controls=tuple(self._missing_controls()), silences=silences, events=events)
+        return Writes(
+            windows=windows,
+            controls=tuple(self._missing_controls()),
+            silences=silences,
+            verdicts=tuple(verdict_event(verdict, now) for verdict in fallen),
+            events=events,
+        )
 
     @property
     def in_force(self) -> AppliedSplit:
@@ -175,6 +190,18 @@ class Controller:
     def _acts_on(self, verdict: Verdict) -> bool:
         is_over = verdict.rollout < self.in_force.rollout or self._is_rolled_back(verdict.rollout)
         return verdict.rollout > self.held and verdict.rollout not in self._acted_on and not is_over
+
+    def _untold(self) -> list[Verdict]:
+        """The verdicts that R.rollout-events lacks, in order; of a rollout that is over only what falls now."""
+        untold: list[Verdict] = []
+        for verdict in (*self.fold.fallen, *self._fallen):
+            name = (verdict.rollout, verdict.metric, verdict.status.value)
+            is_due = verdict.rollout >= self.in_force.rollout or verdict.offset >= self.position
+            if is_due and verdict.rollout > self.held and name not in self._told:
+                self._told.add(name)
+                untold.append(verdict)
+        self._fallen.clear()
+        return sorted(untold, key=lambda one: one.offset)
 
     def _is_rolled_back(self, rollout: int) -> bool:
         return self.view.latch is not None and self.view.latch >= rollout
