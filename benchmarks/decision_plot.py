@@ -45,9 +45,7 @@ class Curve:
 def simulated(canary_error: float, policy: Policy, rng: np.random.Generator) -> Curve:
     """One rollout, judged by its accuracy alone."""
     metric = policy.metric("accuracy")
-    test = EProcess(
-        alpha=policy.alpha * metric.weight, psi0=policy.tolerated_odds_ratio, max_labels=policy.max_labels
-    )
+    test = EProcess(alpha=policy.alpha * metric.weight, psi0=policy.tolerated_odds_ratio, max_labels=policy.max_labels)
     size, seen, blocks = full_size(SHARE), 0, 0
     labels, e_values = [0], [1.0]
     while seen < MOST and not test.unhealthy:
