@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 from xml.sax.saxutils import escape
@@ -132,7 +133,7 @@ def _path(curve: Curve) -> str:
 
 
 def _steps(places: Sequence[tuple[int, int]]) -> Iterator[str]:
-    for (x, y), (next_x, next_y) in zip(places, places[1:], strict=False):
+    for (x, y), (next_x, next_y) in pairwise(places):
         yield f"{next_x - x} {next_y - y}"
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 import yaml
@@ -20,9 +20,9 @@ from support.status import METRICS, STATUS, TRIAL
 
 from stream_router.adapters.redis.fields import status_to_fields
 from stream_router.cli import main as command_line
+from stream_router.core.dead_letter import REASON_HEADER
 from stream_router.core.deciding.e_process import EProcess
 from stream_router.core.deciding.metrics.registry import judged
-from stream_router.core.dead_letter import REASON_HEADER
 from stream_router.core.joining.join import Kind
 from stream_router.core.lane import LANES
 from stream_router.core.policy import METRICS as DEFAULT_METRICS
@@ -144,7 +144,7 @@ def test_the_plot_is_that_of_the_benchmark_and_the_page_says_what_it_shows(tmp_p
 
 
 def test_the_plot_has_a_curve_a_rollout() -> None:
-    svg = ElementTree.fromstring(drawn_plot(simulate(3, Policy(), seed=2), 1 / ALPHA))  # noqa: S314 - our own
+    svg = ET.fromstring(drawn_plot(simulate(3, Policy(), seed=2), 1 / ALPHA))  # noqa: S314 - our own
     space = "{http://www.w3.org/2000/svg}"
     assert len(svg.findall(f".//{space}path")) == 6
 
