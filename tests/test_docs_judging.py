@@ -185,6 +185,17 @@ def test_every_metric_that_the_monitor_serves_has_its_row(generate: ModuleType) 
     assert {name for row in rows(MONITOR, "metric") for name in names(row[0])} == served
 
 
+def test_alerts_are_of_metrics_that_the_monitor_serves(generate: ModuleType) -> None:
+    served = {metric.name for metric in generate.metrics_served() if "monitor" in metric.processes}
+    assert set(re.findall(r"stream_router_\w+", text(MONITOR).replace("`stream_router:", ""))) <= served
+    [rules] = re.findall(r"^```yaml\n(.*?)^```$", text(MONITOR), re.MULTILINE | re.DOTALL)
+    [group] = yaml.safe_load(rules)["groups"]
+    for rule in group["rules"]:
+        assert set(re.findall(r"stream_router_\w+", rule["expr"])) & served, rule
+        for reasons in re.findall(r'reason=~"([^"]+)"', rule["expr"]):
+            assert set(reasons.split("|")) <= set(get_args(Rule))
+
+
 def test_every_field_of_rollout_is_told() -> None:
     fields = status_to_fields(_whole_status()).keys()
     told = {name for row in rows(MONITOR, "field") for name in names(row[0])}
