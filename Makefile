@@ -21,7 +21,7 @@ except ImportError as error:
 endef
 export CAN_MAKE_VENV
 
-.PHONY: setup demo test lint format docs bench-router bench-router-more bench-monitor bench-score bench-split bench-rows bench-decision clean
+.PHONY: setup demo test test-full lint format docs bench-router bench-router-more bench-monitor bench-score bench-split bench-rollback bench-aa bench-rows bench-decision clean
 
 setup: $(STAMP)
 
@@ -43,6 +43,10 @@ demo: setup
 # exec: pytest ends with make itself, however that ends.
 test: setup
 	@exec $(BIN)/pytest --numprocesses=$(WORKERS) --dist=loadgroup --no-loadscope-reorder --beside="$(LINT)" $(PYTEST_ARGS)
+
+# With what takes too long for each change.
+test-full: PYTEST_ARGS += -m "full or not full"
+test-full: test
 
 lint: setup
 	$(BIN)/ruff check
@@ -72,6 +76,12 @@ bench-score: setup
 
 bench-split: setup
 	@$(BIN)/python benchmarks/split.py --write
+
+bench-rollback: setup
+	@$(BIN)/python benchmarks/rollback.py --write
+
+bench-aa: setup
+	@$(BIN)/python benchmarks/aa.py --write
 
 bench-rows: setup
 	@$(BIN)/python benchmarks/rows.py --write

@@ -14,7 +14,6 @@ from support.whole_loop import Loop
 
 from stream_router.adapters.avro.records import decode_prediction
 from stream_router.adapters.kafka import topics
-from stream_router.core.evidence import ACCURACY
 from stream_router.core.route import Route
 from stream_router.settings import load_settings
 
@@ -93,7 +92,6 @@ def wait_for_progress(lanes: Lanes, loop: Loop, seconds: float) -> None:
 
 def done_so_far(lanes: Lanes, loop: Loop) -> dict[str, int]:
     lane = Counter(decode_prediction(record.value).lane for record in lanes.read("predictions"))
-    outcomes = sum(
-        len(column) for _, evidence in loop.evidence() for column in evidence.outcomes if column.key.metric == ACCURACY
-    )
-    return {"routed": lanes.count(), "stable": lane["stable"], "canary": lane["canary"], "joined": outcomes}
+    counts = [count for _, evidence in loop.evidence() for count in evidence.counts]
+    joined = sum(count.predicted + count.labelled for count in counts)  # late ones, too: of them there are no outcomes
+    return {"routed": lanes.count(), "stable": lane["stable"], "canary": lane["canary"], "joined": joined}

@@ -28,7 +28,7 @@ WANTED = Wanted(rollout=3, since=500_000, deadline=300_000, lanes=("canary",))
 class World:
     def __init__(self, monkeypatch) -> None:
         self.kafka = ScriptedKafka(monkeypatch)
-        self.admin = ScriptedAdmin(self.kafka)
+        self.admin = ScriptedAdmin()
         monkeypatch.setattr(lanes, "admin", lambda _: self.admin)
         monkeypatch.setattr(lanes, "partition_count", lambda *_: 2)
         self.lanes = Lanes(Settings(), ROUTE)
@@ -44,8 +44,20 @@ class World:
     def has_scored(self, offset: int, partition: int = 0) -> None:
         self.kafka.offsets[GROUP, TOPIC, partition] = TopicPartition(TOPIC, partition, offset)
 
+    def lanes_clients(self) -> set[object]:
+        """Those that the next look asks."""
+        held = self.lanes._reader, *self.lanes._of_groups.values()  # noqa: SLF001 - what has to be another one
+        return set(held)
+
     def look(self, now: int = NOW, wanted: Wanted = WANTED) -> LaneLook:
         return self.lanes.look("canary", wanted, now)
+
+
+def _raising(error: Exception):
+    def step(_client, _call):
+        raise error
+
+    return step
 
 
 @pytest.fixture
@@ -124,10 +136,28 @@ def test_members_of_the_scoring_group(world):
     assert world.look().members == 2
 
 
-def test_an_outage_is_no_answer(world):
-    world.admin.fails = KafkaException(kafka_error(KafkaError._TIMED_OUT))  # noqa: SLF001 - librdkafka's own code
+def test_who_may_not_ask_for_members_does_not_know_them(world):
+    world.admin.errors[GROUP] = kafka_error(KafkaError.GROUP_AUTHORIZATION_FAILED)
+    assert world.look().members is None
+    world.admin.errors[GROUP] = kafka_error(KafkaError.GROUP_ID_NOT_FOUND)
+    assert world.look().members == 0
+
+
+@pytest.mark.parametrize("call", ["committed", "get_watermark_offsets", "list_groups"])
+def test_an_outage_is_no_answer_and_the_next_look_has_clients_of_its_own(world, call):
+    world.routed(600_000)
+    world.look()
+    before = world.lanes_clients()
+    outage = KafkaException(kafka_error(KafkaError._TIMED_OUT))  # noqa: SLF001 - librdkafka's own code
+    if call == "list_groups":
+        world.admin.fails = outage
+    else:
+        world.kafka.script(call, _raising(outage))
     with pytest.raises(UnreachableError):
         world.look()
+    world.admin.fails = None
+    assert world.look().unanswered == 1
+    assert not before & world.lanes_clients()
 
 
 class Found:

@@ -39,12 +39,14 @@ def read(found, pending, records=10, partitions=8):
     splits = SplitHistory()
     splits.add(SPLIT)
     splits.add(THINNED)
+    found.schedule.on_outcomes(50.0, is_full=False)
+    found.schedule.on_flush(50.0, with_watermark=False)  # other outcomes, a moment ago
     found.join.pending.update(pending)
     found.on_read(Positions(records, 0), records=records, partitions=partitions, splits=splits, now=50.0)
     return found.due_at()
 
 
-def test_counts_wait_a_second_and_outcomes_a_quarter():
+def test_counts_wait_a_second_and_outcomes_a_quarter_after_others():
     assert read(tenure(), {}) == 50.0 + COUNTS_WAIT
     assert read(tenure(), {KEY: 1}) == 50.0 + OUTCOMES_WAIT
 

@@ -10,11 +10,14 @@ Rows = list[dict[str, Any]]
 
 def load(version: str) -> Callable[[Rows], list[Any]]:
     """even: whether x is even. poor: the same, but raises on x ending in 7. short: an output too few. slow: takes time.
+    raising: raises.
 
     A number, such as 0.9: whether x is even, right for that share of the rows.
     """
 
     def predict(rows: Rows) -> list[Any]:
+        if version == "raising":
+            raise ValueError("cannot digest anything")
         if version == "poor" and any(row["x"] % 10 == 7 for row in rows):
             raise ValueError("cannot digest a 7")
         time.sleep(0.1 if version == "slow" else 0)

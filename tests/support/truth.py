@@ -1,5 +1,7 @@
 """Ground truth for the models of support.models: whether x is even."""
 
+from collections.abc import Callable
+
 from confluent_kafka import Producer
 
 from stream_router.adapters.avro.labels import encode_label
@@ -24,8 +26,9 @@ class Truth:
         )
         self._topic = topic
 
-    def send(self, first: int, end: int) -> None:
-        for number in range(first, end):
+    def send(self, first: int, end: int, labelled: Callable[[int], bool] = lambda _: True) -> None:
+        """Those of which `labelled` says so of their number."""
+        for number in filter(labelled, range(first, end)):
             request_id = f"r{number}"
             self._producer.produce(self._topic, encode_label(request_id, number % 2 == 0), request_id.encode())
         assert self._producer.flush(_FLUSH) == 0
