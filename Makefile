@@ -21,7 +21,7 @@ except ImportError as error:
 endef
 export CAN_MAKE_VENV
 
-.PHONY: setup demo test test-full lint format docs bench-router bench-router-more bench-monitor bench-score bench-split bench-rollback bench-aa bench-rows clean
+.PHONY: setup demo test test-full lint format docs bench-router bench-router-more bench-monitor bench-score bench-split bench-rollback bench-aa bench-rows bench-decision clean
 
 setup: $(STAMP)
 
@@ -85,6 +85,10 @@ bench-aa: setup
 
 bench-rows: setup
 	@$(BIN)/python benchmarks/rows.py --write
+
+bench-decision: setup
+	@$(BIN)/python benchmarks/decision_plot.py
+	@$(BIN)/python benchmarks/decision.py --runs 8000
 
 clean:
 	@if test -x $(BIN)/stream-router; then $(BIN)/stream-router local down; fi
