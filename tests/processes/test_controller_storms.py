@@ -7,8 +7,6 @@ from support.terms import RECORDS, World
 from stream_router.adapters.kafka.controller_log import ControllerLog
 from stream_router.adapters.kafka.producers import TransactionalProducer
 from stream_router.core.deciding.rows import Pool
-from stream_router.core.rollout.controller import Controller
-from stream_router.core.rollout.rollout_event import ROLLBACK
 from stream_router.processes.controller import ControllerTerm
 from stream_router.processes.snapshots import Snapshots
 
@@ -66,21 +64,15 @@ def controller_from_the_beginning(self):
     return begun
 
 
-def passes_over_verdicts(self, event):
-    if event.kind == ROLLBACK:
-        on_event(self, event)
-
-
 enforce, begin = ControllerTerm._carry_out, ControllerTerm._begun  # noqa: SLF001 - what the plants stand in for
 write, write_log = TransactionalProducer.write, ControllerLog.write
-state, due, on_event = Pool.state, Snapshots.due, Controller.on_event
+state, due = Pool.state, Snapshots.due
 
 PLANTED = {
     "it acts before it has caught up": (ControllerLog, "caught_up", property(lambda log: log.leads)),
     "its position is not part of the transaction": (TransactionalProducer, "write", position_first),
     "a successor does not replay": (ControllerLog, "write", write_from_position),
     "what a predecessor wrote is written again": (ControllerTerm, "_begun", controller_from_the_beginning),
-    "what R.rollout-events has of verdicts is not read": (Controller, "on_event", passes_over_verdicts),
     "a snapshot is without what waits": (Pool, "state", nothing_waits),
     "a snapshot stands for one record less": (Snapshots, "due", snapshot_before_what_it_knows),
     "a snapshot stands for one record more": (Snapshots, "due", snapshot_behind_what_it_knows),

@@ -168,7 +168,8 @@ def test_records_deleted_while_it_reads_are_said_and_it_goes_on(
 
     wait_until(lambda: position() == 10, 60, "the first labels to be read")
     monitor.process.send_signal(signal.SIGSTOP)
-    write(10, 5)  # one fetch that was under way
+    write(10, 5)
+    time.sleep(0.5)  # the fetch that was under way is answered after 0.1 s, and no other one follows
     write(15, 85)
     client = AdminClient({"bootstrap.servers": stack.bootstrap_servers})
     for future in client.delete_records([TopicPartition(topic, 0, 80)]).values():
