@@ -109,8 +109,9 @@ def everything_new(policy, _, splits, **options) -> Join:
 class LabelsAloneAreNew(Join):
     """Planted: a prediction after the positions does not make its earlier label news."""
 
-    def _is_new(self, rows):
-        return np.zeros(len(rows), np.bool_)
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self._rows.is_new = lambda rows: np.zeros(len(rows), np.bool_)
 
 
 class RebuildsNothing(Join):
