@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from hypothesis import settings
 from redis import Redis
 from support.lanes import Lanes
 from support.load import Feeder
@@ -21,6 +22,10 @@ from support.whole_loop import Loop
 from stream_router.adapters.kafka import topics
 from stream_router.core.route import Route
 from stream_router.settings import Settings, load_settings
+
+
+settings.register_profile("untimed", deadline=None)  # a busy machine fails no property
+settings.load_profile("untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -21,7 +21,7 @@ from stream_router.views.terminal import Screen, Snapshot
 READY_LABELS: Final = 1_000
 """Labels of stable before the canary gets its share: then its accuracy has an interval worth looking at."""
 
-READY_SECONDS: Final = 60.0
+READY_SECONDS: Final = 120.0
 AFTERWARDS: Final = 5.0
 """Seconds of traffic after the rollback."""
 
