@@ -23,7 +23,6 @@ from stream_router.adapters.kafka import topics
 from stream_router.core.route import Route
 from stream_router.settings import Settings, load_settings
 
-
 settings.register_profile("untimed", deadline=None)  # a busy machine fails no property
 settings.load_profile("untimed")
 
