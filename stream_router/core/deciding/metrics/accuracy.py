@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Final
 
-from stream_router.core.deciding.blocks import Block
 from stream_router.core.deciding.metrics.one_sided import OneSidedTest
 from stream_router.core.deciding.metrics.words import is_unknown, rule, unknown
-from stream_router.core.evidence import ACCURACY, Flags, RolloutStarted
+from stream_router.core.evidence import ACCURACY, RolloutStarted
 from stream_router.core.policy import Policy
 
 NAME: Final = "accuracy"
@@ -30,9 +29,6 @@ class AccuracyTest(OneSidedTest):
 
     def __init__(self, policy: Policy) -> None:
         super().__init__(policy, NAME, policy.tolerated_odds_ratio)
-
-    def bad(self, block: Block) -> tuple[Flags, Flags]:
-        return block.stable["bad"], block.canary["bad"]
 
     def sentence(self, stable: str, canary: str) -> str:
         n = self.numbers

@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Final
 
-from stream_router.core.deciding.blocks import Block
 from stream_router.core.deciding.metrics.one_sided import OneSidedTest
 from stream_router.core.deciding.metrics.words import is_unknown, percent, points, rule, unknown
-from stream_router.core.evidence import PREDICTION, Flags, RolloutStarted
+from stream_router.core.evidence import PREDICTION, RolloutStarted
 from stream_router.core.policy import Policy
 
 NAME: Final = "error_rate"
@@ -30,9 +29,6 @@ class ErrorRateTest(OneSidedTest):
 
     def __init__(self, policy: Policy) -> None:
         super().__init__(policy, NAME, policy.tolerated_odds_ratio)
-
-    def bad(self, block: Block) -> tuple[Flags, Flags]:
-        return block.stable["bad"], block.canary["bad"]
 
     def sentence(self, stable: str, canary: str) -> str:
         n = self.numbers

@@ -26,9 +26,9 @@ class OneSidedTest(ABC):
         )
         self._totals = Totals()
 
-    @abstractmethod
     def bad(self, block: Block) -> tuple[Flags, Flags] | None:
-        """Which outcomes of stable and of canary are bad; None where nothing can be bet yet."""
+        """Which outcomes of stable and of canary are bad: those told so. None where nothing can be bet yet."""
+        return block.stable["bad"], block.canary["bad"]
 
     def learn(self, block: Block) -> None:
         """From a block, for those to come."""
