@@ -39,8 +39,10 @@ from stream_router.settings import Settings
 _PAUSE: Final = 0.1
 """Seconds to wait for evidence before the other topics are looked at."""
 
-_COMMIT_EVERY: Final = 1.0
-"""Seconds after which a position is committed although nothing follows from the records."""
+_WRITE_EVERY: Final = 1.0
+"""Seconds between transactions while nobody waits for what follows from the records: windows are looked at by people,
+and a rollback would wait for one under way.
+"""
 
 _TELL_EVERY: Final = 2.0
 """Seconds between two words on how far a controller has read before it acts."""
@@ -122,7 +124,7 @@ class ControllerTerm:
         self._unreadable: list[DeadLetter] = []
         self._rolled_back: set[int] = set()
         self._is_live = False
-        self._committed_at = self._told_at = time.monotonic()
+        self._written_at = self._told_at = time.monotonic()
 
     def close(self) -> None:
         self._watch.want(None)
@@ -162,28 +164,34 @@ class ControllerTerm:
         self._learn(controller)
         self._watch.want(controller.wanted)
         controller.looks = self._watch.looks
-        writes = controller.due_writes(now_ms())
-        records = [*(letter.outgoing for letter in self._unreadable), *self._records(writes)]
-        moved = controller.next_offset > controller.position
-        if records or (moved and time.monotonic() - self._committed_at >= _COMMIT_EVERY):
-            if moved:
-                is_verdict = bool(writes.events)
-                records += self._snapshots.due(controller.fold, controller.next_offset, in_a_hurry=is_verdict)
-            self._log.write(records, controller.next_offset, controller.replay_from, controller.held)
-            controller.position, self._committed_at = controller.next_offset, time.monotonic()
-            self._snapshots.on_committed()
-            for letter in self._unreadable:
-                letter.on_committed()
-            self._unreadable.clear()
-            for event in writes.verdicts:
-                _log.info("verdict", rollout=event.rollout, metric=event.metric, verdict=event.verdict, role=event.role)
-            for event in writes.events:
-                controller.on_event(event)
-                self._rolled_back.add(event.rollout)
-                ROLLBACKS.labels(self._route.name).inc()
-                _log.warning("rollback", rollout=event.rollout, reason=event.reason)
+        is_due = controller.is_urgent or time.monotonic() - self._written_at >= _WRITE_EVERY
+        writes = controller.due_writes(now_ms()) if is_due else Writes()
+        if is_due:
+            self._write(controller, writes)
         self._carry_out(controller)
         self._telling.tell(controller, self._watch.now, at_once=bool(writes.events))
+
+    def _write(self, controller: Controller, writes: Writes) -> None:
+        """One transaction, unless there is nothing new."""
+        records = [*(letter.outgoing for letter in self._unreadable), *self._records(writes)]
+        moved = controller.next_offset > controller.position
+        if moved:
+            records += self._snapshots.due(controller.fold, controller.next_offset, in_a_hurry=bool(writes.events))
+        if not records and not moved:
+            return
+        self._log.write(records, controller.next_offset, controller.replay_from, controller.held)
+        controller.position, self._written_at = controller.next_offset, time.monotonic()
+        self._snapshots.on_committed()
+        for letter in self._unreadable:
+            letter.on_committed()
+        self._unreadable.clear()
+        for event in writes.verdicts:
+            _log.info("verdict", rollout=event.rollout, metric=event.metric, verdict=event.verdict, role=event.role)
+        for event in writes.events:
+            controller.on_event(event)
+            self._rolled_back.add(event.rollout)
+            ROLLBACKS.labels(self._route.name).inc()
+            _log.warning("rollback", rollout=event.rollout, reason=event.reason)
 
     def _begun(self) -> Controller:
         """As of the newest snapshot that serves, else as of nothing: what came since is replayed."""

@@ -143,3 +143,12 @@ def test_a_topic_that_is_missing_is_told_at_once(world):
     world.kafka.script("get_watermark_offsets", fails(KafkaError.UNKNOWN_TOPIC_OR_PART))
     with pytest.raises(TopicError):
         world.read_to_ends()
+
+
+def test_a_follower_at_rest_asks_for_nothing_and_goes_on_where_it_was(world):
+    world.kafka.fill(SPLITS, b"a")
+    assert world.read_to_ends() == [b"a"]
+    world.follower.rest()
+    assert not world.follower._consumer.assignment()
+    world.kafka.fill(SPLITS, b"b")
+    assert world.read_to_ends() == [b"b"]

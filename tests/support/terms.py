@@ -53,7 +53,7 @@ class World:
         self.lanes = Lanes()
         self.watch = LaneWatch(self.lanes)
         monkeypatch.setattr(controller_log, "_COUNT", 10)
-        monkeypatch.setattr(controller, "_COMMIT_EVERY", 0.0)
+        monkeypatch.setattr(controller, "_WRITE_EVERY", 0.0)
         monkeypatch.setattr(controller, "_AFTER_ERROR", 0.0)
         monkeypatch.setattr(telling, "_EVERY", 0.0)
         monkeypatch.setattr(controller.LaneWatch, "begun", lambda *_: self.watch)

@@ -27,7 +27,10 @@ _MANY: Final = 500
 """Records that one fetch brought, from which on the next one is not put off: there are more than wait can gather."""
 
 _FETCH: Final = 65_536
-"""Bytes for which the broker waits up to 0.1 s: answers for a few records each cost more than what is in them."""
+"""Bytes for which the broker waits a little: answers for a few records each cost more than what is in them."""
+
+_BROKER_WAITS: Final = 100
+"""Milliseconds for that, at most; Faust's 1500 holds back a fetch after a seek on the same connection."""
 
 
 class Chunk(NamedTuple):
@@ -110,9 +113,13 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # as above
         consumer = super()._create_worker_consumer(transport)
         consumer._isolation_level = "read_committed"  # Faust's own choice unless it runs its exactly_once: uncommitted
         consumer._partition_assignment_strategy = [self.app.assignor]  # round robin would part the two inputs
-        consumer._fetch_max_wait_ms = 100  # Faust's 1500 holds back a fetch after a seek on the same connection
+        consumer._fetch_max_wait_ms = _BROKER_WAITS
         consumer._fetch_min_bytes = _FETCH
         return consumer
+
+    def let_gather(self, seconds: float) -> None:
+        """How long the broker may let records gather for the fetches to come."""
+        self._consumer._fetcher._fetch_max_wait_ms = min(_BROKER_WAITS, round(seconds * 1000))
 
     @property
     def _states(self) -> Any:
@@ -171,7 +178,9 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]  # as above
         await self.app.listener.on_resume()
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:  # noqa: ASYNC109 - Faust's signature
-        await self.sleep(_GATHER if self._many else max(_GATHER, self.app.listener.patience()))
+        patience = max(_GATHER, self.app.listener.patience())
+        self._thread.let_gather(patience)
+        await self.sleep(_GATHER if self._many else patience)
         if not self.flow_active:
             await self.wait(self.can_resume_flow)
         generation = self.app.consumer_generation_id

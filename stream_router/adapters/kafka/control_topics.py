@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import structlog
 
@@ -57,15 +57,20 @@ class ControlTopics:
         return News(_decoded(of(self._splits), decode_split), _decoded(of(self._events), decode_rollout_event))
 
 
+_FETCH_WAIT: Final = 20
+"""Milliseconds for which the end of R.splits is waited for: predictions wait meanwhile."""
+
+
 class SplitsTopic:
-    """R.splits alone. Raises UnreachableError, TopicError."""
+    """R.splits alone, read now and then. Raises UnreachableError, TopicError."""
 
     def __init__(self, settings: Settings, route: Route) -> None:
-        self._follower = Follower(settings, [route.topic("splits")])
+        self._follower = Follower(settings, [route.topic("splits")], _FETCH_WAIT)
 
     def read_to_end(self) -> list[tuple[AppliedSplit, int]]:
         """All that there is and was not read before, with the Kafka timestamps in ms since the epoch."""
         records = self._follower.read_to_ends()
+        self._follower.rest()
         return [(applied, record.timestamp()[1]) for record in records for applied in _decoded([record], decode_split)]
 
     def close(self) -> None:

@@ -31,12 +31,14 @@ class Follower:
 
     A quiet topic and a broker that hangs look alike. A fetch that begins anew at the same place ends in the event that
     tells the end of a partition: as long as these come, what was read is all that there is.
+
+    `fetch_wait`: milliseconds that a fetch waits for records, and with it whatever else is asked.
     """
 
-    def __init__(self, settings: Settings, topics: Sequence[str]) -> None:
+    def __init__(self, settings: Settings, topics: Sequence[str], fetch_wait: int = 500) -> None:
         self._settings, self._next = settings, dict.fromkeys(topics, OFFSET_BEGINNING)
-        self._shown = " and ".join(topics)
-        self._consumer = reader(settings, fetch_wait=500)
+        self._shown, self._fetch_wait = " and ".join(topics), fetch_wait
+        self._consumer = reader(settings, fetch_wait=fetch_wait)
         self._behind = set(topics)
         self._asked_at, self._heard_at = 0.0, dict.fromkeys(topics, 0.0)
         self.at_ends = False
@@ -66,6 +68,11 @@ class Follower:
             if not records:
                 raise UnreachableError(f"topics {self._shown} cannot be read: no answer for {_RENEW_AFTER:g} s")
         return records
+
+    def rest(self) -> None:
+        """Fetch nothing until the topics are read to their ends again."""
+        self.at_ends = False
+        self._consumer.unassign()
 
     def close(self) -> None:
         self._consumer.close()
@@ -100,6 +107,6 @@ class Follower:
     def _renew(self) -> None:
         """A client that has lived through an outage may never learn of a partition's leader again."""
         self.at_ends = False
-        former, self._consumer = self._consumer, reader(self._settings, fetch_wait=500)
+        former, self._consumer = self._consumer, reader(self._settings, fetch_wait=self._fetch_wait)
         detached(former.close, name="end of a reader")
         self._ask()

@@ -111,6 +111,15 @@ class Controller:
         )
 
     @property
+    def is_urgent(self) -> bool:
+        """Whether what is due is waited for: a rollback, or what the evidence under a new split waits for."""
+        return any(map(self._acts_on, self.fold.decided)) or any(
+            self._lacks_start(applied.rollout) or self._lacks_epoch(split_id)
+            for split_id, applied in self._splits.items()
+            if applied.rollout >= self.fold.rollout_in_force
+        )
+
+    @property
     def in_force(self) -> AppliedSplit:
         """The latest split in R.splits."""
         return self.view.in_force
@@ -219,10 +228,10 @@ class Controller:
             if applied.rollout < self.fold.rollout_in_force:
                 del self._splits[split_id]
                 continue
-            if applied.rollout > 0 and applied.rollout not in self._asked and not self.fold.is_started(applied.rollout):
+            if self._lacks_start(applied.rollout):
                 self._asked.add(applied.rollout)
                 missing.append(self._start(applied))
-            if split_id not in self._asked and not self.fold.is_known(*split_id):
+            if self._lacks_epoch(split_id):
                 self._asked.add(split_id)
                 weights = {STABLE: applied.split.stable, CANARY: applied.split.canary}
                 missing.append(
@@ -235,6 +244,12 @@ class Controller:
                     )
                 )
         return missing
+
+    def _lacks_start(self, rollout: int) -> bool:
+        return rollout > 0 and rollout not in self._asked and not self.fold.is_started(rollout)
+
+    def _lacks_epoch(self, split_id: tuple[int, str]) -> bool:
+        return split_id not in self._asked and not self.fold.is_known(*split_id)
 
     def _start(self, applied: AppliedSplit) -> RolloutStarted:
         first = self.fold.first_offset(applied.rollout)
