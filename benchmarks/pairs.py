@@ -82,8 +82,8 @@ def fill_pairs(brokers: str, route: Route, count: int, traffic: Traffic, first: 
     producer.flush()
 
 
-def feed_pairs(brokers: str, route: Route, rate: int) -> None:
-    """At so many a second until killed, without a rollout; each label a second after its prediction.
+def feed_pairs(brokers: str, route: Route, rate: int, traffic: Traffic) -> None:
+    """At so many a second until killed; each label a second after its prediction.
 
     Twenty times a second, as a scoring job's batches come: the broker's cost is that of the requests it gets.
     """
@@ -91,7 +91,7 @@ def feed_pairs(brokers: str, route: Route, rate: int) -> None:
     while True:
         due = int((time.monotonic() - began) * rate)
         now = int(time.time() * 1000)
-        for number, value in predictions(range(sent, due), Traffic(), now):
+        for number, value in predictions(range(sent, due), traffic, now):
             _produce(producer, route.topic("predictions"), value, request_id(number))
         for number in range(max(0, sent - rate), max(0, due - rate)):
             value = encode_label(request_id(number), truth(number))

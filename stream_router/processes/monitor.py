@@ -40,6 +40,9 @@ _WATERMARK_EVERY: Final = 1.0
 _GATHER: Final = 1.0
 """Seconds for which records may gather while canary has no share: nobody waits for a verdict."""
 
+_GATHER_FOR_VERDICT: Final = 0.04
+"""The same while it has one: bad answers go on so much longer."""
+
 _ANSWER_TIMEOUT: Final = 3.0
 """Seconds after which Kafka does not answer."""
 
@@ -178,8 +181,7 @@ class Monitor:
         if any(owner.state is not State.JOINING for owner in self._owners.values()):
             return 0.0
         newest = self._shared.splits.history.newest
-        # A verdict does not wait: so much longer would bad answers go on.
-        return _GATHER if newest is None or newest.canary == 0 else 0.0
+        return _GATHER if newest is None or newest.canary == 0 else _GATHER_FOR_VERDICT
 
     def _read(self, side: Side, topic: str) -> None:
         async def read(stream: Any) -> None:
