@@ -144,6 +144,12 @@ class PolicySettings(BaseModel):
         lt=1,
         description="At most this is the probability of calling a canary healthy that is worse by the margin.",
     )
+    silent_for: float | None = Field(
+        None,
+        gt=0,
+        description="Canary is rolled back once it has not answered for so long, from when that was found, while stable "
+        "does; seconds. Not set: prediction_deadline, and at least 60, in which a scoring job restarts.",
+    )
 
     @field_validator("metrics")
     @classmethod
@@ -209,6 +215,7 @@ class PolicySettings(BaseModel):
             bad=self.bad,
             ripe_age=None if ripe_age is None else round(ripe_age * 1000),
             beta=self.beta,
+            silent_for=None if self.silent_for is None else milliseconds(self.silent_for),
         )
 
 
