@@ -147,8 +147,8 @@ class PolicySettings(BaseModel):
     silent_for: float | None = Field(
         None,
         gt=0,
-        description="Canary is rolled back once it has not answered for so long, from when that was found, while stable "
-        "does; seconds. Not set: prediction_deadline, and at least 60, in which a scoring job restarts.",
+        description="Canary is rolled back once it has not answered for so long, from when that was found, while "
+        "stable does; seconds. Not set: prediction_deadline, and at least 60, in which a scoring job restarts.",
     )
 
     @field_validator("metrics")

@@ -60,7 +60,8 @@ class MetricPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class Limit:
-    """What canary may not pass, whatever stable shows: over `windows` windows with `predictions` predictions at least.
+    """What canary may not pass, whatever stable shows: over `windows` windows with `predictions` predictions at least,
+    also with any two neighbouring windows left out, or with one where there are only two.
 
     bound: a ratio in 0..1, of latencies in seconds.
     """

@@ -12,7 +12,7 @@ from stream_router.core.deciding.fold import EvidenceFold
 from stream_router.core.deciding.numbers import Status
 from stream_router.core.evidence import Count, Evidence, Silence
 from stream_router.core.histogram import bucket_of
-from stream_router.core.policy import MetricPolicy
+from stream_router.core.policy import Limit, MetricPolicy
 from stream_router.core.rollout.holds import holds_of
 from stream_router.core.rollout.lane_look import LaneLook
 from stream_router.core.rollout.situation import REASONS, Situation
@@ -142,6 +142,21 @@ def test_evidence_that_is_old_or_was_never_written():
     assert "partition 0 is up to 61 s old" in held(now=NOW + 61 * SECOND)["stale_evidence"]
     assert "stale_evidence" not in held(now=NOW + 60 * SECOND)
     assert "no monitor has joined partition 0 yet" in held(watermark=None)["stale_evidence"]
+
+
+LIMITED = replace(POLICY, limits=(Limit(metric="error_rate", bound=0.05),))
+
+
+def test_limits_that_cannot_be_checked_say_since_when_and_why():
+    """One partition's monitor that is down makes them blind."""
+    assert "limits_unchecked" not in held(policy=LIMITED, now=NOW + 60 * SECOND)
+    sentence = held(policy=LIMITED, now=NOW + 61 * SECOND)["limits_unchecked"]
+    assert sentence == (
+        "the policy's limits cannot be checked since 1970-01-01 00:03:20 UTC: partition 0 has had no watermark for 61 s"
+    )
+    never = held(policy=LIMITED, watermark=None)["limits_unchecked"]
+    assert never.endswith("since 1970-01-01 00:00:00 UTC: partition 0 has had no watermark for 200 s")
+    assert "limits_unchecked" not in held(now=NOW + 61 * SECOND), "there are none"
 
 
 def test_predictions_that_come_too_late():

@@ -175,7 +175,9 @@ def test_a_fold_decides_by_it_at_its_record_also_in_one_restored_from_a_snapshot
 
 def test_a_fold_never_decides_by_a_silent_stable_lane():
     fold = EvidenceFold(POLICY, 1)
-    for offset, record in enumerate([started(policy=JUDGED_BY), in_force(), *(says(at, "stable") for at in range(0, 10**5, 1_000))]):
+    for offset, record in enumerate(
+        [started(policy=JUDGED_BY), in_force(), *(says(at, "stable") for at in range(0, 10**5, 1_000))]
+    ):
         fold.on_record(offset, record)
     assert fold.decided == ()
     assert fold.silent(1) == {"stable"}

@@ -28,6 +28,7 @@ class Summary:
     verdicts: one a metric that has a test, in the policy's order, then the plain rule that has decided. verdict: the
     one that decides, else the worst; of equals the first. kinds: by kind of outcomes. Outcomes that wait for a control
     record are `waiting`; those left out are ignored, or repeats. holds: why a plain rule lets it not go forward.
+    limits: what each absolute limit sees.
     """
 
     verdict: Verdict
@@ -36,6 +37,7 @@ class Summary:
     waiting: int
     ignored: Ignored
     holds: tuple[str, ...]
+    limits: tuple[str, ...]
     max_labels_reached: bool
 
     @property
@@ -200,6 +202,16 @@ class EvidenceFold:
         return self._ripeness.estimate
 
     @property
+    def label_age(self) -> int:
+        """After how long a rollout that starts now holds accuracy against its limits, milliseconds: for all labels."""
+        if self._policy.ripe_age is not None:
+            return self.ripe_age
+        complete_until = min(self._watermarks.values()) if len(self._watermarks) >= self._partitions else None
+        slowest = None if complete_until is None else self.windows.label_delay(complete_until)
+        horizon = self._policy.label_horizon
+        return horizon if slowest is None else min(horizon, max(self.ripe_age, slowest))
+
+    @property
     def unstarted(self) -> tuple[int, ...]:
         """Rollouts that evidence names and that have no start record."""
         return tuple(sorted(number for number, rollout in self._rollouts.items() if rollout.trial is None))
@@ -246,6 +258,7 @@ class EvidenceFold:
             waiting=len(known.waiting),
             ignored=trial.ignored,
             holds=known.holds,
+            limits=known.limits(self.windows, self._partitions),
             max_labels_reached=trial.max_labels_reached,
         )
 

@@ -245,6 +245,7 @@ class Controller:
                 key=lambda other: other.epoch,
             ).bound,
             ripe_age=self.fold.ripe_age,
+            label_age=self.fold.label_age,
             first_offset=self.next_offset if first is None else first,
             policy=self.policy,
         )

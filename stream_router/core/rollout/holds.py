@@ -83,6 +83,19 @@ def _stale(at: Situation, _: Counts) -> Iterator[Hold]:
         )
 
 
+def _limits(at: Situation, _: Counts) -> Iterator[Hold]:
+    """A limit is checked where the evidence of every partition is complete: one that is behind makes it blind."""
+    newest = {p: max(at.since, at.fold.watermarks.get(p, at.since)) for p in range(at.fold.partitions)}
+    behind = sorted(p for p, watermark in newest.items() if at.now - watermark > CLOCK_SKEW_MS)
+    if at.policy.limits and behind:
+        oldest = min(newest.values())
+        yield Hold(
+            "limits_unchecked",
+            f"the policy's limits cannot be checked since {utc(oldest)}: {_partitions(behind)} "
+            f"{'have' if len(behind) > 1 else 'has'} had no watermark for {(at.now - oldest) / 1000:,.0f} s",
+        )
+
+
 def _no_predictions(at: Situation, counts: Counts) -> Iterator[Hold]:
     if at.now - at.since <= _GRACE_MS:
         return
@@ -198,6 +211,7 @@ _RULES: Final[tuple[Callable[[Situation, Counts], Iterator[Hold]], ...]] = (
     _silent,
     _no_job,
     _stale,
+    _limits,
     _no_predictions,
     _late,
     _not_ours,

@@ -15,6 +15,7 @@ Rule = Literal[
     "silent_lane",
     "no_scoring_job",
     "stale_evidence",
+    "limits_unchecked",
     "no_data",
     "no_predictions",
     "late",
