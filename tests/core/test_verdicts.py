@@ -9,6 +9,7 @@ from stream_router.adapters.arrays import pack, unpack
 from stream_router.core.deciding.fold import EvidenceFold
 from stream_router.core.deciding.numbers import Status
 from stream_router.core.evidence import (
+    BadDelays,
     ACCURACY,
     LATENCY,
     MODEL_LATENCY,
@@ -17,6 +18,7 @@ from stream_router.core.evidence import (
     Evidence,
     Silence,
 )
+from stream_router.core.histogram import bucket_of
 from stream_router.core.policy import METRICS, Limit, Policy
 from stream_router.core.rollout.controller import Controller
 from stream_router.core.routing.applied_split import AppliedSplit, Versions
