@@ -9,11 +9,11 @@ from stream_router.adapters.arrays import pack, unpack
 from stream_router.core.deciding.fold import EvidenceFold
 from stream_router.core.deciding.numbers import Status
 from stream_router.core.evidence import (
-    BadDelays,
     ACCURACY,
     LATENCY,
     MODEL_LATENCY,
     PREDICTION,
+    BadDelays,
     Count,
     Evidence,
     Silence,
