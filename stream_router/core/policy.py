@@ -16,6 +16,17 @@ REMEMBERED_LABELS: Final = 10_000
 RESTART_MS: Final = 60_000
 """Milliseconds in which a scoring job is expected to have restarted: its group's session, its start and its model."""
 
+JOINED_BY: Final = (
+    "window",
+    "label_horizon",
+    "prediction_deadline",
+    "assign_by",
+    "tolerance",
+    "relative_tolerance",
+    "bad",
+)
+"""Fields of a policy by which the monitor makes evidence, whichever rollout it is of."""
+
 Role = Literal["guardrail", "signal", "off"]
 """What an unhealthy verdict of a metric does: rolls the canary back, holds it, or nothing, since none is given."""
 

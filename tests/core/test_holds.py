@@ -172,6 +172,17 @@ def test_predictions_of_another_version_are_named_while_they_come():
     assert "not_ours" not in held([*situation_counts(), ended])
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [("tolerance", 0.5, "tolerance 0.5 in place of 0.0"), ("bad", "m:bad", "bad m:bad in place of None")],
+)
+def test_a_monitor_that_joins_by_other_settings_than_the_rollout_began_with_says_so(name, value, told):
+    assert "other_settings" not in held(joined_by=replace(POLICY, alpha=0.01))
+    sentence = held(joined_by=replace(POLICY, **{name: value}))["other_settings"]
+    assert sentence.startswith("the monitor joins with other settings than rollout 1 began with")
+    assert told in sentence
+
+
 def situation_counts():
     return [count(lane, window) for lane in ("stable", "canary") for window in range(0, NOW, 10 * SECOND)]
 

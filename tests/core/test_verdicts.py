@@ -303,9 +303,20 @@ def test_names_of_predicted_values_are_kept_up_to_a_number_and_outlive_a_move():
         for start in range(0, 1500, 300)
     ]
     fold, _ = folded([*records, *records])
-    assert fold.snapshot()["texts"] == [[float(n), f"class {n}"] for n in range(1_000)]
+    assert fold.snapshot()["texts"] == [[float(n), f"class {n}", 0] for n in range(1_000)]
     moved = EvidenceFold.restored(POLICY, 2, unpack(pack(fold.snapshot())))
     assert moved.snapshot()["texts"] == fold.snapshot()["texts"]
+
+
+def test_names_go_with_the_rollouts_in_which_they_were_told():
+    """Each owner tells them again in the next one, also before its first control record is read."""
+    texts = {float(n): f"class {n}" for n in range(1_000)}
+    told = [replace(flush(0, outcome(rollout=rollout)), texts=texts) for rollout in (1, 2)]
+    told[1] = replace(told[1], texts={7.0: "class 7"})
+    fold, _ = folded([in_force(rollout=1), told[0], told[1], in_force(epoch=2, rollout=2)])
+    assert fold.snapshot()["texts"] == [[7.0, "class 7", 2]]
+    fold, _ = folded([replace(told[1], texts={2_000.0: "new"})], fold)
+    assert [text for _, text, _ in fold.snapshot()["texts"]] == ["class 7", "new"]
 
 
 def test_what_a_rollout_that_begins_now_is_judged_by_stands_in_its_start_record():

@@ -14,11 +14,11 @@ from stream_router.core.deciding.windows import Windows
 from stream_router.core.evidence import Evidence, RolloutStarted
 from stream_router.core.policy import CLOCK_SKEW_MS, Policy
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 """Of snapshots: raised with whatever changes what they hold or what it means."""
 
 _TEXTS: Final = 1_000
-"""Names of predicted values that are kept: they serve display alone."""
+"""Names of predicted values that are kept, of rollouts that no later one has replaced: they serve display alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +90,8 @@ class EvidenceFold:
         self._rollouts: dict[int, RolloutEvidence] = {}
         self._epochs: set[Epoch] = set()
         self._texts: dict[float, str] = {}
+        self._told_in: dict[float, int] = {}
+        """The newest rollout in which each text was told: each owner tells it once a rollout."""
         self._over = 0
         self._offset = -1
 
@@ -139,7 +141,7 @@ class EvidenceFold:
             "over": self._over,
             "watermarks": list(map(list, self._watermarks.items())),
             "epochs": sorted(map(list, self._epochs)),
-            "texts": list(map(list, self._texts.items())),
+            "texts": [[value, text, self._told_in[value]] for value, text in self._texts.items()],
             "ripeness": self._ripeness.state(),
             "windows": self.windows.state(),
             "rollouts": [rollout.state() for rollout in self._rollouts.values()],
@@ -159,7 +161,8 @@ class EvidenceFold:
             fold._epochs = {(epoch, digest) for epoch, digest in state["epochs"]}
             fold._ripeness = Ripeness.restored(policy, state["ripeness"])
             fold.windows = Windows.restored(policy, state["windows"])
-            fold._texts = dict(state["texts"])
+            fold._texts = {value: text for value, text, _ in state["texts"]}
+            fold._told_in = {value: rollout for value, _, rollout in state["texts"]}
             rollouts = [RolloutEvidence.restored(rollout, policy, fold._texts) for rollout in state["rollouts"]]
         except (LookupError, TypeError, AttributeError) as error:
             raise ValueError(f"it is no snapshot: {error!r}") from error
@@ -273,9 +276,6 @@ class EvidenceFold:
         return known.silent if known else frozenset()
 
     def _learn(self, offset: int, evidence: Evidence) -> None:
-        for value, text in evidence.texts.items():
-            if len(self._texts) < _TEXTS:
-                self._texts.setdefault(value, text)
         in_force = evidence.epoch_in_force
         if in_force is not None:
             self._epochs.add((in_force.epoch, in_force.digest))
@@ -288,6 +288,16 @@ class EvidenceFold:
             self._rollouts[started.rollout].rest_on(started.policy, self.windows)
         for rollout in [rollout for rollout in self._rollouts if rollout < self.rollout_in_force]:
             del self._rollouts[rollout]
+        self._learn_texts(evidence)
+
+    def _learn_texts(self, evidence: Evidence) -> None:
+        told_in = max((outcomes.key.rollout for outcomes in evidence.outcomes), default=self.rollout_in_force)
+        for value in [value for value, rollout in self._told_in.items() if rollout < self.rollout_in_force]:
+            del self._texts[value], self._told_in[value]
+        for value, text in evidence.texts.items():
+            if value in self._texts or len(self._texts) < _TEXTS:
+                self._texts.setdefault(value, text)
+                self._told_in[value] = max(told_in, self._told_in.get(value, told_in))
 
     def _watermark(self, evidence: Evidence) -> None:
         partition, watermark = evidence.partition, evidence.watermark

@@ -163,6 +163,7 @@ class Controller:
             fold=self.fold,
             summary=self.summary,
             looks=self.looks,
+            joined_by=self.policy,
             last_label_at=last_label_at if rollout == in_force.rollout and last_label_at else None,
         )
 

@@ -9,7 +9,7 @@ from stream_router.core.deciding.numbers import Status
 from stream_router.core.histogram import quantile
 from stream_router.core.lane import CANARY, LANES, STABLE, Lane
 from stream_router.core.moment import utc
-from stream_router.core.policy import CLOCK_SKEW_MS
+from stream_router.core.policy import CLOCK_SKEW_MS, JOINED_BY
 from stream_router.core.rollout.lane_counts import LaneCounts, counts_of
 from stream_router.core.rollout.silences import is_scored_by_others
 from stream_router.core.rollout.situation import REASONS, Hold, HoldReason, Situation
@@ -146,6 +146,21 @@ def _not_ours(at: Situation, counts: Counts) -> Iterator[Hold]:
                 )
 
 
+def _other_settings(at: Situation, _: Counts) -> Iterator[Hold]:
+    """Evidence does not say by which settings an answer was found right: those of another run would be bet on."""
+    if at.joined_by is None:
+        return
+    pairs = ((name, getattr(at.policy, name), getattr(at.joined_by, name)) for name in JOINED_BY)
+    changed = [f"{name} {now} in place of {then}" for name, then, now in pairs if now != then]
+    if changed:
+        yield Hold(
+            "other_settings",
+            f"the monitor joins with other settings than rollout {at.in_force.rollout} began with (times in ms): "
+            f"{', '.join(changed)}; its evidence is of both: set them back and restart the monitors, or begin "
+            "another rollout",
+        )
+
+
 def _labels(at: Situation, counts: Counts) -> Iterator[Hold]:
     """Too few, none, or none any more: of both lanes together, since labels come from one place."""
     if at.policy.metric("accuracy").role == "off":
@@ -215,6 +230,7 @@ _RULES: Final[tuple[Callable[[Situation, Counts], Iterator[Hold]], ...]] = (
     _no_predictions,
     _late,
     _not_ours,
+    _other_settings,
     _labels,
     _agreement,
     _tests,
