@@ -101,7 +101,7 @@ def settings() -> Iterator[Setting]:
 def redis_keys() -> dict[str, Key]:
     """Every key of a route. Raises ValueError where core/route.py knows others."""
     metric = _blank(MetricStatus, name="<name>", sentence="")
-    status = _blank(RolloutStatus, trial=_blank(TrialStatus), metrics=(metric,), holds=())
+    status = _blank(RolloutStatus, trial=_blank(TrialStatus), metrics=(metric,), holds=(), limits=())
     keys = {
         "split": Key("string", "people, the script", "The operator's proposal: the share of each lane, as JSON."),
         "applied": Key(
@@ -135,7 +135,8 @@ def redis_keys() -> dict[str, Key]:
             "the controller",
             "How the rollout in force stands, for display: its phase in words (`says`), the metric that decided or is "
             "the worst with its e-value (`evidence`), threshold and outcomes per lane, a sentence a metric "
-            "(`metric:<name>`; all as JSON in `metrics`), and why it does not go on (`holds`). Durations are seconds. "
+            "(`metric:<name>`; all as JSON in `metrics`), why it does not go on (`holds`), and what absolute "
+            "limits see (`limits`). Durations are seconds. "
             "`written_at` is at most 5 s old while a controller lives.",
             tuple(status_to_fields(status)),
         ),

@@ -24,6 +24,8 @@ _TWO_SIDED: Final[tuple[MetricName, ...]] = ("attrition", "coverage", "revisions
 """They say that the lanes differ, not that canary is worse."""
 _RATIOS: Final = ("accuracy", "accuracy_drop", "error_rate")
 _CALLABLE: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+_LEAST: Final = 1e-9
+"""Below it a probability of error is no policy, and its inverse may be beyond what floating-point numbers hold."""
 _ROUNDING: Final = 1e-9
 """By which weights that add up to 1 may be above it as floating-point numbers."""
 
@@ -98,7 +100,7 @@ class PolicySettings(BaseModel):
         None, gt=0, description="How long evidence may gather before it is bet on; seconds. Not set: label_horizon."
     )
     alpha: float = Field(
-        0.05, gt=0, lt=1, description="At most this is the probability of ever rolling back a healthy canary."
+        0.05, ge=_LEAST, lt=1, description="At most this is the probability of ever rolling back a healthy canary."
     )
     entity_period: float | None = Field(
         None,
@@ -140,9 +142,15 @@ class PolicySettings(BaseModel):
     )
     beta: float = Field(
         0.05,
-        gt=0,
+        ge=_LEAST,
         lt=1,
         description="At most this is the probability of calling a canary healthy that is worse by the margin.",
+    )
+    silent_for: float | None = Field(
+        None,
+        gt=0,
+        description="Canary is rolled back once it has not answered for so long, from when that was found, while "
+        "stable does; seconds. Not set: prediction_deadline, and at least 60, in which a scoring job restarts.",
     )
 
     @field_validator("metrics")
@@ -209,6 +217,7 @@ class PolicySettings(BaseModel):
             bad=self.bad,
             ripe_age=None if ripe_age is None else round(ripe_age * 1000),
             beta=self.beta,
+            silent_for=None if self.silent_for is None else milliseconds(self.silent_for),
         )
 
 

@@ -209,13 +209,24 @@ class Positions(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutStarted:
-    """Control record: outcomes of the rollout count from here on. `ripe_age` in milliseconds."""
+    """Control record: outcomes of the rollout count from here on.
+
+    ripe_age: after it outcomes may be bet on, since bad ones are labelled by then; label_age: after it accuracy may be
+    held against a limit, since all are; None, which is the label horizon, in records of older versions. Milliseconds
+    after a window's end.
+    """
 
     rollout: int
     versions: Versions
     ripe_age: int
     first_offset: int
     policy: Policy
+    label_age: int | None = None
+
+    @property
+    def labelled_after(self) -> int:
+        """The label age, or the label horizon where it is not known."""
+        return self.policy.label_horizon if self.label_age is None else self.label_age
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

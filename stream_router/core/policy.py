@@ -13,6 +13,20 @@ CLOCK_SKEW_MS: Final = 60_000
 REMEMBERED_LABELS: Final = 10_000
 """Labels of a model version that are remembered beyond their windows: the most that a limit may ask for."""
 
+RESTART_MS: Final = 60_000
+"""Milliseconds in which a scoring job is expected to have restarted: its group's session, its start and its model."""
+
+JOINED_BY: Final = (
+    "window",
+    "label_horizon",
+    "prediction_deadline",
+    "assign_by",
+    "tolerance",
+    "relative_tolerance",
+    "bad",
+)
+"""Fields of a policy by which the monitor makes evidence, whichever rollout it is of."""
+
 Role = Literal["guardrail", "signal", "off"]
 """What an unhealthy verdict of a metric does: rolls the canary back, holds it, or nothing, since none is given."""
 
@@ -57,7 +71,8 @@ class MetricPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class Limit:
-    """What canary may not pass, whatever stable shows: over `windows` windows with `predictions` predictions at least.
+    """What canary may not pass, whatever stable shows: over `windows` windows with `predictions` predictions at least,
+    also with any two neighbouring windows left out, or with one where there are only two.
 
     bound: a ratio in 0..1, of latencies in seconds.
     """
@@ -103,6 +118,7 @@ class Policy:
     bad: str | None = None
     ripe_age: int | None = None
     beta: float = 0.05
+    silent_for: int | None = None
 
     @classmethod
     def of_fields(cls, fields: Mapping[str, Any]) -> "Policy":
@@ -128,6 +144,11 @@ class Policy:
     @property
     def block_age(self) -> int:
         return self.label_horizon if self.block_time is None else self.block_time
+
+    @property
+    def silence(self) -> int:
+        """For how long canary has to be silent, from when that is found, to be rolled back: time for a restart."""
+        return max(self.prediction_deadline, RESTART_MS) if self.silent_for is None else self.silent_for
 
     @cached_property
     def matures_after(self) -> int:

@@ -89,6 +89,7 @@ policies = st.builds(
     bad=st.none() | text,
     ripe_age=times,
     beta=ratios,
+    silent_for=times,
 )
 
 

@@ -41,6 +41,7 @@ def test_durations_are_seconds_and_moments_are_read_by_people():
     assert (fields["window"], fields["label_horizon"], fields["ripe_age"]) == ("60", "86400", "600.5")
     assert fields["written_at"] == "2026-11-23T07:46:40.123+00:00"
     assert fields["holds"].splitlines() == list(STATUS.holds)
+    assert fields["limits"].splitlines() == list(STATUS.limits)
 
 
 def test_each_metric_has_a_sentence_for_people_and_all_are_json_for_programs():

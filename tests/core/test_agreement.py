@@ -1,10 +1,10 @@
 """What agrees with what: exact, near, or as the user's own function says."""
 
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from math import inf, isfinite, nan
 
-import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -70,6 +70,49 @@ def _as_told(value: Value) -> Value:
     return value
 
 
+def test_text_and_a_number_of_the_same_digits_are_told_apart() -> None:
+    values = [hex(2**70 + 1), 2**70 + 1]
+    vocabulary = Vocabulary()
+    vocabulary.learn(coded(values), values)
+    assert vocabulary.told(coded(values)) == values
+
+
+TEXTS = st.lists(st.text(max_size=3), max_size=20)
+
+
+@given(st.lists(st.tuples(TEXTS, TEXTS), max_size=4))
+def test_what_is_kept_is_told_all_else_is_not_and_a_copy_knows_the_same(
+    turns: list[tuple[list[str], list[str]]],
+) -> None:
+    vocabulary, known = Vocabulary(), set[str]()
+    for learned, wanted in turns:
+        vocabulary.learn(coded(learned), learned)
+        known = (known | set(learned)) & set(wanted)
+        vocabulary.keep(coded(sorted(known)), coded([None, 1.5, *known]))
+        copy = Vocabulary()
+        copy.restore(vocabulary.state())
+        for one in (vocabulary, copy):
+            assert len(one) == len(known)
+            assert one.told(coded(sorted(known))) == sorted(known)
+        for text in {*learned, *wanted} - known:
+            with pytest.raises(KeyError):
+                vocabulary.told(coded([text]))
+
+
+def test_a_row_with_its_own_short_text_takes_at_most_250_bytes() -> None:
+    """As an object in a dictionary the text alone would take 200. By numpy's and Python's own account."""
+    number, join = 50_000, Join(POLICY, NOWHERE, history(), bad=differ)
+    tracemalloc.start()
+    for first in range(0, number, 1_000):
+        those = [prediction(f"{n:036}", value=f"class {n}: short text") for n in range(first, first + 1_000)]
+        join.on_predictions(predictions(*those, first=first))
+        join.take()
+        del those
+    used, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert used / number <= 250
+
+
 def test_nothing_can_be_told_of_what_was_not_learned() -> None:
     with pytest.raises(KeyError):
         in_python(coded(["text"]), {})
@@ -129,7 +172,7 @@ def test_texts_are_forgotten_with_the_rows_and_labels_that_held_them() -> None:
         join.on_labels(labels(*told))
         join.take()
         join.on_watermark(at)
-        sizes.append(len(np.frombuffer(join.state()["vocabulary"], np.uint8)))
+        sizes.append(join.state()["text.bytes"].nbytes)
     assert max(sizes) <= 3.1 * sizes[0], "at most twice what is held, beside what a chunk brings"
 
 

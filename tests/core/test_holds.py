@@ -12,7 +12,7 @@ from stream_router.core.deciding.fold import EvidenceFold
 from stream_router.core.deciding.numbers import Status
 from stream_router.core.evidence import Count, Evidence, Silence
 from stream_router.core.histogram import bucket_of
-from stream_router.core.policy import MetricPolicy
+from stream_router.core.policy import Limit, MetricPolicy
 from stream_router.core.rollout.holds import holds_of
 from stream_router.core.rollout.lane_look import LaneLook
 from stream_router.core.rollout.situation import REASONS, Situation
@@ -144,6 +144,21 @@ def test_evidence_that_is_old_or_was_never_written():
     assert "no monitor has joined partition 0 yet" in held(watermark=None)["stale_evidence"]
 
 
+LIMITED = replace(POLICY, limits=(Limit(metric="error_rate", bound=0.05),))
+
+
+def test_limits_that_cannot_be_checked_say_since_when_and_why():
+    """One partition's monitor that is down makes them blind."""
+    assert "limits_unchecked" not in held(policy=LIMITED, now=NOW + 60 * SECOND)
+    sentence = held(policy=LIMITED, now=NOW + 61 * SECOND)["limits_unchecked"]
+    assert sentence == (
+        "the policy's limits cannot be checked since 1970-01-01 00:03:20 UTC: partition 0 has had no watermark for 61 s"
+    )
+    never = held(policy=LIMITED, watermark=None)["limits_unchecked"]
+    assert never.endswith("since 1970-01-01 00:00:00 UTC: partition 0 has had no watermark for 200 s")
+    assert "limits_unchecked" not in held(now=NOW + 61 * SECOND), "there are none"
+
+
 def test_predictions_that_come_too_late():
     sentence = held([count(), count("canary", predicted=100, late=60, labelled=100)])["late"]
     assert sentence.startswith("60 of the 100 predictions of canary v2 came more than 5 s after their routing")
@@ -155,6 +170,17 @@ def test_predictions_of_another_version_are_named_while_they_come():
     assert sentence.startswith("stable's predictions carry version v0, the rollout is bound to v1: 812 of the newest")
     ended = count(window=100 * SECOND, model_version="v0")
     assert "not_ours" not in held([*situation_counts(), ended])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [("tolerance", 0.5, "tolerance 0.5 in place of 0.0"), ("bad", "m:bad", "bad m:bad in place of None")],
+)
+def test_a_monitor_that_joins_by_other_settings_than_the_rollout_began_with_says_so(name, value, told):
+    assert "other_settings" not in held(joined_by=replace(POLICY, alpha=0.01))
+    sentence = held(joined_by=replace(POLICY, **{name: value}))["other_settings"]
+    assert sentence.startswith("the monitor joins with other settings than rollout 1 began with")
+    assert told in sentence
 
 
 def situation_counts():

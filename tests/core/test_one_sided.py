@@ -207,11 +207,11 @@ def flags(bad, all_of):
 
 WORSE = (
     "canary 7 is less accurate than stable 6: 0.600 (60 of 100 labels) against 0.990 (891 of 900), "
-    "difference -0.390 (95 % -0.488 to -0.299); e-value reached 33.33 = 1/alpha after 1 block"
+    "difference -0.390 (95 % -0.488 to -0.299); e-value reached 33.33 = 1/(weight · alpha) after 1 block"
 )
 FAILING = (
     "canary 7 fails more often than stable 6: 40.0 % (40 of 100 requests) against 1.0 % (9 of 900), "
-    "difference +39.0 points (95 % +29.9 to +48.8); e-value reached 100 = 1/alpha after 1 block"
+    "difference +39.0 points (95 % +29.9 to +48.8); e-value reached 100 = 1/(weight · alpha) after 1 block"
 )
 
 

@@ -56,7 +56,13 @@ def test_a_bad_canary_is_called_unhealthy_once_with_its_numbers():
     ]
     assert numbers.difference == pytest.approx(accuracies[0] - accuracies[1])
     assert numbers.difference_low < numbers.difference < numbers.difference_high < 0
-    for quoted in ("canary v2", "stable v1", f"{accuracies[0]:.3f}", f"{numbers.difference:+.3f}", "33.33 = 1/alpha"):
+    for quoted in (
+        "canary v2",
+        "stable v1",
+        f"{accuracies[0]:.3f}",
+        f"{numbers.difference:+.3f}",
+        "33.33 = 1/(weight · alpha)",
+    ):
         assert quoted in verdict.reason
     summary = fold.summary(1)
     assert summary is not None

@@ -12,8 +12,8 @@ from stream_router.core.deciding.fold import EvidenceFold
 from stream_router.core.deciding.silence import BREAK_MS, SilentLanes
 from stream_router.core.evidence import Evidence, Silence
 
-DEADLINE = POLICY.prediction_deadline
-"""5 s."""
+WAIT = 8 * SECOND
+JUDGED_BY = replace(POLICY, silent_for=WAIT)
 
 
 def says(at: int, lane: str = "canary", unanswered: int = 812, rollout: int = 1) -> Evidence:
@@ -25,7 +25,7 @@ def nothing(at: int) -> Evidence:
     return Evidence(by="c", written_at=at, watermark=at, partition=0)
 
 
-def heard(*records: Evidence, policy=POLICY) -> SilentLanes:
+def heard(*records: Evidence, policy=JUDGED_BY) -> SilentLanes:
     lanes = SilentLanes(policy, 1, "canary 7")
     for record in records:
         lanes.on_record(record)
@@ -47,25 +47,32 @@ def history(given_steps) -> list[Evidence]:
     return records
 
 
-def silent_runs(records, lane) -> list[int]:
-    """How long the lane was silent without a break, at each of its records that says so; by brute force."""
-    lasting, since, newest = [], None, None
-    for record in records:
-        if newest is not None and record.written_at - newest > BREAK_MS:
-            since = newest = None
-        for silence in record.silences:
-            if silence.lane == lane:
-                newest = record.written_at if silence.unanswered else None
-                since = None if newest is None else newest if since is None else since
-                lasting += [] if newest is None else [newest - since]
-    return lasting
+def is_silent(records, lane, at) -> bool:
+    """Whether the lane is silent at a time by what the records say; by brute force."""
+    said = [(r.written_at, s.unanswered) for r in records for s in r.silences if s.lane == lane]
+    return bool(said) and said[-1][1] > 0 and at - said[-1][0] <= BREAK_MS
+
+
+def is_to_be_rolled_back(records) -> bool:
+    """Whether canary was silent, and stable was not, from some record on until one WAIT later that says so again."""
+    for last, record in enumerate(records, 1):
+        if not any(silence.lane == "canary" and silence.unanswered for silence in record.silences):
+            continue
+        for first in range(last, 0, -1):
+            after, at = records[:first], records[first - 1].written_at
+            if not is_silent(after, "canary", at) or is_silent(after, "stable", at):
+                break
+            if record.written_at - at >= WAIT:
+                return True
+            if not is_silent(after[:-1], "canary", at):
+                break
+    return False
 
 
 @given(steps)
-def test_canary_is_to_be_rolled_back_exactly_where_it_was_silent_for_a_deadline_more_without_a_break(given_steps):
+def test_canary_is_to_be_rolled_back_exactly_where_it_alone_was_silent_for_so_long_without_a_break(given_steps):
     records = history(given_steps)
-    expected = any(lasts >= DEADLINE for lasts in silent_runs(records, "canary"))
-    assert (heard(*records).unanswered is not None) is expected
+    assert (heard(*records).unanswered is not None) is is_to_be_rolled_back(records)
 
 
 @given(steps)
@@ -85,7 +92,7 @@ def test_a_lane_holds_exactly_while_it_is_silent(given_steps):
 @given(steps, st.integers(0, 30))
 def test_a_snapshot_changes_nothing(given_steps, cut):
     records = history(given_steps)
-    moved = SilentLanes.restored(POLICY, 1, unpack(pack(heard(*records[:cut]).state())))
+    moved = SilentLanes.restored(JUDGED_BY, 1, unpack(pack(heard(*records[:cut]).state())))
     for record in records[cut:]:
         moved.on_record(record)
     assert moved.state() == heard(*records).state()
@@ -99,35 +106,62 @@ def test_the_brokers_time_counts_where_it_is_told(given_steps, skew):
 
 
 def test_the_sentences_name_requests_deadline_and_the_oldest():
-    silent = heard(says(0), says(DEADLINE))
+    silent = heard(says(0), says(WAIT))
     sentence = "canary 7 does not answer: 812 requests wait for more than 5 s, the oldest since 1970-01-01 00:00:01 UTC"
-    assert silent.unanswered == sentence
+    assert silent.unanswered == f"{sentence}, for 8 s after that was found"
     assert heard(says(0)).unanswered is None
-    assert heard(says(0)).holds == (f"{sentence}; it is rolled back if it stays silent for 5 s",)
+    assert heard(says(0)).holds == (f"{sentence}; it is rolled back if it stays silent for 8 s",)
     (stable,) = heard(says(0, "stable", 1)).holds
     assert stable.startswith("stable does not answer: 1 request waits for more than 5 s")
     assert stable.endswith("nothing is rolled back for that: see to its scoring job")
 
 
+@pytest.mark.parametrize(
+    ("deadline", "waits"), [(2 * SECOND, 60 * SECOND), (60 * SECOND, 60 * SECOND), (300 * SECOND, 300 * SECOND)]
+)
+def test_by_default_a_restart_has_a_minute_and_no_less_than_a_deadline(deadline, waits):
+    policy = replace(POLICY, prediction_deadline=deadline)
+    often = [says(at) for at in range(0, waits + 1, 5 * SECOND)]
+    assert heard(*often[:-1], policy=policy).unanswered is None
+    assert heard(*often, policy=policy).unanswered is not None
+
+
+def both(at: int, *, stable: int = 812) -> Evidence:
+    silences = (Silence("stable", 1, 1_000, stable), Silence("canary", 1, 1_000, 812))
+    return Evidence(by="c", written_at=at, silences=silences)
+
+
+def test_an_outage_of_both_lanes_holds_and_canarys_time_begins_as_stable_answers_again():
+    outage = [both(at) for at in range(0, 10 * WAIT, SECOND)]
+    lanes = heard(*outage)
+    assert lanes.unanswered is None
+    _, canary = sorted(lanes.holds, reverse=True)
+    assert canary.endswith("it is not rolled back while stable does not answer either: see to what both need")
+    back = 10 * WAIT
+    assert heard(*outage, both(back, stable=0), says(back + WAIT - 1)).unanswered is None
+    assert heard(*outage, both(back, stable=0), says(back + WAIT)).unanswered is not None
+
+
 @pytest.mark.parametrize("other", [{"rollout": 2}, {"lane": "shadow"}])
 def test_other_rollouts_and_lanes_say_nothing(other):
-    lanes = heard(says(0, **other), says(DEADLINE, **other))
+    lanes = heard(says(0, **other), says(WAIT, **other))
     assert (lanes.unanswered, lanes.holds) == (None, ())
 
 
 def test_a_lane_that_answers_again_begins_anew():
     assert heard(says(0), says(4_000, unanswered=0), says(6_000), says(9_000)).unanswered is None
+    assert heard(says(0), says(4_000), says(6_000), says(9_000)).unanswered is not None
 
 
 def test_nothing_follows_from_time_in_which_nobody_looked():
-    patient = replace(POLICY, prediction_deadline=60 * SECOND)
+    patient = replace(POLICY, silent_for=60 * SECOND)
     assert heard(says(0), nothing(BREAK_MS + 1), says(70 * SECOND), policy=patient).unanswered is None
     often = [says(at) for at in range(0, 61 * SECOND, BREAK_MS)]
     assert heard(*often, policy=patient).unanswered is not None
 
 
 def test_a_fold_decides_by_it_at_its_record_also_in_one_restored_from_a_snapshot():
-    records = [started(), in_force(), says(0), says(DEADLINE - 1), says(DEADLINE), says(2 * DEADLINE)]
+    records = [started(policy=JUDGED_BY), in_force(), says(0), says(WAIT - 1), says(WAIT), says(2 * WAIT)]
     fold, moved = EvidenceFold(POLICY, 1), EvidenceFold(POLICY, 1)
     for offset, record in enumerate(records):
         moved = EvidenceFold.restored(POLICY, 1, unpack(pack(moved.snapshot())))
@@ -141,7 +175,9 @@ def test_a_fold_decides_by_it_at_its_record_also_in_one_restored_from_a_snapshot
 
 def test_a_fold_never_decides_by_a_silent_stable_lane():
     fold = EvidenceFold(POLICY, 1)
-    for offset, record in enumerate([started(), in_force(), *(says(at, "stable") for at in range(0, 10**5, 1_000))]):
+    for offset, record in enumerate(
+        [started(policy=JUDGED_BY), in_force(), *(says(at, "stable") for at in range(0, 10**5, 1_000))]
+    ):
         fold.on_record(offset, record)
     assert fold.decided == ()
     assert fold.silent(1) == {"stable"}

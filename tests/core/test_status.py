@@ -81,7 +81,10 @@ def event(reason, **changes) -> RolloutEvent:
 
 
 def test_what_a_plain_rule_decided_is_shown_without_an_e_value():
-    silent = [Evidence(by="c", written_at=at, silences=(Silence("canary", 1, 0, 9),)) for at in (0, 5 * SECOND)]
+    silent = [
+        Evidence(by="c", written_at=at, silences=(Silence("canary", 1, 0, 9),))
+        for at in range(0, 61 * SECOND, 20 * SECOND)
+    ]
     status = running(*silent).status(NOW)
     assert (status.trial.verdict, status.trial.metric, status.trial.e_value) == (Status.UNHEALTHY, "silence", None)
     assert status.metrics[-1].sentence == status.trial.summary

@@ -159,7 +159,7 @@ def test_either_direction_is_found_and_said_with_its_numbers(metric):
         sentence = test.sentence("stable 6", "canary 7")
         assert sentence.startswith(SAYS[metric.name][swapped])
         assert f"of {test.numbers.canary_labels:,} " in sentence
-        assert "e-value reached 100 = 1/alpha after" in sentence
+        assert "e-value reached 100 = 1/(weight · alpha) after" in sentence
 
 
 def test_the_sentence_gives_the_rates_that_it_speaks_of():

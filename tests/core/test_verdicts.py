@@ -13,10 +13,12 @@ from stream_router.core.evidence import (
     LATENCY,
     MODEL_LATENCY,
     PREDICTION,
+    BadDelays,
     Count,
     Evidence,
     Silence,
 )
+from stream_router.core.histogram import bucket_of
 from stream_router.core.policy import METRICS, Limit, Policy
 from stream_router.core.rollout.controller import Controller
 from stream_router.core.routing.applied_split import AppliedSplit, Versions
@@ -206,14 +208,16 @@ def silence_for(seconds, lane="canary"):
     return [silent(3, at * SECOND, lane) for at in range(seconds + 1)]
 
 
+WATCHED = replace(POLICY, silent_for=7 * SECOND)
+
+
 def test_a_canary_that_does_not_answer_holds_and_then_is_rolled_back():
-    deadline = POLICY.prediction_deadline // SECOND
-    fold, verdicts = folded([started(), in_force(), *silence_for(deadline - 1)])
+    fold, verdicts = folded([started(policy=WATCHED), in_force(), *silence_for(6)])
     assert verdicts == []
     (hold,) = fold.summary(1).holds
     assert "canary v2 does not answer" in hold
     assert fold.silent(1) == {"canary"}
-    fold, (verdict,) = folded([silent(3, POLICY.prediction_deadline)], fold)
+    fold, (verdict,) = folded([silent(3, 7 * SECOND)], fold)
     assert fold.decided == (verdict,)
     assert (verdict.metric, verdict.role, verdict.numbers, verdict.epoch) == ("silence", "guardrail", None, 1)
     assert fold.summary(1).verdict == fold.summary(1).verdicts[-1] == verdict
@@ -245,9 +249,11 @@ def test_a_limit_rolls_back_where_nothing_is_tested_once_every_partition_is_comp
     records = [started(policy=LIMITED), in_force(canary=1.0), *failing_windows()]
     fold, verdicts = folded(records)
     assert verdicts == [], "the other partition has told nothing"
-    fold, (verdict,) = folded([flush(1, watermark=39 * SECOND)], fold)
+    fold, verdicts = folded([flush(1, watermark=45 * SECOND - 1)], fold)
+    assert verdicts == [], "answers of the window that ended at 40 s may still come"
+    fold, (verdict,) = folded([flush(1, watermark=45 * SECOND)], fold)
     assert fold.decided == (verdict,)
-    assert (verdict.metric, verdict.numbers, verdict.offset) == ("limit:error_rate", None, 7)
+    assert (verdict.metric, verdict.numbers, verdict.offset) == ("limit:error_rate", None, 8)
     assert verdict.reason.startswith("canary v2 breaks its limit: error rate ")
     assert fold.summary(1).verdict == verdict
 
@@ -255,7 +261,7 @@ def test_a_limit_rolls_back_where_nothing_is_tested_once_every_partition_is_comp
 @pytest.mark.parametrize(
     "records",
     [
-        [started(), in_force(), *silence_for(10)],
+        [started(policy=WATCHED), in_force(), *silence_for(10)],
         [started(policy=LIMITED), in_force(canary=1.0), *failing_windows(), *[flush(1, watermark=50 * SECOND)] * 2],
     ],
     ids=["silence", "limit"],
@@ -271,15 +277,46 @@ def test_a_snapshot_keeps_what_plain_rules_know_and_have_decided(records):
         assert len(going.decided) == 1
 
 
+@pytest.mark.parametrize(
+    ("matured", "ripe_age", "waits"),
+    [(False, None, POLICY.label_horizon), (True, None, 51 * SECOND), (True, 7 * SECOND, 7 * SECOND)],
+)
+def test_accuracy_is_held_against_a_limit_once_labels_of_right_answers_are_there_too(matured, ripe_age, waits):
+    """Labels of wrong answers come at once, of right ones after 50 s: the ripe age looks at the wrong ones alone."""
+    policy = replace(POLICY, ripe_age=ripe_age)
+    of = {"window": 0, "rollout": 0, "lane": "stable", "model_version": "v1", "predicted": 100, "labelled": 100}
+    delays = {bucket_of(SECOND // 10): 10, bucket_of(50 * SECOND): 90}
+    bad = BadDelays(0, {bucket_of(SECOND // 10): 100})
+    told = flush(0, counts=[Count(**of, correct=90, delays=delays)], bad_delays=(bad,), watermark=20 * SECOND)
+    at = POLICY.matures_after if matured else POLICY.matures_after - 1
+    fold = EvidenceFold(policy, 1)
+    for offset, record in enumerate([told, flush(0, watermark=at)]):
+        fold.on_record(offset, record)
+    assert waits <= fold.label_age <= waits * 9 / 8
+    if ripe_age is None:
+        assert fold.ripe_age < SECOND or not matured
+
+
 def test_names_of_predicted_values_are_kept_up_to_a_number_and_outlive_a_move():
     records = [
         replace(flush(0), texts={float(n): f"class {n}" for n in range(start, start + 300)})
         for start in range(0, 1500, 300)
     ]
     fold, _ = folded([*records, *records])
-    assert fold.snapshot()["texts"] == [[float(n), f"class {n}"] for n in range(1_000)]
+    assert fold.snapshot()["texts"] == [[float(n), f"class {n}", 0] for n in range(1_000)]
     moved = EvidenceFold.restored(POLICY, 2, unpack(pack(fold.snapshot())))
     assert moved.snapshot()["texts"] == fold.snapshot()["texts"]
+
+
+def test_names_go_with_the_rollouts_in_which_they_were_told():
+    """Each owner tells them again in the next one, also before its first control record is read."""
+    texts = {float(n): f"class {n}" for n in range(1_000)}
+    told = [replace(flush(0, outcome(rollout=rollout)), texts=texts) for rollout in (1, 2)]
+    told[1] = replace(told[1], texts={7.0: "class 7"})
+    fold, _ = folded([in_force(rollout=1), told[0], told[1], in_force(epoch=2, rollout=2)])
+    assert fold.snapshot()["texts"] == [[7.0, "class 7", 2]]
+    fold, _ = folded([replace(told[1], texts={2_000.0: "new"})], fold)
+    assert [text for _, text, _ in fold.snapshot()["texts"]] == ["class 7", "new"]
 
 
 def test_what_a_rollout_that_begins_now_is_judged_by_stands_in_its_start_record():

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.long, pytest.mark.timeout(240)]
 
 
 def test_a_silent_stable_lane_holds_and_a_silent_canary_is_rolled_back(loop: Loop):
-    loop.policy["prediction_deadline"] = 3
+    loop.policy |= {"prediction_deadline": 3, "silent_for": 3}
     loop.start(stable="0.9", canary="0.91")
     with loop.traffic(rate=100):
         loop.set_split(0.2)
@@ -37,9 +37,9 @@ def test_a_silent_stable_lane_holds_and_a_silent_canary_is_rolled_back(loop: Loo
 
 
 def test_a_lane_that_lags_and_catches_up_is_not_rolled_back_and_its_late_answers_do_not_count(loop: Loop):
-    """Stopped for longer than the deadline, and for less than one more."""
+    """Stopped for longer than the deadline, and for less than silent_for more."""
     deadline = 6
-    loop.policy |= {"prediction_deadline": deadline, "label_horizon": 10}
+    loop.policy |= {"prediction_deadline": deadline, "silent_for": 2 * deadline, "label_horizon": 10}
     loop.start(stable="0.9", canary="0.91")
     with loop.traffic(rate=200):
         loop.set_split(0.2)
@@ -47,7 +47,7 @@ def test_a_lane_that_lags_and_catches_up_is_not_rolled_back_and_its_late_answers
         os.killpg(loop.jobs["canary"].process.pid, signal.SIGSTOP)
         held = wait_until(lambda: loop.hold("canary 0.91 does not answer"), 60, "the hold")
         os.killpg(loop.jobs["canary"].process.pid, signal.SIGCONT)
-        assert f"it is rolled back if it stays silent for {deadline} s" in held
+        assert f"it is rolled back if it stays silent for {2 * deadline} s" in held
         wait_until(lambda: not loop.hold("does not answer"), 60, "canary to answer again")
     wait_until(lambda: len(loop.predictions()) == loop.feeder.sent, 60, "all predictions")
 

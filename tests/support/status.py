@@ -17,6 +17,7 @@ STATUS = RolloutStatus(
     verdict_from=1_795_420_600.0,
     last_label_at=1_795_419_999.999,
     holds=("no label has come", 'labels: "none", \u00e4h'),
+    limits=("limit error_rate: error rate 1.0 % (3 of 300 requests in 3 windows)", "limit accuracy: ä"),
     remark="catching up: 5 of 10 records of evidence read (50 %)",
     never_started=2,
     refused_watermarks=3,

@@ -56,6 +56,7 @@ def encode_evidence(evidence: Evidence) -> bytes:
                 "stable_version": started.versions.stable,
                 "canary_version": started.versions.canary,
                 "ripe_age": started.ripe_age,
+                "label_age": started.label_age,
                 "first_offset": started.first_offset,
                 "policy": renamed(asdict(started.policy), "tolerated_odds_ratio", "psi0"),
             },
@@ -87,6 +88,7 @@ def decode_evidence(data: bytes | None) -> Evidence:
             rollout=started["rollout"],
             versions=Versions(stable=started["stable_version"], canary=started["canary_version"]),
             ripe_age=started["ripe_age"],
+            label_age=started["label_age"],
             first_offset=started["first_offset"],
             policy=Policy.of_fields(renamed(started["policy"], "psi0", "tolerated_odds_ratio")),
         )

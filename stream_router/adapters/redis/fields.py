@@ -18,6 +18,7 @@ UNKNOWN_IN_MODELS: Final = b"unknown_in_models"
 _BELOW: Final = ("trial", "metrics")
 _MOMENTS: Final = ("written_at", "verdict_from", "last_label_at")
 _DURATIONS: Final = ("window", "label_horizon", "ripe_age")
+_SENTENCES: Final = ("holds", "limits")
 _METRIC: Final = "metric:"
 
 
@@ -102,7 +103,7 @@ def status_to_fields(status: RolloutStatus) -> dict[str, str]:
     fields: dict[str, Any] = {name: value for name, value in vars(status).items() if name not in _BELOW}
     fields |= {name: _moment(fields[name]) for name in _MOMENTS}
     fields |= {name: "" if fields[name] is None else f"{fields[name]:.15g}" for name in _DURATIONS}
-    fields["holds"] = "\n".join(status.holds)
+    fields |= {name: "\n".join(getattr(status, name)) for name in _SENTENCES}
     if status.trial is not None:
         trial = asdict(status.trial)
         fields |= {"evidence": trial.pop("e_value"), **trial}
@@ -139,6 +140,7 @@ def status_from_fields(fields: Mapping[bytes, bytes]) -> RolloutStatus:
         trial=_trial_from_fields(fields) if fields.get(b"verdict") else None,
         metrics=_metrics_from(fields.get(b"metrics", b"[]")),
         holds=tuple((_text(fields, b"holds") or "").splitlines()),
+        limits=tuple((_text(fields, b"limits") or "").splitlines()),
         remark=_text(fields, b"remark"),
         never_started=_count(fields, b"never_started"),
         refused_watermarks=_count(fields, b"refused_watermarks"),

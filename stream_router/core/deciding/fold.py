@@ -14,11 +14,11 @@ from stream_router.core.deciding.windows import Windows
 from stream_router.core.evidence import Evidence, RolloutStarted
 from stream_router.core.policy import CLOCK_SKEW_MS, Policy
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 """Of snapshots: raised with whatever changes what they hold or what it means."""
 
 _TEXTS: Final = 1_000
-"""Names of predicted values that are kept: they serve display alone."""
+"""Names of predicted values that are kept, of rollouts that no later one has replaced: they serve display alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +28,7 @@ class Summary:
     verdicts: one a metric that has a test, in the policy's order, then the plain rule that has decided. verdict: the
     one that decides, else the worst; of equals the first. kinds: by kind of outcomes. Outcomes that wait for a control
     record are `waiting`; those left out are ignored, or repeats. holds: why a plain rule lets it not go forward.
+    limits: what each absolute limit sees.
     """
 
     verdict: Verdict
@@ -36,6 +37,7 @@ class Summary:
     waiting: int
     ignored: Ignored
     holds: tuple[str, ...]
+    limits: tuple[str, ...]
     max_labels_reached: bool
 
     @property
@@ -88,6 +90,8 @@ class EvidenceFold:
         self._rollouts: dict[int, RolloutEvidence] = {}
         self._epochs: set[Epoch] = set()
         self._texts: dict[float, str] = {}
+        self._told_in: dict[float, int] = {}
+        """The newest rollout in which each text was told: each owner tells it once a rollout."""
         self._over = 0
         self._offset = -1
 
@@ -137,7 +141,7 @@ class EvidenceFold:
             "over": self._over,
             "watermarks": list(map(list, self._watermarks.items())),
             "epochs": sorted(map(list, self._epochs)),
-            "texts": list(map(list, self._texts.items())),
+            "texts": [[value, text, self._told_in[value]] for value, text in self._texts.items()],
             "ripeness": self._ripeness.state(),
             "windows": self.windows.state(),
             "rollouts": [rollout.state() for rollout in self._rollouts.values()],
@@ -157,7 +161,8 @@ class EvidenceFold:
             fold._epochs = {(epoch, digest) for epoch, digest in state["epochs"]}
             fold._ripeness = Ripeness.restored(policy, state["ripeness"])
             fold.windows = Windows.restored(policy, state["windows"])
-            fold._texts = dict(state["texts"])
+            fold._texts = {value: text for value, text, _ in state["texts"]}
+            fold._told_in = {value: rollout for value, _, rollout in state["texts"]}
             rollouts = [RolloutEvidence.restored(rollout, policy, fold._texts) for rollout in state["rollouts"]]
         except (LookupError, TypeError, AttributeError) as error:
             raise ValueError(f"it is no snapshot: {error!r}") from error
@@ -198,6 +203,16 @@ class EvidenceFold:
     def ripe_age_estimate(self) -> RipeAge:
         """The same, with why it is that."""
         return self._ripeness.estimate
+
+    @property
+    def label_age(self) -> int:
+        """After how long a rollout that starts now holds accuracy against its limits, milliseconds: for all labels."""
+        if self._policy.ripe_age is not None:
+            return self.ripe_age
+        complete_until = min(self._watermarks.values()) if len(self._watermarks) >= self._partitions else None
+        slowest = None if complete_until is None else self.windows.label_delay(complete_until)
+        horizon = self._policy.label_horizon
+        return horizon if slowest is None else min(horizon, max(self.ripe_age, slowest))
 
     @property
     def unstarted(self) -> tuple[int, ...]:
@@ -246,6 +261,7 @@ class EvidenceFold:
             waiting=len(known.waiting),
             ignored=trial.ignored,
             holds=known.holds,
+            limits=known.limits(self.windows, self._partitions),
             max_labels_reached=trial.max_labels_reached,
         )
 
@@ -260,9 +276,6 @@ class EvidenceFold:
         return known.silent if known else frozenset()
 
     def _learn(self, offset: int, evidence: Evidence) -> None:
-        for value, text in evidence.texts.items():
-            if len(self._texts) < _TEXTS:
-                self._texts.setdefault(value, text)
         in_force = evidence.epoch_in_force
         if in_force is not None:
             self._epochs.add((in_force.epoch, in_force.digest))
@@ -275,6 +288,16 @@ class EvidenceFold:
             self._rollouts[started.rollout].rest_on(started.policy, self.windows)
         for rollout in [rollout for rollout in self._rollouts if rollout < self.rollout_in_force]:
             del self._rollouts[rollout]
+        self._learn_texts(evidence)
+
+    def _learn_texts(self, evidence: Evidence) -> None:
+        told_in = max((outcomes.key.rollout for outcomes in evidence.outcomes), default=self.rollout_in_force)
+        for value in [value for value, rollout in self._told_in.items() if rollout < self.rollout_in_force]:
+            del self._texts[value], self._told_in[value]
+        for value, text in evidence.texts.items():
+            if value in self._texts or len(self._texts) < _TEXTS:
+                self._texts.setdefault(value, text)
+                self._told_in[value] = max(told_in, self._told_in.get(value, told_in))
 
     def _watermark(self, evidence: Evidence) -> None:
         partition, watermark = evidence.partition, evidence.watermark

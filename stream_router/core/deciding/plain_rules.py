@@ -22,7 +22,7 @@ class PlainRules:
 
     def __init__(self, started: RolloutStarted) -> None:
         self._started = started
-        self._limits = Limits(started.policy, started.rollout, started.versions, ripe_after=started.ripe_age)
+        self._limits = Limits(started)
         self._silence = SilentLanes(started.policy, started.rollout, named("canary", started.versions))
 
     def on_record(self, evidence: Evidence, windows: Windows, complete_until: int | None) -> Broken | None:
@@ -38,6 +38,10 @@ class PlainRules:
         if self._silence.unanswered is not None:
             return Broken("silence", self._silence.unanswered)
         return None
+
+    def limits(self, windows: Windows, complete_until: int | None) -> tuple[str, ...]:
+        """What each limit sees, a sentence each; nothing until the evidence of every partition is complete."""
+        return () if complete_until is None else self._limits.told(windows, complete_until)
 
     @property
     def holds(self) -> tuple[str, ...]:

@@ -89,11 +89,14 @@ class RolloutEvidence:
         """
         if self.is_decided or self.trial is None or self._rules is None:
             return None
-        is_complete = len(self._watermarks) >= partitions
-        broken = self._rules.on_record(evidence, windows, min(self._watermarks.values()) if is_complete else None)
+        broken = self._rules.on_record(evidence, windows, self._complete_until(partitions))
         if broken is not None:
             self._decide(self._plain(broken.rule, Status.UNHEALTHY, broken.sentence, offset))
         return self.verdict
+
+    def limits(self, windows: Windows, partitions: int) -> tuple[str, ...]:
+        """What each limit sees, a sentence each."""
+        return self._rules.limits(windows, self._complete_until(partitions)) if self._rules else ()
 
     def unjudged(self, offset: int) -> Verdict:
         """What is to be said where no metric has a test."""
@@ -161,6 +164,9 @@ class RolloutEvidence:
             (partition, kind, (epoch, digest)): window for partition, kind, epoch, digest, window in state["given_up"]
         }
         return one
+
+    def _complete_until(self, partitions: int) -> int | None:
+        return min(self._watermarks.values()) if len(self._watermarks) >= partitions else None
 
     def _decide(self, verdict: Verdict) -> None:
         self.verdict = verdict

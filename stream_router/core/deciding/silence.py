@@ -16,7 +16,7 @@ BREAK_MS: Final = 30_000
 
 @dataclass(slots=True, kw_only=True)
 class _Silent:
-    """since: when the present silence was found; heard_at: its newest record. Milliseconds since the epoch."""
+    """since: from when on the present silence counts; heard_at: its newest record. Milliseconds since the epoch."""
 
     since: int
     heard_at: int
@@ -28,8 +28,9 @@ class SilentLanes:
     """Of one rollout, judged by its own policy. Folds every record of R.evidence, in order.
 
     A lane is silent from a record that says so until one with unanswered = 0, or until none has come for BREAK_MS. A
-    silent lane holds the rollout; where canary has been silent for prediction_deadline more, it is to be rolled back,
-    for good. Time is the broker's, where R.evidence has that, else that of who wrote the record; it never goes back.
+    silent lane holds the rollout; where canary has been silent for `policy.silence`, it is to be rolled back, for good.
+    While stable is silent, too, what both need is away, and canary's silence counts from when stable answers again.
+    Time is the broker's, where R.evidence has that, else that of who wrote the record; it never goes back.
     `canary` is what sentences call canary, such as "canary 7".
     """
 
@@ -43,27 +44,33 @@ class SilentLanes:
     def on_record(self, evidence: Evidence) -> None:
         told = evidence.written_at if evidence.appended_at is None else evidence.appended_at
         self._now = max(self._now, told)
+        stable_was_silent = STABLE in self._lanes
         for lane in [lane for lane, silent in self._lanes.items() if self._now - silent.heard_at > BREAK_MS]:
             del self._lanes[lane]
-        for silence in evidence.silences:
-            if silence.rollout == self._rollout and silence.lane in LANES:
-                self._hear(silence)
+        heard = [one for one in evidence.silences if one.rollout == self._rollout and one.lane in LANES]
+        for silence in heard:
+            self._hear(silence)
+        canary = self._lanes.get(CANARY)
+        if canary is None:
+            return
+        if stable_was_silent or STABLE in self._lanes:
+            canary.since = self._now
+        elif canary.heard_at == self._now and self._now - canary.since >= self._policy.silence:
+            self.unanswered = self.unanswered or (
+                f"{self._sentence(CANARY)}, for {_seconds(self._policy.silence)} s after that was found"
+            )
 
     def _hear(self, silence: Silence) -> None:
         if silence.unanswered <= 0:
             self._lanes.pop(silence.lane, None)
             return
         known = self._lanes.get(silence.lane)
-        since = self._now if known is None else known.since
         self._lanes[silence.lane] = _Silent(
-            since=since,
+            since=self._now if known is None else known.since,
             heard_at=self._now,
             oldest_routed_at=silence.oldest_routed_at,
             unanswered=silence.unanswered,
         )
-        lasts = self._now - since
-        if silence.lane == CANARY and self.unanswered is None and lasts >= self._policy.prediction_deadline:
-            self.unanswered = self._sentence(CANARY)
 
     @property
     def silent(self) -> frozenset[str]:
@@ -74,7 +81,9 @@ class SilentLanes:
     def holds(self) -> tuple[str, ...]:
         """Why the rollout waits: a sentence a silent lane."""
         then = {
-            CANARY: f"it is rolled back if it stays silent for {_seconds(self._policy.prediction_deadline)} s",
+            CANARY: "it is not rolled back while stable does not answer either: see to what both need"
+            if STABLE in self._lanes
+            else f"it is rolled back if it stays silent for {_seconds(self._policy.silence)} s",
             STABLE: "nothing is rolled back for that: see to its scoring job",
         }
         return tuple(f"{self._sentence(lane)}; {then[lane]}" for lane in LANES if lane in self._lanes)

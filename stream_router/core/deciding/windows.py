@@ -2,6 +2,7 @@
 
 import heapq
 from bisect import bisect_right, insort
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -9,6 +10,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from stream_router.core.deciding.last_known import LabelledWindow, LastKnown
+from stream_router.core.deciding.ripeness import ENOUGH, QUANTILE
 from stream_router.core.evidence import Count, Tally
 from stream_router.core.histogram import quantile
 from stream_router.core.policy import Policy
@@ -181,6 +183,14 @@ class Windows:
     def first_offset(self) -> int | None:
         """Offset of the first record of any window that can still change."""
         return min(self._first_offsets.values(), default=None)
+
+    def label_delay(self, complete_until: int) -> int | None:
+        """The 98 % quantile of all labels' delays in windows that lack none by then; None where these have too few."""
+        delays = Counter[int]()
+        for key, tally in self._counts.items():
+            if key.window + self._policy.matures_after <= complete_until:
+                delays.update(tally.delays)
+        return quantile(delays, QUANTILE) if delays.total() >= ENOUGH else None
 
     def start_of(self, routed_at: int) -> int:
         """The start of the window that a time belongs to."""

@@ -103,14 +103,22 @@ def are_numbers(values: Values) -> Flags:
     return numbers
 
 
-def in_python(values: Values, hashed: Mapping[int, Value]) -> list[Value]:
-    """What was coded, of the same types. Raises KeyError for None, and where `hashed` does not tell of a hash."""
+def in_text(value: Value | None) -> bytes:
+    """What a value is the hash of that `are_hashes`: text in UTF-8, of an integer its hexadecimal digits."""
+    return value.encode() if isinstance(value, str) else hex(int(value or 0)).encode()
+
+
+def in_python(values: Values, hashed: Mapping[int, str]) -> list[Value]:
+    """What was coded, of the same types; `hashed`: what hashes are of, as `in_text`.
+
+    Raises KeyError for None, and where `hashed` does not tell of a hash.
+    """
     return [
         _in_python(kind, bits, hashed) for kind, bits in zip(values.kind.tolist(), values.bits.tolist(), strict=True)
     ]
 
 
-def _in_python(kind: int, bits: int, hashed: Mapping[int, Value]) -> Value:
+def _in_python(kind: int, bits: int, hashed: Mapping[int, str]) -> Value:
     if kind & _WAS_BOOLEAN:
         return bool(bits)
     if kind & _WAS_DOUBLE:
@@ -124,7 +132,7 @@ def _in_python(kind: int, bits: int, hashed: Mapping[int, Value]) -> Value:
         return math.nan
     if kind == NOTHING:
         raise KeyError(None)
-    return hashed[bits]
+    return int(hashed[bits], 16) if kind == _HUGE else hashed[bits]
 
 
 def _of_one_type(kind: type, values: Sequence[Any]) -> Values:
@@ -139,7 +147,7 @@ def _of_one_type(kind: type, values: Sequence[Any]) -> Values:
     if issubclass(kind, float):
         return _of_doubles(np.array(values, np.float64))
     if issubclass(kind, str):
-        return Values(_all(_TEXT, count), hashes_of(map(str.encode, values)))
+        return Values(_all(_TEXT, count), hashes_of(map(in_text, values)))
     if kind is type(None):
         return Values(_all(NOTHING, count), np.zeros(count, np.int64))
     raise TypeError(f"{values[0]!r} is a {kind.__name__}: a value is a boolean, a number or text")
@@ -163,7 +171,7 @@ def _of_any_integers(values: Sequence[int]) -> Values:
         elif abs(value) < 2**1023 and int(float(value)) == value:
             parts.append(_of_doubles(np.array([float(value)])))
         else:
-            parts.append(Values(_all(_HUGE, 1), hashes_of([hex(value).encode()])))
+            parts.append(Values(_all(_HUGE, 1), hashes_of([in_text(value)])))
     return Values(np.concatenate([part.kind for part in parts]), np.concatenate([part.bits for part in parts]))
 
 

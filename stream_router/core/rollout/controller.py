@@ -172,6 +172,7 @@ class Controller:
             fold=self.fold,
             summary=self.summary,
             looks=self.looks,
+            joined_by=self.policy,
             last_label_at=last_label_at if rollout == in_force.rollout and last_label_at else None,
         )
 
@@ -260,6 +261,7 @@ class Controller:
                 key=lambda other: other.epoch,
             ).bound,
             ripe_age=self.fold.ripe_age,
+            label_age=self.fold.label_age,
             first_offset=self.next_offset if first is None else first,
             policy=self.policy,
         )

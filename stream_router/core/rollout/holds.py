@@ -9,7 +9,7 @@ from stream_router.core.deciding.numbers import Status
 from stream_router.core.histogram import quantile
 from stream_router.core.lane import CANARY, LANES, STABLE, Lane
 from stream_router.core.moment import utc
-from stream_router.core.policy import CLOCK_SKEW_MS
+from stream_router.core.policy import CLOCK_SKEW_MS, JOINED_BY
 from stream_router.core.rollout.lane_counts import LaneCounts, counts_of
 from stream_router.core.rollout.silences import is_scored_by_others
 from stream_router.core.rollout.situation import REASONS, Hold, HoldReason, Situation
@@ -83,6 +83,19 @@ def _stale(at: Situation, _: Counts) -> Iterator[Hold]:
         )
 
 
+def _limits(at: Situation, _: Counts) -> Iterator[Hold]:
+    """A limit is checked where the evidence of every partition is complete: one that is behind makes it blind."""
+    newest = {p: max(at.since, at.fold.watermarks.get(p, at.since)) for p in range(at.fold.partitions)}
+    behind = sorted(p for p, watermark in newest.items() if at.now - watermark > CLOCK_SKEW_MS)
+    if at.policy.limits and behind:
+        oldest = min(newest.values())
+        yield Hold(
+            "limits_unchecked",
+            f"the policy's limits cannot be checked since {utc(oldest)}: {_partitions(behind)} "
+            f"{'have' if len(behind) > 1 else 'has'} had no watermark for {(at.now - oldest) / 1000:,.0f} s",
+        )
+
+
 def _no_predictions(at: Situation, counts: Counts) -> Iterator[Hold]:
     if at.now - at.since <= _GRACE_MS:
         return
@@ -131,6 +144,21 @@ def _not_ours(at: Situation, counts: Counts) -> Iterator[Hold]:
                     f"{predicted:,} of the newest do not count; end the scoring job of {version}, or set {lane} in "
                     "':models' to it",
                 )
+
+
+def _other_settings(at: Situation, _: Counts) -> Iterator[Hold]:
+    """Evidence does not say by which settings an answer was found right: those of another run would be bet on."""
+    if at.joined_by is None:
+        return
+    pairs = ((name, getattr(at.policy, name), getattr(at.joined_by, name)) for name in JOINED_BY)
+    changed = [f"{name} {now} in place of {then}" for name, then, now in pairs if now != then]
+    if changed:
+        yield Hold(
+            "other_settings",
+            f"the monitor joins with other settings than rollout {at.in_force.rollout} began with (times in ms): "
+            f"{', '.join(changed)}; its evidence is of both: set them back and restart the monitors, or begin "
+            "another rollout",
+        )
 
 
 def _labels(at: Situation, counts: Counts) -> Iterator[Hold]:
@@ -198,9 +226,11 @@ _RULES: Final[tuple[Callable[[Situation, Counts], Iterator[Hold]], ...]] = (
     _silent,
     _no_job,
     _stale,
+    _limits,
     _no_predictions,
     _late,
     _not_ours,
+    _other_settings,
     _labels,
     _agreement,
     _tests,

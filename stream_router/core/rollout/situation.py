@@ -15,10 +15,12 @@ Rule = Literal[
     "silent_lane",
     "no_scoring_job",
     "stale_evidence",
+    "limits_unchecked",
     "no_data",
     "no_predictions",
     "late",
     "not_ours",
+    "other_settings",
     "no_labels",
     "labels_stopped",
     "few_labels",
@@ -43,6 +45,7 @@ class Situation:
 
     since: when canary first had a share. policy, versions, ripe_age: as it started with, or would. last_label_at: Kafka
     time of the newest label that gave an outcome, None where none has been seen. looks: by lane, where there are any.
+    joined_by: the policy that the monitor joins by now.
     """
 
     now: int
@@ -55,3 +58,4 @@ class Situation:
     summary: Summary | None
     looks: Mapping[Lane, LaneLook]
     last_label_at: int | None = None
+    joined_by: Policy | None = None

@@ -70,6 +70,7 @@ class RolloutStatus:
 
     says: the phase in a sentence. `trial` is None before the rollout's evidence has a start record; `metrics` are those
     that are judged, then plain rules that have spoken. holds: why the rollout does not go on, a sentence each.
+    limits: what each absolute limit sees.
     ripe_age: how long labels are waited for; verdict_from: when the first outcomes are old enough to be bet on.
     last_label_at: the newest label's time. remark: why nothing is judged, where nothing is. never_started: outcomes
     given up of rollouts that R.splits does not know; refused_watermarks: of monitors whose clocks are ahead of the
@@ -91,6 +92,7 @@ class RolloutStatus:
     trial: TrialStatus | None = None
     metrics: tuple[MetricStatus, ...] = ()
     holds: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
     remark: str | None = None
     never_started: int = 0
     refused_watermarks: int = 0
@@ -136,6 +138,7 @@ def status_of(
         trial=trial,
         metrics=() if summary is None else tuple(map(_metric_status, summary.verdicts)),
         holds=tuple(hold.sentence for hold in holds),
+        limits=() if summary is None else summary.limits,
         remark=remark,
         never_started=at.fold.never_started,
         refused_watermarks=at.fold.refused_watermarks,

@@ -19,9 +19,9 @@ def unknown(numbers: Numbers, stable: str, canary: str, units: str) -> str:
 def rule(numbers: Numbers) -> str:
     """What the e-value has come to, and what it has to reach."""
     if numbers.e_value >= numbers.threshold:
-        reached = f"e-value reached {numbers.threshold:.4g} = 1/alpha"
+        reached = f"e-value reached {numbers.threshold:.4g} = 1/(weight · alpha)"
     else:
-        reached = f"e-value {numbers.e_value:.3g} of {numbers.threshold:.4g} = 1/alpha"
+        reached = f"e-value {numbers.e_value:.3g} of {numbers.threshold:.4g} = 1/(weight · alpha)"
     return f"{reached} after {numbers.blocks} block{'s' if numbers.blocks != 1 else ''}" if numbers.blocks else reached
 
 
