@@ -26,9 +26,10 @@ from stream_router.processes.clock_check import ClockCheck
 from stream_router.processes.controller import control
 from stream_router.processes.intake import Intake
 from stream_router.processes.known_splits import KnownSplits
-from stream_router.processes.owner import Owner, Shared, Side, State
+from stream_router.processes.owner import Owner, State
 from stream_router.processes.retention import check_retention
 from stream_router.processes.rows_on_disk import RowsOnDisk
+from stream_router.processes.shared import Shared, Side
 from stream_router.settings import Settings, masked_url
 
 Service = Callable[[threading.Event], None]

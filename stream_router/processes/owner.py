@@ -7,42 +7,25 @@ everything and begins again once the group confirms that the partition is its ow
 import asyncio
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import Enum, auto
-from functools import partial
-from typing import Final, Literal, NamedTuple, TypedDict
+from typing import Final, NamedTuple
 
 import structlog
 from aiokafka.errors import KafkaError
 from confluent_kafka import KafkaException
 from faust.types import TP
 
-from stream_router.adapters.clock import now_ms
-from stream_router.adapters.faust.chunks import Chunk, ChunkApp
-from stream_router.adapters.kafka.evidence_log import EvidenceLog, EvidenceWriter, ResumePoint
+from stream_router.adapters.faust.chunks import Chunk
 from stream_router.adapters.kafka.failures import cause_of, passes
-from stream_router.adapters.kafka.producers import Outgoing
-from stream_router.adapters.metrics import EVIDENCE_FLUSH_SECONDS, LABELS, OUTCOMES_NOT_WRITTEN, RECORDS_MISSED
-from stream_router.adapters.rows_file import Arrays
-from stream_router.core.evidence import Evidence, Positions
-from stream_router.core.joining.agreement import Bad
-from stream_router.core.joining.join import Join
-from stream_router.core.joining.maturity import watermark_past
-from stream_router.core.policy import CLOCK_SKEW_MS, Policy
+from stream_router.adapters.metrics import RECORDS_MISSED
+from stream_router.core.evidence import Positions
 from stream_router.errors import UnreachableError
-from stream_router.processes.background import in_thread
-from stream_router.processes.clock_check import ClockCheck
-from stream_router.processes.intake import Intake
-from stream_router.processes.known_splits import KnownSplits
-from stream_router.processes.rows_on_disk import RowsOnDisk
+from stream_router.processes.flusher import Flusher
+from stream_router.processes.shared import Shared, Side
+from stream_router.processes.takeover import Takeover
 from stream_router.processes.tenure import Tenure
-
-Side = Literal["predictions", "ground_truth"]
-
-_ASK_AGAIN: Final = 0.05
-"""Seconds between questions to the group."""
 
 _AFTER_ERROR: Final = 0.2
 """Seconds before a partition is taken anew."""
@@ -73,31 +56,6 @@ class Progress(NamedTuple):
     watermark: int
 
 
-class _Options(TypedDict):
-    """Of a join."""
-
-    told_until: int
-    early_limit: int
-    bad: Bad | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shared:
-    """What the owners of one process share."""
-
-    app: ChunkApp
-    log: EvidenceLog
-    policy: Policy
-    worker: str
-    partitions: int
-    splits: KnownSplits
-    intake: Intake
-    clock: ClockCheck
-    early_limit: int
-    bad: Bad | None = None
-    disk: RowsOnDisk | None = None
-
-
 class Owner:
     """One input partition. All methods belong into the loop of the app."""
 
@@ -110,7 +68,7 @@ class Owner:
         }
         self.state = State.TAKING_OVER
         self._tenure: Tenure | None = None
-        self._writer: EvidenceWriter | None = None
+        self._flusher = Flusher(shared, partition)
         self._news = asyncio.Event()
 
     @property
@@ -154,7 +112,7 @@ class Owner:
                 await asyncio.sleep(_AFTER_ERROR)
             self._tenure = None
             self._enter(State.TAKING_OVER)
-        self._retire_writer()
+        self._flusher.retire()
 
     async def resume(self) -> None:
         """Read on from where we are, also after a rebalance that left the partition here."""
@@ -234,74 +192,14 @@ class Owner:
 
     async def _take_over(self) -> Tenure | None:
         """None where the partition was dropped meanwhile."""
-        shared, begun = self._shared, time.monotonic()
-        while True:
-            await asyncio.sleep(_ASK_AGAIN)
-            if self.is_dropped:
-                return None
-            if await self._confirmed():  # before we shut anyone out
-                self._retire_writer()
-                self._writer = await in_thread(shared.log.writer, self._partition)
-                if await self._confirmed():  # and after
-                    break
-        resume = await self._checked(await in_thread(shared.log.resume_point, self._partition))
-        join, begin = await self._rows(resume)
-        if self.is_dropped:
-            return None
-        tenure = self._tenure = Tenure(shared.policy, resume, join, begin=begin, since=now_ms(), now=time.monotonic())
-        self._enter(State.REBUILDING)
-        _log.info(
-            "partition taken",
-            partition=self._partition,
-            seconds=round(time.monotonic() - begun, 3),
-            positions=resume.positions._asdict(),
-            reads_from=begin._asdict(),
-            predictions_from_disk=join.rows,
+        takeover = Takeover(
+            self._shared, self._partition, self.inputs, self._flusher, is_dropped=lambda: self.is_dropped
         )
-        await self._seek(tenure)
+        tenure = self._tenure = await takeover.run()
+        if tenure is not None:
+            self._enter(State.REBUILDING)
+            await self._seek(tenure)
         return tenure
-
-    async def _checked(self, resume: ResumePoint) -> ResumePoint:
-        """It, once a flush of the positions alone has told the broker's time, which no chunk is judged without.
-
-        A predecessor's watermark that is far ahead of it is dropped. By that one it has told of all that it had read,
-        and which of it is not known: so nothing is told of windows in which any of it may lie.
-        """
-        record = Evidence(
-            by=self._shared.worker, written_at=now_ms(), partition=self._partition, positions=resume.positions
-        )
-        await self._write([record], [], resume)
-        if self._shared.clock.admits(resume.watermark, inherited=True):
-            return resume
-        newest = self._shared.intake.now + 2 * CLOCK_SKEW_MS  # routings may be ahead of records, and these of brokers
-        told = min(resume.watermark, watermark_past(self._shared.policy, newest))
-        return resume._replace(watermark=0, told_until=max(resume.told_until, told))
-
-    async def _rows(self, resume: ResumePoint) -> tuple[Join, Positions]:
-        """The rows to begin with, and where to read on from: those on disk, or none."""
-        shared, history = self._shared, self._shared.splits.history
-        options = _Options(
-            told_until=max(resume.watermark, resume.told_until), early_limit=shared.early_limit, bad=shared.bad
-        )
-        found = await shared.disk.found(self._partition, resume) if shared.disk is not None else None
-        if found is not None:
-            await shared.splits.read_once()  # those of the rows are not named by what is read from here on
-            try:
-                restore = partial(Join.restored, **options)
-                join = await in_thread(restore, shared.policy, resume.positions, history, found.arrays)
-            except (ValueError, KeyError) as error:
-                _log.info("rows on disk are passed over", partition=self._partition, reason=str(error))
-            else:
-                return join, found.about.positions
-        return Join(shared.policy, resume.positions, history, **options), resume.rebuild_from
-
-    async def _confirmed(self) -> bool:
-        return await self._shared.app.is_ours(self.inputs) and not self.is_dropped
-
-    def _retire_writer(self) -> None:
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            writer.retire()
 
     async def _seek(self, tenure: Tenure) -> None:
         tenure.seek = self._shared.app.next_seek()  # before the seek: what is under way must not move the positions
@@ -337,66 +235,7 @@ class Owner:
                 waiting_labels=tenure.join.early,
             )
         elif not tenure.schedule.is_empty and (self.is_dropped or tenure.due_at() <= time.monotonic()):
-            await self._flush(tenure)
-
-    async def _flush(self, tenure: Tenure) -> None:
-        """All that there is to say, in one transaction with the positions behind it."""
-        positions = tenure.positions
-        offered, tenure.watermark = tenure.watermark, None
-        tenure.schedule.on_flush(time.monotonic(), with_watermark=offered is not None)
-        watermark = None if offered is None else self._trusted(offered, tenure)
-        if watermark is not None:
-            tenure.join.on_watermark(watermark)
-            tenure.resume = tenure.resume._replace(watermark=watermark)
-        output, dead_letters, tenure.dead_letters = tenure.join.take(), tenure.dead_letters, []
-        newest = max(output.newest_unripe, tenure.resume.newest_outcome)
-        tenure.resume = tenure.resume._replace(newest_outcome=newest)
-        records = output.records(
-            by=self._shared.worker,
-            written_at=now_ms(),
-            partition=self._partition,
-            positions=positions,
-            watermark=watermark,
-        )
-        resume = tenure.resume._replace(
-            positions=positions,
-            rebuild_from=tenure.join.rebuild_from(positions),
-            broker_time=self._shared.intake.now,
-        )
-        kinds, left_out = tenure.join.kinds.copy(), tenure.join.left_out.copy()
-        tenure.join.kinds.clear()
-        tenure.join.left_out.clear()
-        letters = [letter.outgoing for letter in dead_letters]
-        begun, rows = time.monotonic(), self._due_rows(tenure)
-        await self._write(records, letters, resume)
-        if rows is not None and self._shared.disk is not None:
-            self._shared.disk.write(self._partition, positions, rows, begun)
-        for letter in dead_letters:
-            letter.on_committed()
-        for kind, count in kinds.items():
-            LABELS.labels(outcome=kind).inc(count)
-        for reason, count in left_out.items():
-            OUTCOMES_NOT_WRITTEN.labels(reason).inc(count)
-
-    async def _write(self, records: Sequence[Evidence], letters: Sequence[Outgoing], resume: ResumePoint) -> None:
-        """Raises KafkaException, UnreachableError."""
-        if self._writer is None:
-            return
-        with EVIDENCE_FLUSH_SECONDS.labels(self._shared.log.route.name).time():
-            appended = await in_thread(self._writer.write, records, letters, resume)
-        self._shared.clock.on_written(appended)
-
-    def _due_rows(self, tenure: Tenure) -> Arrays | None:
-        """The rows as they are now, where it is time to write them to disk: once what they speak of is committed."""
-        disk = self._shared.disk
-        if disk is None or not disk.is_due(since=tenure.on_disk_since, changes=tenure.changes, rows=tenure.join.rows):
-            return None
-        tenure.changes, tenure.on_disk_since = 0, time.monotonic()
-        return tenure.join.state()
-
-    def _trusted(self, offered: int, tenure: Tenure) -> int | None:
-        """The watermark, unless this machine's clock is not to be trusted; watermarks never fall."""
-        return max(offered, tenure.resume.watermark) if self._shared.clock.admits(offered) else None
+            await self._flusher.flush(tenure)
 
 
 def _is_outage(error: Exception) -> bool:

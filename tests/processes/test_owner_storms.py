@@ -7,7 +7,8 @@ from support.owner_storms import Storm
 from stream_router.adapters.kafka.producers import TransactionalProducer
 from stream_router.core.joining.held_rows import HeldRows
 from stream_router.core.joining.join import Join
-from stream_router.processes.owner import Owner, Tenure
+from stream_router.processes.owner import Owner
+from stream_router.processes.tenure import Tenure
 
 
 def faults(monkeypatch, seeds: int = 200) -> list[str]:

@@ -10,7 +10,7 @@ from support.owners import POLICY, World
 
 from stream_router.adapters.faust.chunks import Chunk
 from stream_router.core.policy import CLOCK_SKEW_MS
-from stream_router.processes.owner import Side
+from stream_router.processes.shared import Side
 
 # ruff: noqa: SLF001 - librdkafka's own codes are spelt so
 

@@ -26,13 +26,14 @@ from stream_router.core.joining import flush_schedule
 from stream_router.core.policy import Policy
 from stream_router.core.route import Route
 from stream_router.core.scoring.prediction import Prediction
-from stream_router.processes import known_splits
+from stream_router.processes import flusher, known_splits, takeover
 from stream_router.processes import owner as owner_module
 from stream_router.processes.clock_check import ClockCheck
 from stream_router.processes.intake import Intake
 from stream_router.processes.known_splits import KnownSplits
-from stream_router.processes.owner import Owner, Shared, Side
+from stream_router.processes.owner import Owner
 from stream_router.processes.rows_on_disk import RowsOnDisk
+from stream_router.processes.shared import Shared, Side
 from stream_router.processes.tenure import Tenure
 from stream_router.settings import Settings
 
@@ -103,13 +104,14 @@ class World:
     def __init__(self, monkeypatch: Any) -> None:
         self.kafka, self.now = ScriptedKafka(monkeypatch), NOW
         self.kafka.written_at = NOW
-        for pause in ("_ASK_AGAIN", "_AFTER_ERROR"):
-            monkeypatch.setattr(owner_module, pause, 0)
+        monkeypatch.setattr(takeover, "_ASK_AGAIN", 0)
+        monkeypatch.setattr(owner_module, "_AFTER_ERROR", 0)
         for wait in ("COUNTS_WAIT", "OUTCOMES_WAIT", "WATERMARK_EVERY", "WATERMARK_FOR_OUTCOMES"):
             monkeypatch.setattr(flush_schedule, wait, 0)
         monkeypatch.setattr(known_splits, "_APART", 0)
         monkeypatch.setattr(known_splits, "_AFTER_OUTAGE", 0)
-        monkeypatch.setattr(owner_module, "now_ms", lambda: self.now)
+        for module in (takeover, flusher):
+            monkeypatch.setattr(module, "now_ms", lambda: self.now)
         self.log = EvidenceLog(Settings(), ROUTE)
         self.limit = DeadLetterLimit(1.0, 10)
         self.health = Health("the loop", {})
