@@ -129,7 +129,7 @@ class KindTrial:
             self._seconds.restore(state["seconds"])
 
     def _enter(self, batches: Sequence[Batch], *, in_request_order: bool) -> None:
-        """Into the blocks, the first of each entity, where the metric says so of those that are first in their second."""
+        """Into the blocks, the first of each entity, or of those that are the first of their second."""
         batches = [batch for batch in batches if len(batch.rows)]
         if not batches:
             return

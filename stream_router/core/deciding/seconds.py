@@ -1,4 +1,4 @@
-"""At most one outcome of a lane and second: a job that fails does so for a while, and its errors are not independent."""
+"""At most one outcome of a lane and second: a job that fails does so for a while, so its errors are not independent."""
 
 from collections.abc import Mapping
 from typing import Any, Final

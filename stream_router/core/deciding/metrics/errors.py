@@ -1,7 +1,7 @@
 """Error rate: an outcome is a prediction, and bad where it is an error. No label is needed.
 
-Errors come in clusters: a micro-batch fails as a whole, a job for seconds. So one row of a micro-batch is looked at, and
-of a lane one a second: which one depends on nothing but its place and hash.
+Errors come in clusters: a micro-batch fails as a whole, a job for seconds. So one row of a micro-batch is looked at,
+and of a lane one a second: which one depends on nothing but its place and hash.
 """
 
 from collections.abc import Mapping
@@ -41,6 +41,6 @@ class ErrorRateTest(OneSidedTest):
         is_worse = "fails more often" if self.unhealthy else "is not shown to fail more often"
         return (
             f"{canary} {is_worse} than {stable}: {percent(n.canary_bad, n.canary_labels)} "
-            f"({n.canary_bad:,} of {n.canary_labels:,} sampled answers) against {percent(n.stable_bad, n.stable_labels)} "
-            f"({n.stable_bad:,} of {n.stable_labels:,}), {points(n)}; {rule(n)}"
+            f"({n.canary_bad:,} of {n.canary_labels:,} sampled answers) against "
+            f"{percent(n.stable_bad, n.stable_labels)} ({n.stable_bad:,} of {n.stable_labels:,}), {points(n)}; {rule(n)}"
         )

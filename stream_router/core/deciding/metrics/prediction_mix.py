@@ -158,7 +158,7 @@ class MixTest:
         return sides.any_unhealthy or self.mean >= self.threshold
 
     def _counts(self, block: Block) -> Integers:
-        """Predictions of stable and of canary, shape (2, K + 1): the bad ones of each test, then those that are none's."""
+        """Predictions of stable and of canary, shape (2, K + 1): the bad ones of each test, then those of none."""
         values = np.concatenate((block.stable["value"], block.canary["value"]))
         classes = self._classes
         if classes is None or not len(classes):
