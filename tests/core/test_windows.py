@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from stream_router.adapters.arrays import pack, unpack
 from stream_router.core.deciding.last_known import MAX_VERSIONS, LabelledWindow, LastKnown
+from stream_router.core.deciding.window_sums import Sums
 from stream_router.core.deciding.windows import WindowKey, Windows
 from stream_router.core.evidence import Count
 from stream_router.core.histogram import bucket_of, lower_bound
@@ -204,9 +205,7 @@ def test_sums_are_those_of_the_windows_that_are_kept(added, until, watermark, ve
     if moves:
         windows.drop_changed()
         windows = Windows.restored(policy, windows.state())
-    kept = [
-        (key.window, tally) for key, tally in windows.tallies() if version in (None, key.model_version)
-    ]
+    kept = [(key.window, tally) for key, tally in windows.tallies() if version in (None, key.model_version)]
     for bound, within in ((None, kept), (until, [found for found in kept if found[0] <= until])):
         found = windows.sums(1, "canary", version, bound)
         assert found == Sums(*(sum(getattr(tally, name) for _, tally in within) for name in Sums._fields))

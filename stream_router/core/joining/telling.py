@@ -121,7 +121,7 @@ class Telling:
         return ~self._thinning.is_attributed(self.cells, cell)
 
     def on_first_labels(self, requests: Requests, time: Integers, answered: Flags, right: Flags) -> None:
-        """Requests got their first label, at `time` (ms since the epoch). An error is no answer: it gives no outcome."""
+        """Requests got their first label, at `time` (ms since the epoch). What is no answer gives no outcome."""
         bad = answered & ~right
         cell, buckets = requests.cell, buckets_of(np.maximum(time - requests.routed_at, 0))
         self._changes.note(DELAYS, cell, None, buckets)

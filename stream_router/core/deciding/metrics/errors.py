@@ -42,5 +42,6 @@ class ErrorRateTest(OneSidedTest):
         return (
             f"{canary} {is_worse} than {stable}: {percent(n.canary_bad, n.canary_labels)} "
             f"({n.canary_bad:,} of {n.canary_labels:,} sampled answers) against "
-            f"{percent(n.stable_bad, n.stable_labels)} ({n.stable_bad:,} of {n.stable_labels:,}), {points(n)}; {rule(n)}"
+            f"{percent(n.stable_bad, n.stable_labels)} ({n.stable_bad:,} of {n.stable_labels:,}), "
+            f"{points(n)}; {rule(n)}"
         )
