@@ -21,6 +21,7 @@ from decision_cases import (
     healthy,
     late_change,
 )
+from decision_clusters import Failures, clusters, failing_users
 from decision_metrics import four_metrics, signals
 from decision_naive import fixed_threshold, repeated_z
 from decision_outages import down, thinned
@@ -130,6 +131,7 @@ def rows() -> Iterator[Row]:
         name = f"canary's job down {hours} h, catches up at {speed:g}x, drift 0.15 -> 0.05"
         beside = {"without the late rule": down(hours, speed, late_rule=False)}
         yield Row(name, down(hours, speed), most=0.06, beside=beside)
+    yield from in_clusters()
     yield Row("four metrics, latency with shared drift", four_metrics(), most=0.055)
     yield Row("two-sided signals together", signals(), most=0.05, verdict="holds")
     for canary_entities, part in ((300, 0.5), (3_000, 0.1)):
@@ -163,6 +165,27 @@ def first_rollouts() -> Iterator[Row]:
     beside = {"ripe age observed": first_rollout(mixed(0.6), mixed(0.8), horizon=days)}
     name = "the same, 20% of canary's, ripe age: horizon"
     yield Row(name, unequal, most=0.06, runs=0.5, beside=beside)
+
+
+def in_clusters() -> Iterator[Row]:
+    """Error rate alone, at 0.01: a day of 100 requests a second."""
+    for an_hour, seconds, most in (
+        (1, 1, 0.015),
+        (4, 0.2, 0.015),
+        (1 / 24, 5, 0.02),
+        (1 / 24, 10, 0.05),
+        (1 / 24, 30, 1),
+    ):
+        often = f"{an_hour:g} x an hour" if an_hour >= 1 else "once a day"
+        failures = Failures(an_hour, seconds)
+        beside = {f"a {unit}": clusters(failures, unit) for unit in ("request", "micro-batch")}
+        name = f"each job fails for {seconds:g} s {often}" + (" (not covered)" if most == 1 else "")
+        yield Row(name, clusters(failures), most=most, beside=beside, runs=0.1)
+    beside = {"each request of theirs": failing_users(0.005, once=False)}
+    yield Row("requests of 0.5% of users always fail", failing_users(0.005), most=0.015, beside=beside, runs=0.05)
+    for stable, canary, longest in ((0.01, 0.02, 240), (0.001, 0.01, 120), (0.001, 0.1, 10), (0.001, 1.0, 2)):
+        failures = Failures(stable=stable, canary=canary)
+        yield Row(f"errors {stable:g} -> {canary:g}, found", clusters(failures), longest=longest, runs=0.025)
 
 
 def measure(index: int, runs: int, seed: int) -> tuple[str, int, str, str, bool, float]:

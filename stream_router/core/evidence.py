@@ -12,11 +12,15 @@ from stream_router.core.policy import Policy
 from stream_router.core.routing.applied_split import Versions
 
 ACCURACY: Final = "accuracy"
-"""Outcomes that come with a first label: bad is wrong. One a request."""
+"""Outcomes that come with the first label of an answer: bad is wrong. One a request; an error is no answer."""
+
+ERROR: Final = "error"
+"""Outcomes that come with a prediction: bad is an error. One a micro-batch, which may fail as a whole: its row with
+index 0."""
 
 PREDICTION: Final = "prediction"
-"""Outcomes that come with a prediction: bad is an error; value is what was predicted, NaN where nothing was. A number
-or a truth value is itself, text the 53 higher bits of its xxh3_64. One a request."""
+"""Outcomes that come with a prediction: value is what was predicted, NaN where nothing was. A number or a truth value
+is itself, text the 53 higher bits of its xxh3_64. One a request."""
 
 LATENCY: Final = "latency"
 """Seconds from the request's Kafka timestamp to its scoring, as value. One a micro-batch: its row with index 0."""
@@ -40,7 +44,7 @@ Flags = npt.NDArray[np.bool_]
 
 
 class OutcomeKey(NamedTuple):
-    """What outcomes of one column have in common; `metric` is one of the five kinds above, each read by its metrics."""
+    """What outcomes of one column have in common; `metric` is one of the six kinds above, each read by its metrics."""
 
     window: int
     epoch: int

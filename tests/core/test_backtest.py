@@ -7,7 +7,7 @@ from support.evidence import POLICY, SECOND, Simulation, in_force
 
 from stream_router.core.deciding.backtest import Retrial, changes, under
 from stream_router.core.deciding.fold import EvidenceFold
-from stream_router.core.evidence import ACCURACY, PREDICTION
+from stream_router.core.evidence import ACCURACY, ERROR
 from stream_router.core.policy import METRICS
 
 BAD = Simulation(seed=1)
@@ -16,7 +16,7 @@ EQUAL = Simulation(
     seed=3,
     seconds=150,
     a_second=40,
-    kinds=(ACCURACY, PREDICTION),
+    kinds=(ACCURACY, ERROR),
     error={"stable": 0.1, "canary": 0.1},
     policy=replace(
         POLICY,

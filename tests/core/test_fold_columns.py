@@ -87,7 +87,7 @@ def test_what_is_proven_healthy_is_so_at_the_record_of_a_fold_row_by_row(seed, e
     metrics = tuple(replace(metric, margin=0.25) for metric in METRICS)
     policy = replace(POLICY, label_horizon=30 * SECOND, metrics=metrics)
     simulation = Simulation(
-        seed=seed, a_second=25, error={"stable": 0.1, "canary": 0.15}, epochs=epochs, policy=policy, kinds=KINDS
+        seed=seed, a_second=25, error={"stable": 0.1, "canary": 0.1}, epochs=epochs, policy=policy, kinds=KINDS
     )
     records = simulation.records()
     fold, rows, healthy = EvidenceFold(policy, 2), RowFold(), {}

@@ -11,6 +11,7 @@ from support.recount import entity_of, order_of
 from stream_router.adapters.avro.evidence import encode_evidence
 from stream_router.core.evidence import (
     ACCURACY,
+    ERROR,
     LABELLING,
     LATENCY,
     MODEL_LATENCY,
@@ -313,11 +314,11 @@ def test_a_flush_is_cut_into_records_of_bounded_size(join: Join) -> None:
     join.on_labels(labels(*(Label(f"r{number}", True, BEGIN, number) for number in those)))
     records = join.take().records(by="w", written_at=1, partition=3, positions=Positions(5, 6), watermark=7)
     sizes = [sum(map(len, record.outcomes)) for record in records]
-    assert sizes == [20_000] * 9, "four kinds"
-    assert [record.positions for record in records] == [*[None] * 8, Positions(5, 6)]
-    assert [record.watermark for record in records] == [*[None] * 8, 7]
+    assert sizes == [*[20_000] * 11, 5_000], "five kinds"
+    assert [record.positions for record in records] == [*[None] * 11, Positions(5, 6)]
+    assert [record.watermark for record in records] == [*[None] * 11, 7]
     assert sum(count.labelled for record in records for count in record.counts) == 45_000
-    for kind in (ACCURACY, PREDICTION, LATENCY, MODEL_LATENCY):
+    for kind in (ACCURACY, ERROR, PREDICTION, LATENCY, MODEL_LATENCY):
         columns = [outcomes for record in records for outcomes in record.outcomes if outcomes.key.metric == kind]
         orders = np.concatenate([outcomes.order for outcomes in columns])
         assert sorted(orders.tolist()) == sorted(order_of(f"r{number}") for number in those)
@@ -329,7 +330,7 @@ def test_many_small_columns_are_cut_into_records_of_bounded_size(join: Join) -> 
     join.on_labels(labels(*(Label(f"r{n}", True, BEGIN, n) for n in range(10_000))))
     records = join.take().records(by="w", written_at=1, partition=3, positions=Positions(5, 6), watermark=7)
     assert max(len(encode_evidence(record)) for record in records) < 1_000_000
-    assert sum(len(outcomes) for record in records for outcomes in record.outcomes) == 40_000
+    assert sum(len(outcomes) for record in records for outcomes in record.outcomes) == 50_000
 
 
 def test_counts_and_columns_are_cut_into_records_by_their_bytes() -> None:
@@ -388,7 +389,7 @@ def test_a_prediction_is_an_outcome_when_it_is_read_with_what_was_predicted(join
     code = float(entity_of(b"yes") % 2**64 >> 11)
     assert outcomes.value.tolist()[:-1] == [1.0, 3.0, 0.5, code, code]
     assert np.isnan(outcomes.value[-1])
-    assert outcomes.bad.tolist() == [False] * 5 + [True]
+    assert outcomes.bad is None
     assert outcomes.entity.tolist() == [entity_of(b"entity")] * 5 + [order_of("failed")]
     assert set(outcomes.time.tolist()) == {BEGIN + 5}
     assert set(outcomes.delay.tolist()) == {5}
@@ -399,6 +400,34 @@ def test_a_prediction_is_an_outcome_when_it_is_read_with_what_was_predicted(join
     assert join.take().texts == {code: "yes"}, "and once more in the next rollout, where a replay may begin"
     join.on_predictions(predictions(prediction("of before", value="yes"), first=9))
     assert join.take().texts == {}
+
+
+def test_of_a_micro_batch_its_first_row_says_whether_it_failed(join: Join) -> None:
+    """Whichever rows fail: the choice looks at the place alone."""
+    rows = [("a0", 0, None), ("a1", 1, "failed"), ("b0", 0, "failed"), ("b1", 1, "failed")]
+    join.on_predictions(
+        predictions(
+            *(
+                prediction(name, key=b"entity", batch_index=index, value=None if error else 1, error=error)
+                for name, index, error in rows
+            )
+        )
+    )
+    (outcomes,) = taken(join, ERROR)
+    assert outcomes.order.tolist() == [order_of("a0"), order_of("b0")]
+    assert outcomes.bad.tolist() == [False, True]
+    assert set(outcomes.entity.tolist()) == {entity_of(b"entity")}
+
+
+def test_an_error_is_no_answer_that_could_be_wrong(join: Join) -> None:
+    """It counts in its window, as labelled and not correct."""
+    join.on_predictions(predictions(prediction("failed", value=None, error="failed"), prediction("wrong", value=2)))
+    join.on_labels(labels(Label("failed", 1, BEGIN, 0), Label("wrong", 1, BEGIN, 1)))
+    output = join.take()
+    (outcomes,) = (column for column in output.outcomes if column.key.metric == ACCURACY)
+    assert (outcomes.order.tolist(), outcomes.bad.tolist()) == ([order_of("wrong")], [True])
+    assert sum(count.labelled for count in output.counts) == 2
+    assert sum(count.correct for count in output.counts) == 0
 
 
 def test_so_many_texts_are_told_and_so_much_of_each(join: Join) -> None:
@@ -433,7 +462,7 @@ def test_what_is_no_duration_gives_none(join: Join) -> None:
     ]
     join.on_predictions(predictions(*(prediction(f"r{n}", **fields) for n, fields in enumerate(untold))))
     kinds = [column.key.metric for column in join.take().outcomes]
-    assert kinds == [PREDICTION]
+    assert kinds == [ERROR, PREDICTION]
 
 
 def test_a_window_is_told_once_its_labels_count_no_more(join: Join) -> None:

@@ -159,7 +159,7 @@ class BelievesTheLast(Join):
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
         told = self._telling.on_first_labels
-        self._telling.on_first_labels = lambda requests, time, bad: told(requests, time, ~bad)
+        self._telling.on_first_labels = lambda requests, time, answered, right: told(requests, time, answered, ~right)
 
 
 class TakesTheNearest(Join):

@@ -210,7 +210,7 @@ WORSE = (
     "difference -0.390 (95 % -0.488 to -0.299); e-value reached 33.33 = 1/(weight · alpha) after 1 block"
 )
 FAILING = (
-    "canary 7 fails more often than stable 6: 40.0 % (40 of 100 requests) against 1.0 % (9 of 900), "
+    "canary 7 fails more often than stable 6: 40.0 % (40 of 100 sampled answers) against 1.0 % (9 of 900), "
     "difference +39.0 points (95 % +29.9 to +48.8); e-value reached 100 = 1/(weight · alpha) after 1 block"
 )
 

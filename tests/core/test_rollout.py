@@ -264,13 +264,13 @@ def test_canary_without_new_entities_says_so():
 def test_the_labels_that_a_policy_allows_can_run_out_and_the_test_goes_on():
     policy = replace(POLICY, max_labels=20)
     equal = {"stable": 0.1, "canary": 0.1}
-    kinds = ("accuracy", "prediction")
+    kinds = ("accuracy", "error")
     records = Simulation(seed=1, policy=policy, error=equal, seconds=100, kinds=kinds).records()
     fold, _ = folded(records)
     summary = fold.summary(1)
     assert summary.max_labels_reached
     assert "no decision within 20 canary labels" in summary.verdict.reason
-    without_labels, _ = folded(Simulation(seed=1, policy=policy, seconds=100, kinds=("prediction",)).records())
+    without_labels, _ = folded(Simulation(seed=1, policy=policy, seconds=100, kinds=("error",)).records())
     assert not without_labels.summary(1).max_labels_reached, "one guardrail has not been asked"
 
 

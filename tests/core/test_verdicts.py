@@ -10,6 +10,7 @@ from stream_router.core.deciding.fold import EvidenceFold
 from stream_router.core.deciding.numbers import Status
 from stream_router.core.evidence import (
     ACCURACY,
+    ERROR,
     LATENCY,
     MODEL_LATENCY,
     PREDICTION,
@@ -41,7 +42,7 @@ def with_role(role, *names, policy=POLICY):
 
 
 def test_a_canary_that_only_fails_is_rolled_back_with_no_label_at_all():
-    failing = Simulation(seed=1, kinds=(PREDICTION,), fails={"stable": 0.02, "canary": 0.4}, error=CALM)
+    failing = Simulation(seed=1, kinds=(ERROR,), fails={"stable": 0.02, "canary": 0.4}, error=CALM)
     fold, verdicts = folded(failing.records())
     (decided,) = fold.decided
     assert decided == verdicts[0] == fold.summary(1).verdict
@@ -91,7 +92,14 @@ def test_the_controller_rolls_back_by_guardrails_alone():
 def at_once(*kinds, bad=60):
     """Evidence of one window in which most of canary's answers are errors, all of it ripe at one record."""
     rows = [
-        outcome(lane=lane, entity=number, order=number, metric=kind, bad=lane == "canary" and number < bad)
+        outcome(
+            lane=lane,
+            entity=number,
+            order=number,
+            metric=kind,
+            bad=lane == "canary" and number < bad,
+            time=number * SECOND,
+        )
         for kind in kinds
         for lane, numbers in (("canary", range(100)), ("stable", range(100, 300)))
         for number in numbers
@@ -99,19 +107,35 @@ def at_once(*kinds, bad=60):
     return [started(), in_force(canary=0.3), flush(0, *rows), flush(0, watermark=40 * SECOND)]
 
 
-def test_a_canary_that_fails_is_said_to_fail_where_it_is_wrong_at_the_same_record():
-    fold, verdicts = folded(at_once(ACCURACY, PREDICTION), partitions=1)
-    assert [verdict.metric for verdict in verdicts] == ["error_rate", "accuracy"]
-    assert [verdict.metric for verdict in fold.decided] == ["error_rate"]
+def test_a_canary_that_fails_and_one_that_is_wrong_are_told_apart():
+    """An error gives no outcome of accuracy, so nothing has to be said of it there."""
+    for kind, metric in ((ACCURACY, "accuracy"), (ERROR, "error_rate")):
+        fold, verdicts = folded(at_once(kind), partitions=1)
+        assert [verdict.metric for verdict in verdicts] == [metric]
+        assert [verdict.metric for verdict in fold.decided] == [metric]
+    assert "60.0 % (60 of 100 sampled answers)" in fold.summary(1).verdict.reason
 
 
-def test_accuracy_says_how_many_answers_were_errors():
-    policy = with_role("off", "error_rate")
-    records = at_once(ACCURACY, PREDICTION)
-    _, (verdict,) = folded([started(policy=policy), *records[1:]], partitions=1)
-    assert verdict.reason.endswith("; 60 of canary's 100 answers were errors, which count as wrong")
-    _, (verdict,) = folded(at_once(ACCURACY), partitions=1)
-    assert "errors" not in verdict.reason
+def test_of_a_lane_and_second_one_error_counts():
+    """A job that fails for a second is one failure, however many batches it spoils; another lane's is another."""
+    spoiled = [outcome(entity=n, order=n, metric=ERROR, bad=True, time=SECOND + n) for n in range(999)]
+    stable = [outcome(lane="stable", entity=10_000 + n, order=n, metric=ERROR, time=2 * SECOND + n) for n in range(999)]
+    other = outcome(entity=5_000, order=0, metric=ERROR, time=2 * SECOND)
+    records = [started(), in_force(canary=0.3), flush(0, *spoiled, *stable), flush(1, other)]
+    fold, _ = folded([*records, flush(0, watermark=40 * SECOND), flush(1, watermark=40 * SECOND)])
+    known = fold.summary(1).kinds[ERROR]
+    assert (known.in_open_blocks, known.repeats) == (3, 0)
+
+
+def test_of_a_second_the_least_hash_counts_whatever_its_outcome():
+    rows = [outcome(entity=n, order=n, metric=ERROR, bad=n % 2 == 0, time=SECOND + n) for n in range(7, 0, -1)]
+    policy = replace(POLICY, block_time=SECOND)
+    records = [started(policy=policy), in_force(canary=0.3), flush(0, *rows), flush(0, watermark=40 * SECOND)]
+    fold = EvidenceFold(policy, 1)
+    for offset, record in enumerate([*records, flush(0, watermark=50 * SECOND)]):
+        outputs = fold.on_record(offset, record)
+    (closed,) = (one.block for one in outputs.blocks if one.block.metric == ERROR)
+    assert (closed.canary["order"].tolist(), closed.canary["bad"].tolist()) == ([1], [False])
 
 
 def test_of_guardrails_that_fall_together_the_policys_first_decides():
@@ -133,9 +157,7 @@ def test_of_guardrails_that_fall_together_the_policys_first_decides():
 def mature_by(horizon, error, seed=3):
     metrics = tuple(replace(one, margin=0.1) for one in METRICS if one.name in ("accuracy", "error_rate"))
     policy = replace(POLICY, metrics=metrics, label_horizon=horizon * SECOND)
-    simulation = Simulation(
-        seed=seed, seconds=150, a_second=40, kinds=(ACCURACY, PREDICTION), error=error, policy=policy
-    )
+    simulation = Simulation(seed=seed, seconds=150, a_second=40, kinds=(ACCURACY, ERROR), error=error, policy=policy)
     return folded(simulation.records())[0].summary(1)
 
 
@@ -185,11 +207,11 @@ def test_outcomes_of_each_kind_ripen_in_their_own_time():
 
 
 def test_the_micro_batches_of_one_entity_all_count_and_its_requests_do_not():
-    rows = [outcome(metric=kind, entity=7, order=n) for kind in KINDS for n in range(5)]
+    rows = [outcome(metric=kind, entity=7, order=n, time=n * SECOND) for kind in KINDS for n in range(5)]
     fold, _ = folded([started(), in_force(), flush(0, *rows), flush(0, watermark=POLICY.matures_after)], partitions=1)
     repeats = {kind: known.repeats for kind, known in fold.summary(1).kinds.items()}
     assert repeats == {kind: 0 if "latency" in kind else 4 for kind in KINDS}
-    assert fold.summary(1).repeats == 12
+    assert fold.summary(1).repeats == 16
 
 
 def test_nothing_is_judged_where_no_metric_has_a_test():

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from stream_router.adapters.arrays import pack, unpack
 from stream_router.core.deciding.last_known import MAX_VERSIONS, LabelledWindow, LastKnown
+from stream_router.core.deciding.window_sums import Sums
 from stream_router.core.deciding.windows import WindowKey, Windows
 from stream_router.core.evidence import Count
 from stream_router.core.histogram import bucket_of, lower_bound
@@ -173,3 +174,43 @@ def test_the_versions_heard_of_last_are_remembered():
     assert [one.window for one in last_known.newest_first("canary", None)] == list(range(MAX_VERSIONS + 2, 2, -1))
     assert list(last_known.newest_first("canary", "v0")) == []
     assert [one.window for one in last_known.newest_first("stable", "v0")] == [0]
+
+
+WINDOW = 10
+ADDED = st.lists(
+    st.builds(
+        Count,
+        window=st.integers(0, 2_000).map(lambda n: n * WINDOW),
+        rollout=st.just(1),
+        lane=st.just("canary"),
+        model_version=st.sampled_from(["v1", "v2"]),
+        predicted=st.integers(0, 9),
+        errors=st.integers(0, 9),
+        late=st.integers(0, 9),
+        labelled=st.integers(0, 2),
+        correct=st.integers(-2, 2),
+    ),
+    max_size=30,
+)
+
+
+@given(ADDED, st.integers(0, 20_000), st.integers(0, 25_000), st.sampled_from([None, "v1", "v2"]), st.booleans())
+def test_sums_are_those_of_the_windows_that_are_kept(added, until, watermark, version, moves):
+    """Also after some were forgotten, and after a move."""
+    policy = Policy(window=WINDOW, label_horizon=100, prediction_deadline=10)
+    windows = Windows(policy)
+    for offset, count in enumerate(added):
+        windows.add(offset, [count])
+    windows.forget(watermark + policy.kept_for)
+    if moves:
+        windows.drop_changed()
+        windows = Windows.restored(policy, windows.state())
+    kept = [(key.window, tally) for key, tally in windows.tallies() if version in (None, key.model_version)]
+    for bound, within in ((None, kept), (until, [found for found in kept if found[0] <= until])):
+        found = windows.sums(1, "canary", version, bound)
+        assert found == Sums(*(sum(getattr(tally, name) for _, tally in within) for name in Sums._fields))
+    labelled = sorted((found for found in kept if found[1].labelled), key=lambda found: -found[0])
+    walked = list(windows.with_labels(1, "canary", version))
+    assert Counter(map(id, walked)) == Counter(id(tally) for _, tally in labelled)
+    starts = {id(tally): start for start, tally in kept}
+    assert [starts[id(tally)] for tally in walked] == [start for start, _ in labelled]

@@ -16,7 +16,7 @@ from stream_router.adapters.avro.labels import decode_label
 from stream_router.adapters.avro.records import decode_prediction
 from stream_router.adapters.kafka.clients import reader, stable_ends
 from stream_router.core.dead_letter import REASON_HEADER
-from stream_router.core.evidence import ACCURACY, LABELLING, LATENCY, MODEL_LATENCY, PREDICTION, Evidence
+from stream_router.core.evidence import ACCURACY, ERROR, LABELLING, LATENCY, MODEL_LATENCY, PREDICTION, Evidence
 from stream_router.core.policy import Policy
 from stream_router.core.route import Route
 from stream_router.errors import DecodeError
@@ -96,7 +96,7 @@ def test_evidence_equals_a_recount_although_a_monitor_is_killed(
     assert set(matured) <= set(expected.outcomes), "as far as watermarks have come"
     kinds = Counter(outcome.metric for outcome in expected.outcomes)
     assert kinds[ACCURACY] > 8_000
-    assert min(kinds[kind] for kind in (PREDICTION, LATENCY, MODEL_LATENCY)) > 8_000
+    assert min(kinds[kind] for kind in (ERROR, PREDICTION, LATENCY, MODEL_LATENCY)) > 8_000
     assert sum(expected.bad_delays.values()) > 100
     assert sum(row[4] for row in expected.counts.values()) > 100, "revisions"
     assert sum(row[5] for row in expected.counts.values()) > 100, "late"

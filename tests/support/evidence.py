@@ -7,6 +7,7 @@ import numpy as np
 
 from stream_router.core.evidence import (
     ACCURACY,
+    ERROR,
     LABELLING,
     LATENCY,
     MODEL_LATENCY,
@@ -22,7 +23,7 @@ from stream_router.core.policy import Policy
 from stream_router.core.routing.applied_split import Versions
 
 SECOND = 1_000
-KINDS = (ACCURACY, PREDICTION, LATENCY, MODEL_LATENCY, LABELLING)
+KINDS = (ACCURACY, ERROR, PREDICTION, LATENCY, MODEL_LATENCY, LABELLING)
 POLICY = Policy(window=10 * SECOND, label_horizon=100 * SECOND, prediction_deadline=5 * SECOND)
 VERSIONS = Versions("v1", "v2")
 
@@ -148,7 +149,9 @@ class Simulation:
         is_first = rng.random() < 0.25
         outcomes = []
         if PREDICTION in self.kinds:
-            outcomes.append(outcome(**of, **at, metric=PREDICTION, bad=fails, value=np.nan if fails else value))
+            outcomes.append(outcome(**of, **at, metric=PREDICTION, value=np.nan if fails else value))
+        if ERROR in self.kinds:
+            outcomes.append(outcome(**of, **at, metric=ERROR, bad=fails))
         for kind, took in zip((LATENCY, MODEL_LATENCY), seconds.tolist(), strict=True):
             if kind in self.kinds and is_first:
                 outcomes.append(outcome(**of, **at, metric=kind, value=took))

@@ -21,7 +21,7 @@ from stream_router.adapters.health import Health
 from stream_router.adapters.kafka.dead_letters import DeadLetters
 from stream_router.adapters.kafka.evidence_log import EvidenceLog
 from stream_router.core.dead_letter import DeadLetterLimit
-from stream_router.core.evidence import ACCURACY, LABELLING, LATENCY, MODEL_LATENCY, PREDICTION, Evidence
+from stream_router.core.evidence import ACCURACY, ERROR, LABELLING, LATENCY, MODEL_LATENCY, PREDICTION, Evidence
 from stream_router.core.joining import flush_schedule
 from stream_router.core.policy import Policy
 from stream_router.core.route import Route
@@ -231,7 +231,7 @@ class World:
             "predicted": sum(count.predicted for count in counts),
             "labelled": sum(count.labelled for count in counts),
         }
-        for kind in (ACCURACY, PREDICTION, LATENCY, MODEL_LATENCY, LABELLING):
+        for kind in (ACCURACY, ERROR, PREDICTION, LATENCY, MODEL_LATENCY, LABELLING):
             orders = [order for column in columns if column.key.metric == kind for order in column.order.tolist()]
             if matured or kind != LABELLING:
                 found |= {kind: len(orders), f"different {kind}": len(set(orders))}

@@ -128,7 +128,7 @@ def _told(rows: list[_Row], policy: Policy, splits: SplitHistory, bad: Bad | Non
             found["delays"] = delay
             revised = sum(one.value != other.value for one, other in pairwise(row.labels))
             total.update(labelled=1, correct=right[-1], revised=revised)
-            if prediction.lane == "stable" and not right[0]:
+            if prediction.lane == "stable" and _is_answered(prediction) and not right[0]:
                 stable_bad[window, bucket_of(delay)] += 1
         order = order_of(prediction.request_id)
         takes_part = rollout > 0 and (epoch or digest) and _counts(prediction.lane, epoch, digest, order, splits)
@@ -152,7 +152,9 @@ def _outcomes(row: _Row, order: int, right: list[bool], policy: Policy) -> Itera
     entity = entity_of(prediction.key) if keyed else order  # type: ignore[arg-type]
     scored = order, max(0, scored_at - routed_at), scored_at
     failed = prediction.error is not None
-    yield "prediction", entity, *scored, failed, None if failed else _number(prediction.value)
+    yield "prediction", entity, *scored, False, None if failed else _number(prediction.value)
+    if prediction.batch_index == 0:
+        yield "error", entity, *scored, failed, None
     if prediction.batch_index == 0 and prediction.scored_at:
         waited = scored_at - prediction.requested_at
         if prediction.requested_at and waited >= 0:
@@ -162,7 +164,7 @@ def _outcomes(row: _Row, order: int, right: list[bool], policy: Policy) -> Itera
             yield "model_latency", order, *scored, False, spent
     matured = policy.window_start(routed_at) + policy.window + policy.label_horizon
     delays = [max(0, label.time - routed_at) for label in row.labels[:1]]
-    for delay in delays:
+    for delay in delays if _is_answered(prediction) else []:
         yield "accuracy", entity, order, delay, row.labels[0].time, not right[0], None
     first = lower_bound(bucket_of(delays[0])) if delays else None
     revised = any(one.value != other.value for one, other in pairwise(row.labels))
@@ -179,7 +181,7 @@ def _truths(row: _Row) -> list[Value]:
 
 def _is_right(prediction: Prediction, truth: Value, policy: Policy, bad: Bad | None) -> bool:
     value = prediction.value
-    if prediction.error is not None or value is None:
+    if value is None or not _is_answered(prediction):
         return False
     if bad is not None:
         return not bad(value, truth)
@@ -188,6 +190,10 @@ def _is_right(prediction: Prediction, truth: Value, policy: Policy, bad: Bad | N
     far = abs(truth) if isfinite(truth) else inf  # type: ignore[arg-type]
     near = abs(value - truth) <= max(policy.tolerance, policy.relative_tolerance * far)  # type: ignore[operator]
     return near and isfinite(truth)  # type: ignore[arg-type]
+
+
+def _is_answered(prediction: Prediction) -> bool:
+    return prediction.error is None and prediction.value is not None
 
 
 def _number(value: Value | None) -> float | None:

@@ -14,7 +14,7 @@ from stream_router.core.policy import CLOCK_SKEW_MS
 
 KIND_OF = {
     "accuracy": "accuracy",
-    "error_rate": "prediction",
+    "error_rate": "error",
     "prediction_mix": "prediction",
     "latency_p50": "latency",
     "latency_p99": "latency",
@@ -143,6 +143,11 @@ class RowFold:
         self._last_window[place] = max(outcome.window, self._last_window.get(place, outcome.window))
 
     def _enter(self, partition: int, outcome: Outcome) -> None:
+        if outcome.metric == "error":
+            second = outcome.metric, outcome.lane, outcome.time // 1_000
+            if second in self._seen:
+                return
+            self._seen.add(second)
         period = self._started.policy.entity_period
         entity = outcome.metric, outcome.window // period if period else 0, outcome.entity
         if entity in self._seen and outcome.metric not in ("latency", "model_latency"):

@@ -27,6 +27,9 @@ WIDEST: Final = 256
 _LARGEST_LOG: Final = 700.0
 """No bet of up to WIDEST numbers comes near its exponential."""
 
+_PLAIN: Final = 1_000
+"""Outcomes of a block up to which weights need no logarithms: C(1000, 500) is a double yet."""
+
 _NUMBERS: Final = np.arange(WIDEST)
 _POWERS: Final = ALTERNATIVES[:, np.newaxis] ** _NUMBERS
 _LOG_ALTERNATIVES: Final = np.log(ALTERNATIVES)
@@ -38,15 +41,16 @@ with np.errstate(divide="ignore"):
 class _Blocks(NamedTuple):
     """One a test, shape (n,) each: see EProcess.update.
 
-    Of canary's outcomes at least `least` are bad, given how many of all are, and `width` numbers are possible.
+    Of canary's outcomes at least `least` are bad, given that `bad` of all are, and `width` numbers are possible, of
+    which the one at place x came true.
     """
 
     n_a: Integers
     n_b: Integers
-    e_a: Integers
-    e_b: Integers
+    bad: Integers
     least: Integers
     width: Integers
+    x: Integers
 
     def part(self, chosen: Integers | Flags) -> "_Blocks":
         return _Blocks(*(column[chosen] for column in self))
@@ -81,11 +85,17 @@ class EProcesses:
         self._log_threshold = -np.log(alpha)
         self._release_a_label = (1.0 - INVESTED) / max_labels
         self.state = Capitals.initial(tests)
+        self._any_unhealthy = False
 
     @property
     def unhealthy(self) -> Flags:
         """Final for each test: once true nothing of it changes any more."""
         return self.state.unhealthy
+
+    @property
+    def any_unhealthy(self) -> bool:
+        """Whether a test is."""
+        return self._any_unhealthy
 
     @property
     def threshold(self) -> float:
@@ -94,28 +104,32 @@ class EProcesses:
     @property
     def e_value(self) -> Doubles:
         """From 0 to the threshold: exactly the threshold of those that are unhealthy. Shape (tests,)."""
-        return np.where(self.state.unhealthy, self.threshold, np.exp(self.state.total))
+        e_values: Doubles = np.exp(self.state.total)
+        return np.where(self.state.unhealthy, self.threshold, e_values) if self._any_unhealthy else e_values
 
     def update(self, n_a: Integers, n_b: Integers, e_a: Integers, e_b: Integers, of: Integers | None = None) -> None:
         """A block of each test, or of the different tests at places `of`; see EProcess.update. Shape (n,) each."""
         if not len(n_a):
             return
-        if ((e_a | e_b | (n_a - e_a) | (n_b - e_b)) < 0).any():  # whether any of them is
+        if np.minimum.reduce(e_a | e_b | (n_a - e_a) | (n_b - e_b)) < 0:  # whether any of them is
             raise ValueError("bad outcomes must be a part of all")
-        least, most = np.maximum(0, e_a + e_b - n_a), np.minimum(n_b, e_a + e_b)
-        blocks = _Blocks(n_a, n_b, e_a, e_b, least, most - least + 1)
+        bad = e_a + e_b
+        least = np.maximum(bad - n_a, 0)
+        blocks = _Blocks(n_a, n_b, bad, least, np.minimum(n_b, bad) - least + 1, e_b - least)
+        widest = int(np.maximum.reduce(blocks.width))
+        if widest <= WIDEST and not self._any_unhealthy:
+            self._together(slice(None) if of is None else of, blocks, widest)
+            return
         on = ~self.state.unhealthy if of is None else ~self.state.unhealthy[of]
         wide = blocks.width > WIDEST
-        if on.all() and not wide.any():
-            self._together(slice(None) if of is None else of, blocks)
-            return
         if of is None:
             of = np.arange(len(on))
         for one in np.flatnonzero(on & wide).tolist():
             self._alone(int(of[one]), *(int(column[one]) for column in (n_a, n_b, e_a, e_b)))
         on &= ~wide
         if on.any():
-            self._together(of[on], blocks.part(on))
+            blocks = blocks.part(on)
+            self._together(of[on], blocks, int(blocks.width.max()))
 
     def snapshot(self) -> dict[str, Any]:
         """Arrays, for `restore`."""
@@ -128,6 +142,7 @@ class EProcesses:
         if any(held[name].shape != array.shape for name, array in own.items()):
             raise ValueError(f"the state is not one of {len(self.state.total)} tests")
         self.state = Capitals(**held)
+        self._any_unhealthy = bool(self.state.unhealthy.any())
 
     def _alone(self, one: int, n_a: int, n_b: int, e_a: int, e_b: int) -> None:
         state = self.state
@@ -138,30 +153,32 @@ class EProcesses:
         test.update(n_a, n_b, e_a, e_b)
         for name in Capitals.__slots__:
             getattr(state, name)[one] = getattr(capital, name)
+        self._any_unhealthy |= capital.unhealthy
 
-    def _together(self, of: Integers | slice, blocks: _Blocks) -> None:
+    def _together(self, of: Integers | slice, blocks: _Blocks, widest: int) -> None:
         with np.errstate(divide="ignore"):  # the log of nothing is right
-            state, every = self.state, np.arange(len(blocks.n_a))
+            state, x = self.state, blocks.x
             log_invested, cash = self._released(of, blocks.n_b)
             log_cash = np.log(cash)
-            x = blocks.e_b - blocks.least
-            null = _null(blocks, self._psi0)
-            powers = _POWERS[:, : null.shape[1]]
+            null = _null(blocks, self._psi0, widest)
+            powers = _POWERS[:, :widest]
             means = null @ powers.T
-            largest = np.maximum(log_invested.max(1), log_cash)
+            largest = np.maximum(np.maximum.reduce(log_invested, axis=1), log_cash)
             invested, cash = np.exp(log_invested - largest[:, np.newaxis]), np.exp(log_cash - largest)
-            bet = (invested / means) @ powers + cash[:, np.newaxis]
-            bet /= (invested.sum(1) + cash)[:, np.newaxis]
+            bet = (invested / means) @ powers
+            bet += cash[:, np.newaxis]
+            bet /= (np.add.reduce(invested, axis=1) + cash)[:, np.newaxis]
             log_cap = self._log_threshold - state.total[of]
             scale, capped = _boosted(null, bet, np.exp(np.minimum(log_cap, _LARGEST_LOG)), blocks.width)
             state.log_invested[of] = log_invested + x[:, np.newaxis] * _LOG_ALTERNATIVES - np.log(means)
-            state.total[of] += np.log(scale * bet[every, x])
+            state.total[of] += np.log(scale * bet[np.arange(len(x)), x])
             state.blocks[of] += 1
             hit = x >= capped
-            if hit.any():
+            if np.logical_or.reduce(hit):
                 # Set, not computed: the sum of rounded logs would miss the threshold.
                 state.total[of] = np.where(hit, self._log_threshold, state.total[of])
                 state.unhealthy[of] = hit
+                self._any_unhealthy = True
 
     def _released(self, of: Integers | slice, n_b: Integers) -> tuple[Doubles, Doubles]:
         """Logs of what is invested and the cash, once some of this is released: see EProcess."""
@@ -175,29 +192,30 @@ class EProcesses:
         return log_invested, cash
 
 
-def _null(blocks: _Blocks, psi0: float) -> Doubles:
+def _null(blocks: _Blocks, psi0: float, widest: int) -> Doubles:
     """P0 of each test from its least number on, shape (n, widest): 0 for what is not possible."""
-    width = blocks.width[:, np.newaxis]
-    number = _NUMBERS[: int(width.max())]
-    possible = number < width
-    log_weights = np.zeros(possible.shape)
-    if len(number) > 1:
-        x = blocks.least[:, np.newaxis] + number[:-1]
-        canary, bad = blocks.n_b[:, np.newaxis], (blocks.e_a + blocks.e_b)[:, np.newaxis]
-        steps = (canary - x) * (bad - x) * psi0 / ((x + 1) * (blocks.n_a[:, np.newaxis] - bad + x + 1))
-        np.cumsum(np.log(np.where(possible[:, 1:], steps, 1.0)), axis=1, out=log_weights[:, 1:])
-        log_weights -= log_weights.max(1, keepdims=True)
-    weights: Doubles = np.exp(log_weights) * possible
-    weights /= weights.sum(1, keepdims=True)
+    n_a, n_b, bad, least, width, _ = (column[:, np.newaxis] for column in blocks)
+    x = least + _NUMBERS[: widest - 1]
+    steps = (n_b - x) * (bad - x) / ((x + 1) * (n_a - bad + x + 1))
+    weights = np.ones((len(x), widest))
+    if psi0 == 1.0 and np.maximum.reduce(blocks.n_a + blocks.n_b) <= _PLAIN:
+        np.multiply.accumulate(steps, axis=1, out=weights[:, 1:])  # the step behind the last possible number is 0
+    else:
+        possible = _NUMBERS[:widest] < width
+        weights[:, 0] = 0.0
+        np.cumsum(np.log(np.where(possible[:, 1:], steps * psi0, 1.0)), axis=1, out=weights[:, 1:])
+        weights = np.exp(weights - weights.max(1, keepdims=True)) * possible
+    weights /= np.add.reduce(weights, axis=1, keepdims=True)
     return weights
 
 
 def _boosted(null: Doubles, bet: Doubles, cap: Doubles, width: Integers) -> tuple[Doubles, Integers]:
     """See e_process.boosted: b of each test, and the number from which on its factor is the cap. Shape (n,) each."""
-    every = np.arange(len(cap))
-    product, largest = null * bet, bet[every, width - 1]
-    scale, capped = 1.0 / product.sum(1), width
-    again = np.flatnonzero(np.maximum(scale, 1.0) * largest >= cap)
+    product = null * bet
+    scale, capped = 1.0 / np.add.reduce(product, axis=1), width
+    again = np.flatnonzero(np.maximum(scale, 1.0) * bet[:, -1] >= cap)
+    if len(again):  # what may not be possible bets more than what is
+        again = again[np.maximum(scale, 1.0)[again] * bet[again, width[again] - 1] >= cap[again]]
     if not len(again):
         return scale, capped
     scale, capped = scale.copy(), width.copy()

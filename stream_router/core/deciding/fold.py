@@ -9,7 +9,7 @@ from stream_router.core.deciding.kind_trial import KindSummary
 from stream_router.core.deciding.ripeness import RipeAge, Ripeness
 from stream_router.core.deciding.rollout_evidence import RolloutEvidence, rollouts_in
 from stream_router.core.deciding.trial import Ignored, Outputs
-from stream_router.core.deciding.verdict import Verdict
+from stream_router.core.deciding.verdict import Verdict, overall
 from stream_router.core.deciding.windows import Windows
 from stream_router.core.evidence import Evidence, RolloutStarted
 from stream_router.core.policy import CLOCK_SKEW_MS, Policy
@@ -26,8 +26,8 @@ class Summary:
     """A started rollout at a moment, for display.
 
     verdicts: one a metric that has a test, in the policy's order, then the plain rule that has decided. verdict: the
-    one that decides, else the worst; of equals the first. kinds: by kind of outcomes. Outcomes that wait for a control
-    record are `waiting`; those left out are ignored, or repeats. holds: why a plain rule lets it not go forward.
+    one that decides, else what `overall` says. kinds: by kind of outcomes. Outcomes that wait for a control record are
+    `waiting`; those left out are ignored, or repeats. holds: why a plain rule lets it not go forward.
     limits: what each absolute limit sees.
     """
 
@@ -254,8 +254,7 @@ class EvidenceFold:
             return None
         trial, verdicts = known.trial, known.verdicts(self._offset)
         return Summary(
-            verdict=known.verdict
-            or max(verdicts, key=lambda one: one.status.badness, default=known.unjudged(self._offset)),
+            verdict=known.verdict or overall(verdicts) or known.unjudged(self._offset),
             verdicts=verdicts,
             kinds=trial.kinds,
             waiting=len(known.waiting),

@@ -13,24 +13,19 @@ from stream_router.core.deciding.maturing import Maturing
 from stream_router.core.deciding.metrics import Metric
 from stream_router.core.deciding.numbers import Counts
 from stream_router.core.deciding.rows import Batch, Pool, together
+from stream_router.core.deciding.seconds import Seconds
 from stream_router.core.evidence import RolloutStarted
 from stream_router.core.lane import CANARY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KindSummary:
-    """Outcomes of a kind that were not bet on: unripe, in_open_blocks, and repeats, of entities that had had one.
-
-    canary_outcomes: of canary, that came and were the rollout's, whether or not they were bet on; canary_bad: those of
-    them that are bad.
-    """
+    """Outcomes of a kind that were not bet on: unripe, in_open_blocks, and repeats, of entities that had had one."""
 
     unripe: int
     in_open_blocks: int
     repeats: int
     entities_used_up: bool
-    canary_outcomes: int
-    canary_bad: int
 
 
 def ripens_after(started: RolloutStarted, metric: Metric) -> int:
@@ -57,9 +52,9 @@ class KindTrial:
     def __init__(self, started: RolloutStarted, metric: Metric, epochs: Epochs, watermarks: Mapping[int, int]) -> None:
         self.ripe_after: Final = ripens_after(started, metric)
         self._watermarks = watermarks
-        self._canary_outcomes = self._canary_bad = 0
         self._each_its_own: Final = metric.unit == "micro-batch"
         self._unripe = Pool()
+        self._seconds = Seconds(started.policy) if metric.unit == "second" else None
         self._entities = Entities(started.policy, each_its_own=self._each_its_own)
         self._blocks = Blocks(started.policy, epochs)
         self._maturing = Maturing(epochs, started.policy.matures_after) if metric.known == "label" else None
@@ -72,9 +67,6 @@ class KindTrial:
         """
         entering = []
         for batch in arrived:
-            if batch.key.lane == CANARY:
-                self._canary_outcomes += len(batch.rows)
-                self._canary_bad += int(np.count_nonzero(batch.rows["bad"]))
             watermark = self._watermarks.get(batch.partition)
             if watermark is not None and batch.key.window + self.ripe_after <= watermark:
                 entering.append(batch)
@@ -114,8 +106,6 @@ class KindTrial:
             in_open_blocks=self._blocks.outcomes,
             repeats=self._entities.repeats,
             entities_used_up=self._entities.used_up,
-            canary_outcomes=self._canary_outcomes,
-            canary_bad=self._canary_bad,
         )
 
     def state(self) -> dict[str, Any]:
@@ -125,7 +115,7 @@ class KindTrial:
             "entities": self._entities.state(),
             "blocks": self._blocks.state(),
             "maturing": self._maturing and self._maturing.state(),
-            "canary": [self._canary_outcomes, self._canary_bad],
+            "seconds": self._seconds and self._seconds.state(),
         }
 
     def restore(self, started: RolloutStarted, epochs: Epochs, state: Mapping[str, Any]) -> None:
@@ -135,10 +125,11 @@ class KindTrial:
         self._blocks = Blocks.restored(started.policy, epochs, state["blocks"])
         if self._maturing:
             self._maturing.restore(state["maturing"])
-        self._canary_outcomes, self._canary_bad = state["canary"]
+        if self._seconds:
+            self._seconds.restore(state["seconds"])
 
     def _enter(self, batches: Sequence[Batch], *, in_request_order: bool) -> None:
-        """Into the blocks, the first of each entity."""
+        """Into the blocks, the first of each entity, or of those that are the first of their second."""
         batches = [batch for batch in batches if len(batch.rows)]
         if not batches:
             return
@@ -147,6 +138,8 @@ class KindTrial:
         window = np.repeat([batch.key.window for batch in batches], lengths)
         is_canary = np.repeat([batch.key.lane == CANARY for batch in batches], lengths)
         order = np.lexsort((rows["order"], window)) if in_request_order else np.arange(len(rows))
+        if self._seconds:
+            order = order[self._seconds.admit(rows["time"][order], is_canary[order], min(self._watermarks.values()))]
         entering = order[self._entities.admit(rows["entity"][order], window[order], is_canary[order])]
         if self._maturing:
             of = np.repeat(np.arange(len(batches)), lengths)[entering]

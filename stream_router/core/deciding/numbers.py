@@ -8,7 +8,7 @@ from stream_router.core.deciding.interval import newcombe
 
 
 class Status(StrEnum):
-    """Best to worst; the worst of several metrics wins."""
+    """Best to worst."""
 
     HEALTHY = "healthy"
     INCONCLUSIVE = "inconclusive"

@@ -12,7 +12,7 @@ from stream_router.core.deciding.metrics.registry import judged
 from stream_router.core.deciding.numbers import Counts
 from stream_router.core.deciding.rows import Batch
 from stream_router.core.deciding.verdict import Verdict
-from stream_router.core.evidence import PREDICTION, OutcomeKey, RolloutStarted
+from stream_router.core.evidence import OutcomeKey, RolloutStarted
 from stream_router.core.lane import CANARY, LANES
 from stream_router.core.policy import Policy
 from stream_router.core.routing.applied_split import Versions
@@ -108,8 +108,7 @@ class Trial:
     def close_blocks(self, offset: int, *, at_watermark: bool) -> Outputs:
         """At the end of the record at `offset`: bets on the blocks that close; with the verdicts that fall by that.
 
-        Those that roll back come first, in the policy's order but for error rate, which is ahead of all: a canary that
-        fails is said to fail before it is said to be wrong.
+        Those that roll back come first, else in the policy's order.
         """
         closed = []
         for name, kind in self._kinds.items():
@@ -130,7 +129,7 @@ class Trial:
         healthy = [one.settle_passed(offset, self._remarks(one)) for one in self._judgements if one.passes]
         return Outputs(
             blocks=tuple(closed),
-            verdicts=tuple(sorted(verdicts, key=lambda one: (not one.rolls_back, one.metric != "error_rate"))),
+            verdicts=tuple(sorted(verdicts, key=lambda one: not one.rolls_back)),
             healthy=tuple(healthy),
         )
 
@@ -199,20 +198,10 @@ class Trial:
     def _remarks(self, one: Judgement) -> tuple[str, ...]:
         """What else a verdict has to say."""
         if one.is_unhealthy:
-            return self._errors() if one.metric.name == "accuracy" else ()
+            return ()
         remarks = []
         if one.canary_outcomes >= self.started.policy.max_labels:
             remarks.append(f"no decision within {self.started.policy.max_labels:,} canary labels")
         if self._kinds[one.metric.kind].entities_used_up:
             remarks.append("each user or key in canary's share has been counted, and no new ones come")
         return tuple(remarks)
-
-    def _errors(self) -> tuple[str, ...]:
-        """An error counts as a wrong answer: without this a canary that only fails would seem to answer badly."""
-        predictions = self._kinds.get(PREDICTION)
-        if predictions is None or not predictions.summary.canary_bad:
-            return ()
-        known = predictions.summary
-        return (
-            f"{known.canary_bad:,} of canary's {known.canary_outcomes:,} answers were errors, which count as wrong",
-        )

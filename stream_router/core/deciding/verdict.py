@@ -1,6 +1,6 @@
 """What is said about a rollout, with the numbers it is said from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -46,6 +46,17 @@ class Verdict:
         """Raises LookupError, TypeError or ValueError where the state is none."""
         numbers = state["numbers"] and Numbers(**state["numbers"])
         return cls(**{**state, "status": Status(state["status"]), "numbers": numbers})
+
+
+def overall(verdicts: Sequence[Verdict]) -> Verdict | None:
+    """The one that speaks for all, of equals the first: what is unhealthy, else the worst guardrail.
+
+    So a rollout is healthy once every guardrail is and no signal is unhealthy: a signal asks for no proof that all is
+    well, and most have none to give. Without guardrails the worst signal; None without verdicts.
+    """
+    unhealthy = [one for one in verdicts if one.status is Status.UNHEALTHY]
+    guardrails = [one for one in verdicts if one.role == "guardrail"]
+    return max(unhealthy or guardrails or verdicts, key=lambda one: one.status.badness, default=None)
 
 
 def named(lane: Lane, versions: Versions) -> str:

@@ -1,7 +1,7 @@
 """Windowed accuracy, folded from count deltas: at any time what a batch recount of the topics would give."""
 
 import heapq
-from bisect import bisect_right, insort
+from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ import numpy as np
 
 from stream_router.core.deciding.last_known import LabelledWindow, LastKnown
 from stream_router.core.deciding.ripeness import ENOUGH, QUANTILE
+from stream_router.core.deciding.window_sums import Series, Sums, WindowSums, sums_of, together
 from stream_router.core.evidence import Count, Tally
 from stream_router.core.histogram import quantile
 from stream_router.core.policy import Policy
@@ -67,8 +68,9 @@ class Windows:
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._counts: dict[WindowKey, Tally] = {}
-        self._starts: dict[tuple[int, str, str], list[int]] = {}
-        """Of each rollout, lane and version the starts of its windows, in order."""
+        self._starts: dict[Series, list[int]] = {}
+        """The starts of its windows, in order."""
+        self._sums = WindowSums(policy.window)
         self._last_known = LastKnown()
         self._changed: dict[WindowKey, WindowedAccuracy | None] = {}
         """What has not been taken yet; with its last state where it has been forgotten."""
@@ -88,6 +90,7 @@ class Windows:
                 self._counts[key] = Tally()
                 insort(self._starts.setdefault(key[1:], []), key.window)
             self._counts[key].add(count)
+            self._sums.add(key[1:], key.window, count)
             self._first_offsets.setdefault(count.window, offset)
             self._changed[key] = None
 
@@ -110,6 +113,7 @@ class Windows:
             if key in self._changed:
                 self._changed[key] = self[key]
             counts = self._counts.pop(key)
+            self._sums.add(key[1:], key.window, counts, -1)
             if counts.labelled > 0:
                 self._last_known.add(self._labelled(key, counts), key.lane, key.model_version)
         for window in [window for window in self._first_offsets if window <= until]:
@@ -124,8 +128,29 @@ class Windows:
 
         Windows that have been forgotten are not among them.
         """
-        series = [one for one in self._starts if one[:2] == (rollout, lane) and version in (None, one[2])]
+        series = self._series(rollout, lane, version)
         return ((key, self._counts[key]) for key in self._newest_first(series, ended_by))
+
+    def sums(self, rollout: int, lane: str, version: str | None, until: int | None = None) -> Sums:
+        """Of all windows that are kept, or of those that started at `until` or before; version None is any."""
+        series = self._series(rollout, lane, version)
+        if until is None:
+            return together(map(self._sums.total, series))
+        parts = []
+        for one in series:
+            before, first = self._sums.until(one, until)
+            parts += [before, *(sums_of(tally) for _, tally in self._between(one, first, until + 1))]
+        return together(parts)
+
+    def with_labels(self, rollout: int, lane: str, version: str | None) -> Iterator[Tally]:
+        """Counts of the windows that have labels, newest first; None is any version."""
+
+        def walk(one: Series) -> Iterator[tuple[int, Tally]]:
+            for first, end in self._sums.labelled(one):
+                yield from (found for found in self._between(one, first, end) if found[1].labelled)
+
+        series = map(walk, self._series(rollout, lane, version))
+        return (tally for _, tally in heapq.merge(*series, key=lambda found: found[0], reverse=True))
 
     def labelled(
         self, lane: str, version: str | None, ended_by: int, *, rollout: int | None = None
@@ -174,6 +199,7 @@ class Windows:
         windows._counts = dict(zip((WindowKey(*key) for key in state["keys"]), tallies, strict=True))
         for key in windows._counts:
             insort(windows._starts.setdefault(key[1:], []), key.window)
+            windows._sums.add(key[1:], key.window, windows._counts[key])
         for name in _HISTOGRAMS:
             for number, bucket, count in state["histograms"][name].tolist():
                 getattr(tallies[number], name)[bucket] = count
@@ -234,6 +260,15 @@ class Windows:
         offsets = (self.first_offset, self._last_known.first_offset(lane))
         return min((offset for offset in offsets if offset is not None), default=None)
 
+    def _series(self, rollout: int, lane: str, version: str | None) -> list[Series]:
+        return [one for one in self._starts if one[:2] == (rollout, lane) and version in (None, one[2])]
+
+    def _between(self, series: Series, first: int, end: int) -> Iterator[tuple[int, Tally]]:
+        """Start and counts of the windows that started in [first, end), newest first."""
+        starts = self._starts[series]
+        for at in range(bisect_left(starts, end) - 1, bisect_left(starts, first) - 1, -1):
+            yield starts[at], self._counts[WindowKey(starts[at], *series)]
+
     def _labelled(self, key: WindowKey, counts: Tally) -> LabelledWindow:
         first = self._first_offsets[key.window]
         return LabelledWindow(key.window, key.rollout, counts.labelled, counts.correct, first)
@@ -242,8 +277,8 @@ class Windows:
     def _length(self) -> int:
         return self._policy.window
 
-    def _newest_first(self, series: Iterable[tuple[int, str, str]], ended_by: int) -> Iterator[WindowKey]:
-        def walk(one: tuple[int, str, str]) -> Iterator[WindowKey]:
+    def _newest_first(self, series: Iterable[Series], ended_by: int) -> Iterator[WindowKey]:
+        def walk(one: Series) -> Iterator[WindowKey]:
             starts = self._starts[one]
             return (
                 WindowKey(starts[at], *one) for at in range(bisect_right(starts, ended_by - self._length) - 1, -1, -1)

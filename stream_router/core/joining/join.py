@@ -55,7 +55,7 @@ from stream_router.core.joining.new_outcomes import Requests
 from stream_router.core.joining.split_history import SplitHistory
 from stream_router.core.joining.table import NO_ROW, Keys
 from stream_router.core.joining.telling import LeftOut, Pending, Telling
-from stream_router.core.joining.values import Values, coded
+from stream_router.core.joining.values import NOTHING, Values, coded
 from stream_router.core.joining.vocabulary import Vocabulary
 from stream_router.core.joining.waiting_labels import LabelColumns, WaitingLabels
 from stream_router.core.policy import Policy
@@ -335,7 +335,8 @@ class Join:
             were_right = self._agreement.right(answer.part(revised), before.part(revised))
             self._telling.on_revised(requests.cell[revised], were_right)
         chosen = np.flatnonzero(new & first)
-        self._telling.on_first_labels(requests.part(chosen), labels.time[chosen], ~right[chosen])
+        answered = answer.kind[chosen] != NOTHING
+        self._telling.on_first_labels(requests.part(chosen), labels.time[chosen], answered, right[chosen])
 
     def _entities(self, entities: Sequence[bytes | None], keys: Keys) -> Integers:
         """xxh3_64 of the request's key, or the order hash where there is none or each request is drawn by itself."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from stream_router.core.evidence import (
     ACCURACY,
+    ERROR,
     LABELLING,
     LATENCY,
     MODEL_LATENCY,
@@ -65,7 +66,8 @@ class Telling:
         self._splits, self._thinning = splits, Thinning(splits)
         self._changes, self._texts = Changes(), NewTexts()
         self._accuracy = NewOutcomes(ACCURACY, has_bad=True, has_value=False)
-        self._prediction = NewOutcomes(PREDICTION, has_bad=True, has_value=True)
+        self._error = NewOutcomes(ERROR, has_bad=True, has_value=False)
+        self._prediction = NewOutcomes(PREDICTION, has_bad=False, has_value=True)
         self._latency = NewOutcomes(LATENCY, has_bad=False, has_value=True)
         self._model_latency = NewOutcomes(MODEL_LATENCY, has_bad=False, has_value=True)
         self._labelling = NewOutcomes(LABELLING, has_bad=True, has_value=True)
@@ -78,7 +80,8 @@ class Telling:
         """All since the last call."""
         counts, bad_delays = self._changes.take(self.cells)
         self.pending.clear()
-        kinds = (self._accuracy, self._prediction, self._latency, self._model_latency, self._labelling)
+        of_predictions = (self._error, self._prediction, self._latency, self._model_latency)
+        kinds = (self._accuracy, *of_predictions, self._labelling)
         outcomes = [column for kind in kinds for column in kind.take(self.cells)]
         return JoinOutput(tuple(outcomes), bad_delays, counts, self._texts.take())
 
@@ -107,23 +110,24 @@ class Telling:
         gives = np.flatnonzero(takes & ~requests.late)
         if len(gives):
             answered = values.part(gives)
-            self._prediction.add(
-                requests.part(gives), scored_at[gives], bad=is_error[gives], value=as_doubles(answered)
-            )
+            self._prediction.add(requests.part(gives), scored_at[gives], value=as_doubles(answered))
             rollout = max(self.cells[number].rollout for number in np.unique(cell[gives]).tolist())
             self._texts.note(answered, predictions.value, read[gives], rollout)
             first = gives[predictions.batch_index[read[gives]] == 0]
+            self._error.add(requests.part(first), scored_at[first], bad=is_error[first])
             batches = requests._replace(entity=requests.order)
             self._durations(self._latency, batches, first[timed[first]], scored_at, waited / 1000)
             self._durations(self._model_latency, batches, first[sized[first]], scored_at, model_seconds)
         return ~self._thinning.is_attributed(self.cells, cell)
 
-    def on_first_labels(self, requests: Requests, time: Integers, bad: Flags) -> None:
-        """Requests got their first label, at `time` (ms since the epoch)."""
+    def on_first_labels(self, requests: Requests, time: Integers, answered: Flags, right: Flags) -> None:
+        """Requests got their first label, at `time` (ms since the epoch). What is no answer gives no outcome."""
+        bad = answered & ~right
         cell, buckets = requests.cell, buckets_of(np.maximum(time - requests.routed_at, 0))
         self._changes.note(DELAYS, cell, None, buckets)
         self._changes.note(BAD_DELAYS, cell, bad & self._thinning.is_stable(self.cells, cell), buckets)
         gives = self._gives(requests)
+        gives = gives[answered[gives]]
         for number, count in zip(*map(np.ndarray.tolist, np.unique(cell[gives], return_counts=True)), strict=True):
             found = self.cells[number]
             self.pending[Pending(found.epoch, found.digest, found.rollout, ACCURACY)] += count

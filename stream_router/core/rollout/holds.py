@@ -1,11 +1,13 @@
 """Why a rollout does not go on, or is not judged, in words: no rule of these rolls back."""
 
+import heapq
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from itertools import islice
+from itertools import groupby, islice
 from typing import Final
 
 from stream_router.core.deciding.numbers import Status
+from stream_router.core.evidence import Tally
 from stream_router.core.histogram import quantile
 from stream_router.core.lane import CANARY, LANES, STABLE, Lane
 from stream_router.core.moment import utc
@@ -171,20 +173,19 @@ def _labels(at: Situation, counts: Counts) -> Iterator[Hold]:
         if predicted and at.now - at.since > _GRACE_MS:
             yield Hold("no_labels", f"none of the {predicted:,} predictions of this rollout has a label yet")
         return
-    both = _by_window(counts)
-    ended_by = min(at.fold.watermarks.values(), default=0) - at.policy.window
+    complete_until = min(at.fold.watermarks.values(), default=0)
     waited = min(at.ripe_age, 2 * (_slowest(counts) or 0) + CLOCK_SKEW_MS)
-    due = [both[window] for window in sorted(window for window in both if window <= ended_by - waited)[-_NEWEST:]]
-    without = sum(predicted for predicted, _ in due)
-    if without >= _SOME and not any(labelled for _, labelled in due):
+    due = list(islice(_predicted(counts, complete_until - waited), _NEWEST))
+    without = sum(tally.predicted for window in due for tally in window)
+    if without >= _SOME and not any(tally.labelled for window in due for tally in window):
         yield Hold(
             "labels_stopped",
             f"labels have stopped: none has come for {without:,} predictions that are older than "
             f"{_seconds(waited)} s{newest}",
         )
         return
-    ripe = [found for window, found in both.items() if window <= ended_by - at.ripe_age]
-    had_time, came = sum(predicted for predicted, _ in ripe), sum(labelled for _, labelled in ripe)
+    until = complete_until - at.policy.window - at.ripe_age
+    had_time, came = map(sum, zip(*(counts[lane].until(until) for lane in LANES), strict=True))
     if had_time >= _SOME and came < _FEW * had_time:
         yield Hold(
             "few_labels",
@@ -251,26 +252,20 @@ def _named(at: Situation, lane: Lane) -> str:
     return f"{lane} {version}" if version else lane
 
 
-def _by_window(counts: Counts) -> dict[int, tuple[int, int]]:
-    """Predictions and labels of both lanes, by the start of each window that has predictions."""
-    found: dict[int, tuple[int, int]] = {}
-    for lane in LANES:
-        for window, tallies in counts[lane].windows.items():
-            predicted, labelled = found.get(window, (0, 0))
-            for tally in tallies:
-                predicted, labelled = predicted + tally.predicted, labelled + tally.labelled
-            if predicted:
-                found[window] = predicted, labelled
-    return found
+def _predicted(counts: Counts, ended_by: int) -> Iterator[list[Tally]]:
+    """The counts of both lanes in the windows that had ended by then and have predictions, newest first."""
+    both = heapq.merge(*(counts[lane].newest(ended_by) for lane in LANES), key=lambda one: one[0], reverse=True)
+    for _, found in groupby(both, lambda one: one[0]):
+        tallies = [tally for _, tally in found]
+        if any(tally.predicted for tally in tallies):
+            yield tallies
 
 
 def _slowest(counts: Counts) -> int | None:
     """The 98 % quantile of the labels' delays in the newest windows that have labels, in milliseconds."""
     delays = Counter[int]()
     for lane in LANES:
-        windows = counts[lane].windows
-        newest = (tally for window in sorted(windows, reverse=True) for tally in windows[window] if tally.labelled)
-        for tally in islice(newest, _SAMPLE):
+        for tally in islice(counts[lane].with_labels(), _SAMPLE):
             delays.update(tally.delays)
     return quantile(delays, 0.98)
 

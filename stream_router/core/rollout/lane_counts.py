@@ -1,8 +1,9 @@
 """What R.evidence has counted of one lane in one rollout, as far as windows are still kept."""
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby, islice
 from typing import Final
 
 from stream_router.core.deciding.windows import Windows
@@ -13,52 +14,65 @@ from stream_router.core.routing.applied_split import Versions
 _RECENT: Final = 5
 """Windows back to which another version counts as one that still answers."""
 
+_EVER: Final = 1 << 62
 
-@dataclass(slots=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LaneCounts:
-    """Sums over the windows of the rollout's own version; `windows` are the counts themselves, by the window's start.
+    """Sums over the windows of the rollout's own version; a lane that is bound to none takes any.
 
     `foreign` counts the predictions of other versions in the newest windows.
     """
 
-    predicted: int = 0
-    errors: int = 0
-    late: int = 0
-    labelled: int = 0
-    correct: int = 0
-    windows: dict[int, list[Tally]] = field(default_factory=dict)
-    foreign: Counter[str] = field(default_factory=Counter)
-
-    def add(self, window: int, tally: Tally) -> None:
-        self.predicted += tally.predicted
-        self.errors += tally.errors
-        self.late += tally.late
-        self.labelled += tally.labelled
-        self.correct += tally.correct
-        self.windows.setdefault(window, []).append(tally)
+    predicted: int
+    errors: int
+    late: int
+    labelled: int
+    correct: int
+    foreign: Counter[str]
+    _windows: Windows
+    _of: tuple[int, Lane, str | None]
 
     @property
     def of_any_version(self) -> int:
         """Predictions."""
         return self.predicted + self.foreign.total()
 
+    def until(self, window: int) -> tuple[int, int]:
+        """Predictions and labels of the windows that started then or before."""
+        sums = self._windows.sums(*self._of, until=window)
+        return sums.predicted, sums.labelled
+
+    def newest(self, ended_by: int) -> Iterator[tuple[int, Tally]]:
+        """Start and counts of the windows that had ended by then, newest first."""
+        return ((key.window, tally) for key, tally in self._windows.of(*self._of, ended_by))
+
+    def with_labels(self) -> Iterator[Tally]:
+        """The counts of windows that have labels, newest first."""
+        return self._windows.with_labels(*self._of)
+
 
 def counts_of(windows: Windows, rollout: int, versions: Versions) -> dict[Lane, LaneCounts]:
-    """Of both lanes; a lane that the rollout binds to no version takes any."""
-    counts = {lane: LaneCounts() for lane in LANES}
-    of: dict[str, LaneCounts] = dict(counts.items())
-    bound: dict[str, str | None] = {STABLE: versions.stable, CANARY: versions.canary}
-    ours = [(key, tally) for key, tally in windows.tallies() if key.rollout == rollout and key.lane in of]
-    recent = _recent(key.window for key, _ in ours)
-    for key, tally in ours:
-        if bound[key.lane] in (None, key.model_version):
-            of[key.lane].add(key.window, tally)
-        elif key.window >= recent:
-            of[key.lane].foreign[key.model_version] += tally.predicted
+    """Of both lanes."""
+    bound = {STABLE: versions.stable, CANARY: versions.canary}
+    recent = _recent(windows, rollout)
+    counts: dict[Lane, LaneCounts] = {}
+    for lane in LANES:
+        of = rollout, lane, bound[lane]
+        foreign = Counter[str]()
+        for key, tally in windows.of(rollout, lane, None, _EVER):
+            if key.window < recent:
+                break
+            if bound[lane] not in (None, key.model_version):
+                foreign[key.model_version] += tally.predicted
+        counts[lane] = LaneCounts(**windows.sums(*of)._asdict(), foreign=foreign, _windows=windows, _of=of)
     return counts
 
 
-def _recent(starts: Iterable[int]) -> int:
-    """The start of the oldest of the newest windows."""
-    newest = sorted(set(starts))[-_RECENT:]
-    return newest[0] if newest else 0
+def _recent(windows: Windows, rollout: int) -> int:
+    """The start of the oldest of the newest windows of both lanes."""
+    starts: set[int] = set()
+    for lane in LANES:
+        by_window = groupby(windows.of(rollout, lane, None, _EVER), lambda one: one[0].window)
+        starts.update(start for start, _ in islice(by_window, _RECENT))
+    return min(sorted(starts)[-_RECENT:], default=0)

@@ -37,7 +37,7 @@ class MetricStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialStatus:
-    """What the test of one metric has been fed and says: of the one that decided, else the worst; `summary` is a
+    """What the test of one metric has been fed and says: of the one that speaks for all, see `overall`; `summary` is a
     sentence.
 
     e_value: 1 at first, unhealthy at threshold; both are None where a plain rule decided. unripe: outcomes that wait

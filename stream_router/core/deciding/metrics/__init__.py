@@ -52,7 +52,7 @@ class MetricTest(Protocol):
 
 
 class Metric(Protocol):
-    """kind: of the outcomes that it reads; unit: what one outcome stands for."""
+    """kind: of the outcomes that it reads; unit: what one outcome stands for, "second" being a second of a lane."""
 
     @property
     def name(self) -> MetricName: ...
@@ -61,7 +61,7 @@ class Metric(Protocol):
     def kind(self) -> str: ...
 
     @property
-    def unit(self) -> Literal["request", "micro-batch"]: ...
+    def unit(self) -> Literal["request", "micro-batch", "second"]: ...
 
     @property
     def known(self) -> Known: ...

@@ -1,4 +1,4 @@
-"""Accuracy: an outcome is a prediction's first label, and bad where the answer was wrong. An error is wrong, too."""
+"""Accuracy: an outcome is an answer's first label, and bad where the answer was wrong. An error is no answer."""
 
 from collections.abc import Mapping
 from typing import Final

@@ -67,10 +67,10 @@ class MixTest:
     def update(self, block: Block) -> None:
         if self.unhealthy:
             return
-        stable, canary = _predictions(block.stable), _predictions(block.canary)
         if self._sides is not None:
-            self._bet(self._sides, self._counts(stable), self._counts(canary))
-        self._learn(stable)
+            self._bet(self._sides, self._counts(block))
+        if self._classes is None or not len(self._classes):
+            self._learn(_predictions(block.stable))
 
     @property
     def unhealthy(self) -> bool:
@@ -86,7 +86,7 @@ class MixTest:
         if self._sides is None:
             return 1.0
         e_values = self._sides.e_value
-        return float(e_values.sum()) / len(e_values)
+        return float(np.add.reduce(e_values)) / len(e_values)
 
     @property
     def threshold(self) -> float:
@@ -155,32 +155,35 @@ class MixTest:
         return self._sides
 
     def _is_decided(self, sides: EProcesses) -> bool:
-        return bool(sides.unhealthy.any()) or self.mean >= self.threshold
+        return sides.any_unhealthy or self.mean >= self.threshold
 
-    def _counts(self, values: Doubles) -> tuple[int, Integers]:
-        """Predictions, and of these the bad ones of each test."""
+    def _counts(self, block: Block) -> Integers:
+        """Predictions of stable and of canary, shape (2, K + 1): the bad ones of each test, then those of none."""
+        values = np.concatenate((block.stable["value"], block.canary["value"]))
         classes = self._classes
         if classes is None or not len(classes):
-            return len(values), np.array([np.count_nonzero(values > np.median(self._newest))])
-        place = np.minimum(np.searchsorted(classes, values), len(classes) - 1)
-        place[classes[place] != values] = len(classes)
-        return len(values), np.bincount(place, minlength=len(classes) + 1)
+            place, tests = np.where(values > np.median(self._newest), 0, 1), 1
+        else:
+            place, tests = np.minimum(classes.searchsorted(values), len(classes) - 1), len(classes) + 1
+            place[classes[place] != values] = len(classes)
+        place[np.isnan(values)] = tests + 1
+        place[len(block.stable) :] += tests + 2
+        return np.bincount(place, minlength=2 * (tests + 2)).reshape(2, -1)[:, :-1]
 
-    def _bet(self, sides: EProcesses, stable: tuple[int, Integers], canary: tuple[int, Integers]) -> None:
-        (n_a, bad_a), (n_b, bad_b) = stable, canary
-        every = 2 * len(bad_a)
-        e_a, e_b = np.concatenate((bad_a, n_a - bad_a)), np.concatenate((bad_b, n_b - bad_b))
-        sides.update(np.full(every, n_a), np.full(every, n_b), e_a, e_b)
-        self._totals.add(n_a, 0, n_b, 0)
-        self._stable_bad += bad_a
-        self._canary_bad += bad_b
+    def _bet(self, sides: EProcesses, counts: Integers) -> None:
+        n, bad = np.add.reduce(counts, axis=1, keepdims=True), counts[:, :-1]
+        e = np.concatenate((bad, n - bad), axis=1)
+        (n_a, n_b), (e_a, e_b) = n + np.zeros_like(e), e
+        sides.update(n_a, n_b, e_a, e_b)
+        self._totals.add(int(n[0, 0]), 0, int(n[1, 0]), 0)
+        self._stable_bad += bad[0]
+        self._canary_bad += bad[1]
         self._unhealthy = self._is_decided(sides)
 
     def _learn(self, stable: Doubles) -> None:
-        """From a block that was bet on, or came too early for that."""
+        """From a block that was bet on, or came too early for that, until classes are known."""
         if self._classes is not None:
-            if not len(self._classes):
-                self._newest = np.concatenate((self._newest, stable))[-LEARNT:]
+            self._newest = np.concatenate((self._newest, stable))[-LEARNT:]
             return
         self._newest = np.concatenate((self._newest, stable))
         if len(self._newest) < LEARNT:
