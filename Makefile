@@ -88,7 +88,7 @@ bench-rows: setup
 
 bench-decision: setup
 	@$(BIN)/python benchmarks/decision_plot.py
-	@$(BIN)/python benchmarks/decision.py --runs 8000
+	@$(BIN)/python benchmarks/decision.py --runs 8000 --write
 
 clean:
 	@if test -x $(BIN)/stream-router; then $(BIN)/stream-router local down; fi

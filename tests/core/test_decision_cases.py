@@ -6,6 +6,7 @@ Bounds on rates leave three standard errors of the number of runs; every case is
 import numpy as np
 import pytest
 from decision_cases import changing, constant, drift_and_ramp
+from decision_clusters import Failures, clusters, failing_users
 from decision_metrics import four_metrics, signals
 from decision_naive import fixed_threshold, repeated_z
 from decision_outages import down, thinned
@@ -36,6 +37,27 @@ def test_thinning_stable_costs_little_and_calls_no_more_healthy_canaries_bad(sha
     needed = [np.median(run(case(share, 0.1, 0.15), 1_500, seed=2).needed) for case in (thinned, constant)]
     assert needed[0] <= 1.2 * needed[1]  # 1.05 in the limit of many labels
     assert run(thinned(share, 0.1, 0.1), 200).rate <= 0.1
+
+
+@pytest.mark.parametrize(("an_hour", "seconds"), [(1, 1), (1 / 24, 5)])
+def test_a_job_that_fails_for_a_moment_is_no_bad_canary(an_hour, seconds):
+    """One outcome a lane and second; by requests, or micro-batches, many healthy canaries would be rolled back."""
+    failures = Failures(an_hour, seconds)
+    assert run(clusters(failures), 100).rate <= 0.04
+    for unit in ("request", "micro-batch"):
+        assert run(clusters(failures, unit), 60).rate >= 0.05
+
+
+def test_users_whose_requests_always_fail_are_no_bad_canary():
+    assert run(failing_users(0.005), 40).rate <= 0.05
+    assert run(failing_users(0.005, once=False), 40).rate >= 0.1
+
+
+@pytest.mark.parametrize(("stable", "canary", "minutes"), [(0.01, 0.02, 300), (0.001, 0.1, 15), (0.001, 1.0, 2)])
+def test_a_canary_that_fails_is_found_by_one_answer_a_second(stable, canary, minutes):
+    found = run(clusters(Failures(stable=stable, canary=canary)), 30)
+    assert found.rate == 1
+    assert found.needed.max() <= minutes
 
 
 def test_four_metrics_together_keep_to_alpha():
