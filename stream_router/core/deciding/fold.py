@@ -14,7 +14,7 @@ from stream_router.core.deciding.windows import Windows
 from stream_router.core.evidence import Evidence, RolloutStarted
 from stream_router.core.policy import CLOCK_SKEW_MS, Policy
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 """Of snapshots: raised with whatever changes what they hold or what it means."""
 
 _TEXTS: Final = 1_000
