@@ -46,7 +46,7 @@ class Source:
         self._places: dict[Path, tuple[int, int]] = {(): (1, 1)}
         try:
             self._read(yaml.parse(_text(data), Loader=yaml.SafeLoader))
-        except _Unreadable as error:
+        except _UnreadableError as error:
             self.faults.append(error.fault)
         except yaml.MarkedYAMLError as error:
             self.faults.append(_syntax_fault(error))
@@ -65,12 +65,12 @@ class Source:
             if isinstance(event, yaml.DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    raise _Unreadable(event, "a second document begins here: expected one")
+                    raise _UnreadableError(event, "a second document begins here: expected one")
                 self.value = self._node(next(events), events, ())
 
     def _node(self, event: Any, events: Iterator[Any], path: Path) -> Any:
         if len(path) > MAX_DEPTH:
-            raise _Unreadable(event, f"this is nested more than {MAX_DEPTH} deep: expected at most 3")
+            raise _UnreadableError(event, f"this is nested more than {MAX_DEPTH} deep: expected at most 3")
         self._places.setdefault(path, (event.start_mark.line + 1, event.start_mark.column + 1))
         if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
             self._fault(event, f"{event.anchor[:40]!r} is an anchor (&) or its alias (*): write the value itself")
@@ -94,7 +94,7 @@ class Source:
         fields: dict[str, Any] = {}
         while not isinstance(event := next(events), yaml.MappingEndEvent):
             if not isinstance(event, yaml.ScalarEvent):
-                raise _Unreadable(event, "a key is a list, a mapping or an alias: expected the name of a field")
+                raise _UnreadableError(event, "a key is a list, a mapping or an alias: expected the name of a field")
             here = (*path, event.value)
             if event.value in fields:
                 first, _ = self._places[here]
@@ -104,10 +104,10 @@ class Source:
         return fields
 
     def _fault(self, event: Any, says: str) -> None:
-        self.faults.append(_Unreadable(event, says).fault)
+        self.faults.append(_UnreadableError(event, says).fault)
 
 
-class _Unreadable(Exception):
+class _UnreadableError(Exception):
     """Nothing behind it can be read."""
 
     def __init__(self, event: Any, says: str) -> None:

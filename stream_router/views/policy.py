@@ -39,7 +39,8 @@ def lines(policy: Policy) -> Iterator[str]:
     yield "Evidence"
     what, period = "request" if policy.assign_by == "request" else "key", policy.entity_period
     yield f"  each {what} counts once{'' if period is None else f' in {duration_of(period)}'}"
-    yield f"  it ripens for {'as long as labels of bad answers take' if policy.ripe_age is None else duration_of(policy.ripe_age)}"
+    ripe_age = "as long as labels of bad answers take" if policy.ripe_age is None else duration_of(policy.ripe_age)
+    yield f"  it ripens for {ripe_age}"
     yield f"  it is bet on {duration_of(policy.block_age)} later at the latest"
     yield f"Route settings: {_route_settings(policy)}"
     yield f"Digest {policy.digest}"
