@@ -25,7 +25,7 @@ def test_a_good_file_is_told_in_words(run):
     checked = run("check", "policy.yaml", file="steps: [{weight: 0.1, hold_for: 6h, until: approved}]\nalpha: 0.01")
     assert checked.exit_code == 0
     assert checked.output.startswith("policy.yaml is a good policy.\n")
-    assert "1. 10 % of the requests until 6h at least, 100 labels, every guardrail is healthy and a person" in (
+    assert "1. 10 % of the requests for 6h at least, until 100 labels, every guardrail is healthy and a person" in (
         checked.output
     )
     assert "Back, of healthy canaries at most 1 %" in checked.output

@@ -47,15 +47,15 @@ def lines(policy: Policy) -> Iterator[str]:
 
 
 def _until(step: Step, *, is_last: bool) -> str:
-    gates = [f"{duration_of(step.hold_for)} at least"] if step.hold_for else []
-    gates.append(f"{step.min_labels:,} labels")
+    gates = [f"{step.min_labels:,} labels"]
     if step.until == "healthy" or is_last:
         gates.append("every guardrail is healthy")
     if step.until == "approved":
         gates.append("a person approves")
     if step.pause:
         gates.append("a person resumes")
-    return f" until {' and '.join(filter(None, (', '.join(gates[:-1]), gates[-1])))}"
+    held = f" for {duration_of(step.hold_for)} at least," if step.hold_for else ""
+    return f"{held} until {' and '.join(filter(None, (', '.join(gates[:-1]), gates[-1])))}"
 
 
 def _judged(policy: Policy, role: Role) -> str:
