@@ -30,10 +30,10 @@ from stream_router.core.lane import CANARY, STABLE, Lane
 from stream_router.core.rollout.status import RolloutStatus
 from stream_router.core.route import Route
 
-POLICY: Final = {
-    "STREAM_ROUTER_POLICY__WINDOW": "2",
-    "STREAM_ROUTER_POLICY__LABEL_HORIZON": "8",
-    "STREAM_ROUTER_POLICY__PREDICTION_DEADLINE": "4",
+ROUTE: Final = {
+    "STREAM_ROUTER_ROUTE__WINDOW": "2",
+    "STREAM_ROUTER_ROUTE__LABEL_HORIZON": "8",
+    "STREAM_ROUTER_ROUTE__PREDICTION_DEADLINE": "4",
 }
 KEYS: Final = 30_000
 DELAY: Final = 1.0
@@ -143,7 +143,7 @@ def run(bench: Workbench, shares: list[float], rollouts: int, seconds: float, ra
         topics = route.topic("requests"), route.topic("ground-truth")
         with (
             bench.running(router_command(route), scorer(route, STABLE, "stable-1")),
-            bench.running(monitor_command(route), **POLICY),
+            bench.running(monitor_command(route), **ROUTE),
             beside(traffic, bench.brokers, *topics, rate),
         ):
             time.sleep(20)

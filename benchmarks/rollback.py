@@ -25,11 +25,8 @@ from stream_router.core.route import Route
 from stream_router.core.routing.header import Headers, Routing, parse_routing
 from stream_router.core.scoring.prediction import Prediction
 
-POLICY: Final = {
-    "STREAM_ROUTER_POLICY__WINDOW": "1",
-    "STREAM_ROUTER_POLICY__RIPE_AGE": "1",
-    "STREAM_ROUTER_POLICY__LABEL_HORIZON": "60",
-}
+ROUTE: Final = {"STREAM_ROUTER_ROUTE__WINDOW": "1s", "STREAM_ROUTER_ROUTE__LABEL_HORIZON": "60s"}
+POLICY: Final = "ripe_age: 1s"
 GOALS: Final[dict[str, dict[page.Statistic, float]]] = {
     "label that decides -> first request routed by the rolled-back split": {"p50": 200, "p99": 500}
 }
@@ -133,11 +130,13 @@ class Rollbacks:
 
 def run(bench: Workbench, rollbacks: int, rate: int) -> list[float]:
     """Milliseconds."""
+    policy = bench.folder / "policy.yaml"
+    policy.write_text(POLICY)
     with (
         bench.route() as route,
         bench.redis() as redis,
         bench.running(router_command(route)),
-        bench.running(monitor_command(route), **POLICY),
+        bench.running(monitor_command(route, "--policy", str(policy)), **ROUTE),
         beside(feed, bench.brokers, route.topic("requests"), rate),
     ):
         return Rollbacks(bench, route, redis).measure(rollbacks)

@@ -3,9 +3,9 @@
 python docs/generate.py           writes both
 python docs/generate.py --check   writes nothing; exit code 1 and one line for each file that is out of date
 
-Settings come from the fields of stream_router/settings.py, flags from the commands, exit codes from
-stream_router/errors.py, metrics from stream_router/adapters/metrics.py, the API from the sources of what `__all__`
-names.
+Settings come from the fields of stream_router/settings.py, those of policy files from stream_router/policies/, flags
+from the commands, exit codes from stream_router/errors.py, metrics from stream_router/adapters/metrics.py, the API from
+the sources of what `__all__` names.
 """
 
 import argparse
@@ -32,13 +32,15 @@ from stream_router.adapters import metrics
 from stream_router.adapters.redis.fields import UNKNOWN_IN_MODELS, applied_to_fields, status_to_fields
 from stream_router.cli import main as command_line
 from stream_router.cli.group import INTERRUPTED
+from stream_router.core.durations import duration_of
 from stream_router.core.policy import METRICS
 from stream_router.core.rollout.status import MetricStatus, RolloutStatus, StatusStore, TrialStatus
 from stream_router.core.route import RedisKey, Route
 from stream_router.core.routing.applied_split import INITIAL_SPLIT, Models
 from stream_router.core.routing.split_store import Latch, Refusal, SplitStore
 from stream_router.errors import StreamRouterError
-from stream_router.policy_settings import LimitSettings, MetricSettings
+from stream_router.policies.policy_file import LimitSettings, MetricSettings, PolicyFile, StepSettings
+from stream_router.policies.rules import Duration, Ratio
 from stream_router.settings import PREFIX, Settings
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -48,6 +50,9 @@ END: Final = "<!-- end of {} -->"
 
 DOCUMENTED_BY: Final[dict[str, tuple[type, ...]]] = {"FakeSplitStore": (SplitStore, StatusStore)}
 """Protocols that hold the docstrings of a class's methods."""
+
+KINDS: Final[dict[Any, str]] = {Duration: "duration", Ratio: "ratio"}
+"""Annotations that have a name of their own."""
 
 HISTORY_FIELDS: Final = ("what", "why", "raw", "epoch", "time", "who")
 
@@ -205,6 +210,7 @@ def reference() -> str:
         "# Reference",
         "Written from the code by `python docs/generate.py`. [concepts.md](concepts.md) explains the words.",
         *_settings_part(),
+        *_policy_part(),
         *_exit_codes_part(),
         *_redis_part(),
         *_metrics_part(),
@@ -252,7 +258,7 @@ def _settings_part() -> Iterator[str]:
     yield "## Settings"
     yield (
         f"A flag wins over a variable, a variable over the file: `--config FILE`, else `{PREFIX}CONFIG`, else\n"
-        "`stream-router.toml` in the current folder. Times are in seconds. A name that is no setting is refused.\n"
+        "`stream-router.toml` in the current folder. A name that is no setting is refused.\n"
         '`topics.requests = "x"` in the file is `[topics]` and below it `requests = "x"`.'
     )
     known = flags()
@@ -275,10 +281,22 @@ def _settings_part() -> Iterator[str]:
         "`kafka` and `redis` hold other clients' settings: repeat the flag (`--kafka client.id=me`), write a table\n"
         f'(`[kafka]`), or give the variable a JSON object (`{PREFIX}KAFKA=\'{{"client.id": "me"}}\'`).'
     )
-    yield "### Metrics of the policy"
+    yield "Durations are seconds, or texts such as `30s`, `5m`, `2h`, `1d`."
+
+
+def _policy_part() -> Iterator[str]:
+    yield "## Policy file"
     yield (
-        "A table a metric, such as `[policy.metrics.accuracy]`; what it does not name stays as it is. As variables:\n"
-        f"`{PREFIX}POLICY__METRICS__ACCURACY__WEIGHT=0.5`, or `{PREFIX}POLICY__METRICS` with all of it in JSON.\n"
+        "One document of YAML. What it does not say is as by default: an empty file is the built-in policy. Durations\n"
+        "are as above, ratios from 0 to 1. [policy.md](policy.md) explains one line by line; `stream-router policy\n"
+        "check` says what a file means, and `stream-router policy schema` gives editors its JSON Schema."
+    )
+    yield _table_of(PolicyFile)
+    yield "### Steps"
+    yield _table_of(StepSettings)
+    yield "### Metrics"
+    yield (
+        "Below the name of a metric, such as `accuracy: {margin: 0.01}`; what is not named stays as it is.\n"
         "[concepts.md](concepts.md#metrics-and-limits) says what each metric looks at."
     )
     yield _table_of(MetricSettings)
@@ -287,11 +305,8 @@ def _settings_part() -> Iterator[str]:
         ("metric", "`role`", "`weight`", "`margin`"),
         [(f"`{metric.name}`", metric.role, f"{metric.weight:g}", f"{metric.margin:g}") for metric in METRICS],
     )
-    yield "### Limits of the policy"
-    yield (
-        "Any number of tables `[[policy.limits]]`, in the order in which they are looked at, or the variable\n"
-        f'`{PREFIX}POLICY__LIMITS=\'[{{"metric": "error_rate", "bound": 0.05}}]\'`, which replaces those of the file.'
-    )
+    yield "### Limits"
+    yield "In the order in which they are looked at."
     yield _table_of(LimitSettings)
 
 
@@ -321,7 +336,10 @@ def _exit_codes_part() -> Iterator[str]:
             (str(INTERRUPTED), "Ctrl-C in a command that does not run until then."),
         ],
     )
-    yield "An error is one line on stderr. Where a restart mends it, a second line says so: run the same command again."
+    yield (
+        "An error is one line on stderr, of a policy file one for each fault. Where a restart mends it, another line\n"
+        "says so: run the same command again."
+    )
     yield _table(
         ("error", "code", "a restart mends it", "what it is"),
         [
@@ -453,41 +471,56 @@ def _short_redis_keys() -> str:
 def _short_settings() -> str:
     rows = []
     for name, field in Settings.model_fields.items():
-        if name == "policy":
-            continue
-        rows.append((f"`{name}`", _default(field), field.description or ""))
-    rows += [(f"`{path}`", _default(field), field.description or "") for path, field in settings() if "policy." in path]
+        if name != "route":
+            rows.append((f"`{name}`", _default(field), field.description or ""))
+    rows += [(f"`{path}`", _default(field), field.description or "") for path, field in settings() if "route." in path]
     return _table(("setting", "default", "meaning"), rows)
 
 
 def _type(field: FieldInfo) -> str:
-    return " or ".join(_type_names(field.annotation))
+    kinds = [name for kind, name in KINDS.items() if get_args(kind)[1] in field.metadata]
+    return " or ".join(kinds or _type_names(field.annotation))
 
 
 def _type_names(annotation: Any) -> Iterator[str]:
-    if get_origin(annotation) is Literal:
+    if annotation in KINDS:
+        yield KINDS[annotation]
+    elif get_origin(annotation) is Literal:
         yield from (f"`{value}`" for value in get_args(annotation))
     elif get_origin(annotation) is dict:
-        yield "table"
+        yield "mapping"
     elif get_origin(annotation) is tuple:
-        yield "list of tables"
+        yield "list"
     elif parts := get_args(annotation):
         yield from (name for part in parts if part is not type(None) for name in _type_names(part))
     else:
-        yield {str: "text", SecretStr: "text", Path: "path", float: "number", int: "whole number"}[annotation]
+        yield {
+            str: "text",
+            SecretStr: "text",
+            Path: "path",
+            float: "number",
+            int: "whole number",
+            bool: "true or false",
+        }[annotation]
 
 
 def _default(field: FieldInfo) -> str:
     default = field.get_default(call_default_factory=True)
     if isinstance(default, BaseModel) or default is PydanticUndefined or default in ({}, (), None):
         return ""
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    if isinstance(default, tuple):
+        return f"weights {', '.join(f'{step.weight:g}' for step in default)}"
+    if KINDS[Duration] in _type(field):
+        return f"`{duration_of(round(default * 1000))}`"
     return f"`{default.get_secret_value() if isinstance(default, SecretStr) else default}`"
 
 
 def _bounds(field: FieldInfo) -> str:
     signs = {"gt": "above {}", "ge": "at least {}", "lt": "below {}", "le": "at most {}", "min_length": "not empty"}
     return ", ".join(
-        sign.format(getattr(bound, name))
+        sign.format(f"{getattr(bound, name):g}")
         for bound in field.metadata
         for name, sign in signs.items()
         if hasattr(bound, name)

@@ -2,6 +2,7 @@
 
 StreamRouterError               exit code 1
 ├── SettingError                2   a flag, variable or file entry that cannot be used
+├── PolicyError                 2   a policy file that is refused
 ├── SplitError                  2   a split document that is refused
 ├── HeaderError                 1   a routing header that is missing or malformed
 ├── DecodeError                 1   bytes that are not what their topic declares
@@ -34,6 +35,10 @@ class StreamRouterError(Exception):
 
 
 class SettingError(StreamRouterError):
+    exit_code = 2
+
+
+class PolicyError(StreamRouterError):
     exit_code = 2
 
 

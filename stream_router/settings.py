@@ -2,13 +2,12 @@
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import unquote, urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -18,7 +17,8 @@ from pydantic_settings import (
 
 from stream_router.core.policy import Policy
 from stream_router.errors import SettingError
-from stream_router.policy_settings import LimitSettings, MetricSettings, PolicySettings
+from stream_router.policies.reading import read_policy
+from stream_router.policies.rules import Duration
 
 PREFIX: Final = "STREAM_ROUTER_"
 DEFAULT_FILE: Final = Path("stream-router.toml")
@@ -29,8 +29,10 @@ _OF_A_KEY: Final = "[key]"
 _OF_A_VALIDATOR: Final = "Value error, "
 """What pydantic puts behind the place of a name that is wrong, and before the words of a validator of ours."""
 
-_FORMS: Final = {"model_type": "expected a table", "tuple_type": "expected a list of tables"}
+_FORMS: Final = {"model_type": "expected a table", "path_type": "expected the path of a file"}
 """What pydantic's words for these mistakes do not tell who writes TOML."""
+
+_CALLABLE: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 
 class TopicNames(BaseModel):
@@ -50,6 +52,52 @@ class DeadLetterLimits(BaseModel):
 
     ratio: float = Field(0.1, ge=0, le=1, description="Dead letters over all records, looked at once 1,000 were seen.")
     consecutive: int = Field(1000, ge=1, description="Dead letters in a row.")
+
+
+class RouteSettings(BaseModel):
+    """What join and router run on. All processes of a route need the same, and other values a restart."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    window: Duration = Field(60, gt=0, description="Length of a window, in which requests are counted together.")
+    label_horizon: Duration = Field(
+        86_400, gt=0, description="How long the truth about a request may take, from its window's end."
+    )
+    prediction_deadline: Duration = Field(
+        300, gt=0, description="Time for a prediction, from the routing of its request; rows are kept so much longer."
+    )
+    assign_by: Literal["key", "request"] = Field(
+        "key", description="What a lane is drawn from: the request's key, so that lanes are sticky, or each request."
+    )
+    tolerance: float = Field(
+        0.0, ge=0, description="By how much a predicted number may miss the truth and still be right."
+    )
+    relative_tolerance: float = Field(
+        0.0, ge=0, description="The same as a ratio of the truth; whichever of the two allows more."
+    )
+    bad: str | None = Field(
+        None,
+        description="MODULE:CALLABLE of yours that is given prediction and truth, and says whether the answer is bad. "
+        "Not set: it is unless the two agree.",
+    )
+
+    @field_validator("bad")
+    @classmethod
+    def _is_callable(cls, bad: str | None) -> str | None:
+        if bad is not None and not _CALLABLE.fullmatch(bad):
+            raise ValueError("expected MODULE:CALLABLE, such as my_company.judging:is_bad")
+        return bad
+
+    def to_policy(self) -> Policy:
+        """The built-in policy with these settings."""
+        times = {name: getattr(self, name) for name in ("window", "label_horizon", "prediction_deadline")}
+        return Policy(
+            **{name: max(1, round(seconds * 1000)) for name, seconds in times.items()},
+            assign_by=self.assign_by,
+            tolerance=self.tolerance,
+            relative_tolerance=self.relative_tolerance,
+            bad=self.bad,
+        )
 
 
 def _dotted(value: Any) -> Any:
@@ -88,7 +136,14 @@ class Settings(BaseSettings):
         default_factory=dict, repr=False, description="Anything that redis-py's client knows, under its own names."
     )
     topics: TopicNames = Field(default_factory=TopicNames, description="Existing topics of yours in place of ours.")
-    policy: PolicySettings = Field(default_factory=PolicySettings, description="How a rollout is counted and judged.")
+    route: RouteSettings = Field(
+        default_factory=RouteSettings, description="How requests and their outcomes are counted, whatever the rollout."
+    )
+    policy: Path | None = Field(
+        None,
+        description="The policy file, YAML: what a rollout is judged by, and how it goes forward. Not set: the "
+        "built-in policy.",
+    )
     early_limit: int = Field(
         1_000_000,
         ge=1,
@@ -97,7 +152,7 @@ class Settings(BaseSettings):
     state_folder: Path | None = Field(
         None,
         description="Where the monitor keeps its rows, so that a restart need not read its inputs again as far back as "
-        "policy.label_horizon. The monitor stands still while it copies a partition's: 0.2 s for a million of them. "
+        "route.label_horizon. The monitor stands still while it copies a partition's: 0.2 s for a million of them. "
         "Not set: nowhere.",
     )
     dead_letters: DeadLetterLimits = Field(
@@ -130,14 +185,11 @@ class Settings(BaseSettings):
         return (init_settings, env_settings, *([TomlConfigSettingsSource(settings_cls)] if file else []))
 
 
-_MODELS: Final[dict[tuple[int | str, ...], type[BaseModel]]] = {
-    ("policy",): PolicySettings,
-    ("policy", "metrics"): MetricSettings,
-    ("policy", "limits"): LimitSettings,
-    ("topics",): TopicNames,
-    ("dead_letters",): DeadLetterLimits,
+_TABLES: Final[dict[str, type[BaseModel]]] = {
+    "topics": TopicNames,
+    "route": RouteSettings,
+    "dead_letters": DeadLetterLimits,
 }
-"""By their place; a metric's name and a limit's number stand below it."""
 
 
 def load_settings(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
@@ -164,44 +216,22 @@ def load_settings(file: Path | None = None, flags: Mapping[str, Any] | None = No
         raise SettingError(f"the settings cannot be read: {error}") from None
 
 
-def load_policy(file: Path, recorded: Policy) -> Policy:
-    """The policy of a TOML file, in the table [policy] as settings have it; other tables do not matter.
-
-    Where the file does not say how evidence is gathered it is as in the recorded policy; all else is by default. Raises
-    SettingError.
-    """
-    try:
-        document = tomllib.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise SettingError(f"policy file {str(file)!r} cannot be read as TOML: {error}") from None
-    table = document.get("policy")
-    if not isinstance(table, dict):
-        raise SettingError(f"policy file {str(file)!r} has no table [policy]")
-    gathered = {
-        "window": recorded.window / 1000,
-        "label_horizon": recorded.label_horizon / 1000,
-        "prediction_deadline": recorded.prediction_deadline / 1000,
-        **{name: getattr(recorded, name) for name in ("assign_by", "tolerance", "relative_tolerance", "bad")},
-    }
-    try:
-        return _PolicyFile(policy=gathered | table).policy.to_policy()
-    except ValidationError as error:
-        raise SettingError("; ".join(_explain(detail) for detail in error.errors())) from None
-
-
-class _PolicyFile(BaseModel):
-    """So that the names of its settings are those of the settings."""
-
-    policy: PolicySettings
+def policy_of(settings: Settings) -> Policy:
+    """The policy of a rollout that starts under these settings. Raises PolicyError."""
+    return read_policy(settings.policy, settings.route.to_policy())
 
 
 def _refuse_unknown_variables() -> None:
     for name in os.environ:
         if name.startswith(PREFIX) and name != PREFIX + "CONFIG":
-            field = name.removeprefix(PREFIX).split("__")[0].lower()
+            field, *inner = name.removeprefix(PREFIX).lower().split("__")
             if field not in Settings.model_fields:
                 known = ", ".join(PREFIX + known.upper() for known in Settings.model_fields)
                 raise SettingError(f"variable {name} is not a setting: the settings are {known}")
+            if inner and field not in (*_TABLES, "kafka", "redis"):
+                raise SettingError(
+                    f"variable {name} is not a setting: {field} has no parts, it is {PREFIX}{field.upper()}"
+                )
 
 
 def _explain(detail: Any) -> str:
@@ -210,7 +240,7 @@ def _explain(detail: Any) -> str:
     passed_through = place[0] in ("kafka", "redis")
     value = _HIDDEN if passed_through or is_secret(name) else without_secrets(repr(detail["input"]))
     if detail["type"] == "extra_forbidden":
-        known = (_MODELS.get(place[:2]) or _MODELS.get(place[:1]) or Settings).model_fields
+        known = _TABLES.get(str(place[0]), Settings).model_fields
         return f"setting {name} is {value}, but there is none of that name: the names here are {', '.join(known)}"
     if detail["type"] == "missing":
         return f"setting {name} is missing in {value}"

@@ -17,12 +17,13 @@ from prometheus_client import REGISTRY, CollectorRegistry, Metric
 from stream_router.adapters.avro.labels import decode_label
 from stream_router.core.policy import LimitName, MetricName, Policy
 from stream_router.errors import SettingError
-from stream_router.policy_settings import PolicySettings
-from stream_router.settings import load_settings
+from stream_router.policies.policy_file import PolicyFile
+from stream_router.policies.reading import parse_policy
+from stream_router.settings import RouteSettings, load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").glob("*.md"))]
-OF_USERS = {"stream-router.toml"}
+OF_USERS = {"stream-router.toml", "policy.yaml"}
 """Files that pages name and that a user writes."""
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -57,7 +58,7 @@ def test_generated_parts_are_up_to_date(generate: ModuleType) -> None:
 def test_a_changed_description_is_found(
     generate: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(PolicySettings.model_fields["alpha"], "description", "Another description.")
+    monkeypatch.setattr(RouteSettings.model_fields["window"], "description", "Another description.")
     assert names(generate.outdated()) == ["docs/reference.md", "README.md"]
     assert generate.main(["--check"]) == 1
     assert "README.md is out of date" in capsys.readouterr().out
@@ -94,7 +95,7 @@ def test_a_readme_without_the_marks_is_refused(generate: ModuleType) -> None:
 
 
 def test_the_defaults_of_the_policy_are_those_of_the_settings() -> None:
-    assert PolicySettings().to_policy() == Policy()
+    assert PolicyFile().to_policy(RouteSettings().to_policy()) == Policy()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
@@ -217,14 +218,14 @@ def test_the_toml_example_is_read(tmp_path: Path) -> None:
     file = tmp_path / "stream-router.toml"
     file.write_text(text)
     settings = load_settings(file)
-    assert settings.policy.label_horizon == tomllib.loads(text)["policy"]["label_horizon"]
+    assert str(settings.policy) == tomllib.loads(text)["policy"]
+    assert settings.route.label_horizon == 3600
 
 
-def test_the_policy_of_the_example_is_read(tmp_path: Path) -> None:
-    [text] = _blocks(ROOT / "docs" / "concepts.md", "toml")
-    file = tmp_path / "stream-router.toml"
-    file.write_text(text)
-    policy = load_settings(file).policy.to_policy()
+def test_the_policy_of_the_example_is_read() -> None:
+    [text] = _blocks(ROOT / "docs" / "concepts.md", "yaml")
+    policy = parse_policy(text.encode(), Policy())
+    assert isinstance(policy, Policy)
     assert (policy.metric("accuracy").margin, policy.metric("accuracy").weight) == (0.01, 0.6)
     assert policy.metric("latency_p99").role == "guardrail"
     assert [limit.metric for limit in policy.limits] == ["error_rate", "latency_p99", "accuracy_drop"]

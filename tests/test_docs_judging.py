@@ -29,11 +29,12 @@ from stream_router.core.policy import METRICS as DEFAULT_METRICS
 from stream_router.core.policy import MetricName, Policy
 from stream_router.core.rollout.situation import Rule
 from stream_router.core.route import Route
-from stream_router.policy_settings import PolicySettings
-from stream_router.settings import Settings
+from stream_router.policies.policy_file import PolicyFile
+from stream_router.settings import RouteSettings, Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 DECISION, MONITOR = (ROOT / "docs" / f"{name}.md" for name in ("decision", "monitor"))
+PARTS = ("route.", "policy.")
 ALPHA = 0.03
 """Accuracy's part of alpha."""
 
@@ -221,8 +222,9 @@ def test_commands_can_be_read(page: Path) -> None:
 
 @pytest.mark.parametrize("page", [DECISION, MONITOR], ids=["decision", "monitor"])
 def test_settings_that_are_named_exist(page: Path) -> None:
-    told = {name.removeprefix("policy.") for name in names(text(page)) if name.startswith("policy.")}
-    assert told <= PolicySettings.model_fields.keys()
+    told = {part: {name.removeprefix(part) for name in names(text(page)) if name.startswith(part)} for part in PARTS}
+    assert told["route."] <= RouteSettings.model_fields.keys()
+    assert told["policy."] <= {*PolicyFile.model_fields, "md"}
     if page == MONITOR:
         top = {name.partition(".")[0] for row in rows(page, "setting") for name in names(row[0])}
         assert top <= Settings.model_fields.keys()

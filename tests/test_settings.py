@@ -2,9 +2,9 @@
 
 import pytest
 
-from stream_router.core.policy import METRICS, Limit, MetricPolicy, Policy
+from stream_router.core.policy import ROUTE_SETTINGS, Policy
 from stream_router.errors import SettingError
-from stream_router.settings import is_secret, load_settings, masked_url, without_secrets
+from stream_router.settings import RouteSettings, is_secret, load_settings, masked_url, policy_of, without_secrets
 
 PASSWORD = "hunter2-hunter2"  # noqa: S105 - must not turn up anywhere
 
@@ -39,9 +39,11 @@ def test_client_settings_may_be_written_as_toml_writes_them(write):
     assert settings.kafka == {"linger.ms": "5", "enable.idempotence": "true"}
 
 
-def test_nested_variables_reach_the_policy(monkeypatch):
-    monkeypatch.setenv("STREAM_ROUTER_POLICY__WINDOW", "1.5")
-    assert load_settings().policy.to_policy().window == 1500
+def test_nested_variables_reach_the_route(monkeypatch):
+    monkeypatch.setenv("STREAM_ROUTER_ROUTE__WINDOW", "1.5")
+    monkeypatch.setenv("STREAM_ROUTER_ROUTE__LABEL_HORIZON", "2h")
+    policy = load_settings().route.to_policy()
+    assert (policy.window, policy.label_horizon) == (1500, 7_200_000)
 
 
 def test_the_file_may_be_named_by_a_variable(monkeypatch, write):
@@ -55,150 +57,52 @@ def test_the_file_of_the_current_folder_is_read(monkeypatch, tmp_path):
     assert load_settings().metrics_port == 9100
 
 
-POLICY_TABLES = """
-[policy]
-label_horizon = 3600
-tolerance = 0.5
-relative_tolerance = 0.1
-bad = "my_company.judging:is_bad"
-ripe_age = 90.5
-beta = 0.1
-
-[policy.metrics.accuracy]
-weight = 0.5
-margin = 0.03
-
-[policy.metrics.latency_p99]
-role = "guardrail"
-
-[policy.metrics.revisions]
-role = "off"
-
-[[policy.limits]]
-metric = "error_rate"
-bound = 0.05
-
-[[policy.limits]]
-metric = "latency_p99"
-bound = 0.2
-windows = 10
-predictions = 1000
-"""
-
-
-def test_a_table_of_a_metric_changes_only_what_it_names(write):
-    policy = load_settings(write(POLICY_TABLES)).policy.to_policy()
-    changed = {
-        "accuracy": MetricPolicy(name="accuracy", role="guardrail", weight=0.5, margin=0.03),
-        "latency_p99": MetricPolicy(name="latency_p99", role="guardrail", weight=0.065, margin=0.01),
-        "revisions": MetricPolicy(name="revisions", role="off", weight=0.2),
-    }
-    assert policy == Policy(
+def test_what_evidence_is_made_with_is_the_routes(write):
+    text = """
+    [route]
+    window = "10s"
+    label_horizon = 3600
+    prediction_deadline = 60
+    assign_by = "request"
+    tolerance = 0.5
+    relative_tolerance = 0.1
+    bad = "my_company.judging:is_bad"
+    """
+    settings = load_settings(write(text))
+    assert settings.route.to_policy() == Policy(
+        window=10_000,
         label_horizon=3_600_000,
+        prediction_deadline=60_000,
+        assign_by="request",
         tolerance=0.5,
         relative_tolerance=0.1,
         bad="my_company.judging:is_bad",
-        ripe_age=90_500,
-        beta=0.1,
-        metrics=tuple(changed.get(metric.name, metric) for metric in METRICS),
-        limits=(
-            Limit(metric="error_rate", bound=0.05, windows=3, predictions=100),
-            Limit(metric="latency_p99", bound=0.2, windows=10, predictions=1000),
-        ),
     )
 
 
-def test_what_a_rollout_is_judged_by_may_be_in_variables(monkeypatch, write):
-    """A value of a table beside what the file says, a list in place of the file's."""
-    variables = {
-        "METRICS__ACCURACY__WEIGHT": "0.4",
-        "METRICS__ERROR_RATE": '{"margin": 0.2}',
-        "LIMITS": '[{"metric": "accuracy", "bound": 0.7}]',
-        "RIPE_AGE": "horizon",
-        "TOLERANCE": "2",
-    }
-    for name, value in variables.items():
-        monkeypatch.setenv(f"STREAM_ROUTER_POLICY__{name}", value)
-    policy = load_settings(write(POLICY_TABLES)).policy.to_policy()
-    assert policy.metric("accuracy") == MetricPolicy(name="accuracy", role="guardrail", weight=0.4, margin=0.03)
-    assert policy.metric("error_rate") == MetricPolicy(name="error_rate", role="guardrail", weight=0.2, margin=0.2)
-    assert policy.limits == (Limit(metric="accuracy", bound=0.7),)
-    assert (policy.ripe_age, policy.tolerance, policy.bad) == (3_600_000, 2.0, "my_company.judging:is_bad")
+def test_the_route_has_the_settings_that_no_rollout_may_change():
+    assert set(RouteSettings.model_fields) == set(ROUTE_SETTINGS)
 
 
-def test_all_of_alpha_may_be_given_away_and_no_more():
-    names = [metric.name for metric in METRICS if metric.name.endswith(("accuracy", "rate", "p50", "p99"))]
-    tenths = {name: {"weight": 0.5 if name == "accuracy" else 0.1, "role": "guardrail"} for name in names}
-    assert len(load_settings(flags={"policy": {"metrics": tenths}}).policy.to_policy().metrics) == len(METRICS)
-    with pytest.raises(SettingError, match=r"all guardrails add up to 1\.01 \(accuracy 0\.51, error_rate 0\.1"):
-        load_settings(flags={"policy": {"metrics": tenths | {"accuracy": {"weight": 0.51, "role": "guardrail"}}}})
+def test_the_policy_is_that_of_the_file_with_the_settings_of_the_route(monkeypatch, tmp_path):
+    file = tmp_path / "policy.yaml"
+    file.write_text("alpha: 0.01\nripe_age: horizon")
+    monkeypatch.setenv("STREAM_ROUTER_POLICY", str(file))
+    monkeypatch.setenv("STREAM_ROUTER_ROUTE__LABEL_HORIZON", "1h")
+    assert policy_of(load_settings()) == Policy(alpha=0.01, label_horizon=3_600_000, ripe_age=3_600_000)
 
 
-@pytest.mark.parametrize("name", ["attrition", "coverage", "revisions", "prediction_mix"])
-def test_what_tells_that_lanes_differ_and_not_which_is_worse_rolls_nothing_back(name):
-    with pytest.raises(SettingError, match=f"{name} cannot be a guardrail: .*expected signal or off"):
-        load_settings(flags={"policy": {"metrics": {name: {"role": "guardrail", "weight": 0.1}}}})
+def test_without_a_file_it_is_the_built_in_one():
+    assert policy_of(load_settings()) == Policy()
 
 
-def test_a_metric_that_is_off_has_no_part_of_alpha():
-    weights = {"accuracy": {"weight": 1}, "error_rate": {"role": "off"}}
-    assert load_settings(flags={"policy": {"metrics": weights}}).policy.to_policy().metric("accuracy").weight == 1
+def test_a_variable_of_what_has_no_parts_is_refused(monkeypatch):
+    monkeypatch.setenv("STREAM_ROUTER_POLICY__ALPHA", "0.1")
+    with pytest.raises(SettingError, match=r"STREAM_ROUTER_POLICY__ALPHA .* it is STREAM_ROUTER_POLICY$"):
+        load_settings()
 
 
 NAN = float("nan")
-
-
-@pytest.mark.parametrize(
-    ("policy", "name", "value", "form"),
-    [
-        ({"metrics": {"speed": {}}}, "policy.metrics.speed", "'speed'", "'error_rate'"),
-        ({"metrics": {"accuracy": {"weigth": 1}}}, "policy.metrics.accuracy.weigth", "1", "role, weight, margin"),
-        ({"metrics": {"accuracy": {"weight": -1}}}, "policy.metrics.accuracy.weight", "-1", "greater than"),
-        ({"metrics": {"accuracy": {"weight": NAN}}}, "policy.metrics.accuracy.weight", "nan", "finite"),
-        ({"metrics": {"accuracy": {"margin": NAN}}}, "policy.metrics.accuracy.margin", "nan", "finite"),
-        ({"metrics": {"accuracy": {"margin": 0}}}, "policy.metrics.accuracy.margin", "0", "greater than 0"),
-        (
-            {"metrics": {"accuracy": {"role": "boss"}}},
-            "policy.metrics.accuracy.role",
-            "'boss'",
-            "'guardrail', 'signal'",
-        ),
-        ({"metrics": {"accuracy": "off"}}, "policy.metrics.accuracy", "'off'", "a table"),
-        ({"metrics": {"coverage": {"weight": 0.5}}}, "policy.metrics", "0.5", "all signals add up to 1.3"),
-        ({"limits": {"metric": "error_rate"}}, "policy.limits", "'error_rate'", "a list of tables"),
-        ({"limits": [{"metric": "error_rate"}]}, "policy.limits.0.bound", "error_rate", "missing"),
-        ({"limits": [{"metric": "errors", "bound": 0}]}, "policy.limits.0.metric", "'errors'", "'error_rate'"),
-        ({"limits": [{"metric": "error_rate", "bound": 5}]}, "policy.limits.0", "5", "0.05 for 5 %"),
-        ({"limits": [{"metric": "latency_p50", "bound": NAN}]}, "policy.limits.0.bound", "nan", "finite"),
-        ({"limits": [{"metric": "latency_p50", "bound": -1}]}, "policy.limits.0.bound", "-1", "greater than"),
-        (
-            {"limits": [{"metric": "latency_p50", "bound": 1, "window": 1}]},
-            "policy.limits.0.window",
-            "1",
-            "metric, bound, windows, predictions",
-        ),
-        (
-            {"limits": [{"metric": "accuracy_drop", "bound": 0.1, "predictions": 20_000}]},
-            "policy.limits.0",
-            "20000",
-            "10,000 labels are remembered",
-        ),
-        ({"tolerance": -0.1}, "policy.tolerance", "-0.1", "greater than or equal to 0"),
-        ({"relative_tolerance": NAN}, "policy.relative_tolerance", "nan", "finite"),
-        ({"bad": "judging"}, "policy.bad", "'judging'", "MODULE:CALLABLE"),
-        ({"ripe_age": "later"}, "policy.ripe_age", "'later'", "'horizon'"),
-        ({"ripe_age": NAN}, "policy.ripe_age", "nan", "'horizon'"),
-        ({"ripe_age": 61, "label_horizon": 60}, "policy.ripe_age", "61", "0 to label_horizon (60)"),
-        ({"beta": 1}, "policy.beta", "1", "less than 1"),
-    ],
-)
-def test_a_wrong_policy_is_refused_with_name_value_and_right_form(policy, name, value, form):
-    with pytest.raises(SettingError) as refused:
-        load_settings(flags={"policy": policy})
-    sentence = str(refused.value)
-    assert sentence.startswith(f"setting {name} is ")
-    assert value in sentence
-    assert form in sentence
 
 
 @pytest.mark.parametrize(
@@ -206,11 +110,14 @@ def test_a_wrong_policy_is_refused_with_name_value_and_right_form(policy, name, 
     [
         ({"log_level": "loud"}, "log_level", "'loud'", "'debug', 'info', 'warning' or 'error'"),
         ({"metrics_port": 70_000}, "metrics_port", "70000", "less than or equal to 65535"),
-        ({"policy": {"alpha": 5}}, "policy.alpha", "5", "less than 1"),
-        ({"policy": {"alpha": 1e-320}}, "policy.alpha", "1e-320", "greater than or equal to 0.000000001"),
-        ({"policy": {"beta": 1e-10}}, "policy.beta", "1e-10", "greater than or equal to 0.000000001"),
-        ({"policy": {"silent_for": 0}}, "policy.silent_for", "0", "greater than 0"),
-        ({"policy": {"windoww": 5}}, "policy.windoww", "5", "label_horizon"),
+        ({"policy": {"alpha": 5}}, "policy", "5", "the path of a file"),
+        ({"route": {"windoww": 5}}, "route.windoww", "5", "label_horizon"),
+        ({"route": {"window": 0}}, "route.window", "0", "greater than 0"),
+        ({"route": {"window": "soon"}}, "route.window", "'soon'", "30s, 5m, 2h or 1d"),
+        ({"route": {"label_horizon": 1e300}}, "route.label_horizon", "1e+300", "ten years"),
+        ({"route": {"tolerance": -0.1}}, "route.tolerance", "-0.1", "greater than or equal to 0"),
+        ({"route": {"relative_tolerance": NAN}}, "route.relative_tolerance", "nan", "finite"),
+        ({"route": {"bad": "judging"}}, "route.bad", "'judging'", "MODULE:CALLABLE"),
         ({"bootstrap_servers": ""}, "bootstrap_servers", "''", "at least 1 character"),
         ({"dead_letters": {"ratio": "much"}}, "dead_letters.ratio", "'much'", "valid number"),
     ],

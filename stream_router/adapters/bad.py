@@ -25,9 +25,9 @@ def load_bad(path: str, clock: Callable[[], float] = time.monotonic) -> Bad:
     What it raises, and what it returns that is no boolean, makes the prediction bad: a verdict must not wait for a
     mended function, nor a canary be called healthy by one that fails. `clock`: seconds, for the log.
     """
-    bad = imported(path, "policy.bad", "my_models:bad")
+    bad = imported(path, "route.bad", "my_models:bad")
     if not callable(bad):
-        raise ModelError(f"policy.bad {path!r} is {type(bad).__name__}, not a callable: give bad(prediction, truth)")
+        raise ModelError(f"route.bad {path!r} is {type(bad).__name__}, not a callable: give bad(prediction, truth)")
     return _Guarded(path, bad, clock)
 
 

@@ -54,7 +54,7 @@ OUTCOMES_NOT_WRITTEN: Final = Counter(
 )
 NOT_JUDGED: Final = Counter(
     "stream_router_not_judged_total",
-    "Predictions that the policy's bad could not judge, counted as bad: it raised, or returned no_boolean.",
+    "Predictions that the route's bad could not judge, counted as bad: it raised, or returned no_boolean.",
     ["reason"],
 )
 JOIN_ROWS: Final = Gauge("stream_router_join_rows", "Predictions held for their labels.", ["route"])

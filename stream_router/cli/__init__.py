@@ -10,6 +10,7 @@ COMMANDS = {
     "verdicts": "Show every verdict on a rollout, and check it against the evidence.",
     "backtest": "Say what another policy would have decided on the recorded evidence.",
     "plan": "Say how long a rollout will take, and what it exposes.",
+    "policy": "Check and show what a rollout is judged by and how it goes forward.",
     "topics": "Create, check and list a route's topics.",
     "local": "Start and stop a local Kafka and Valkey.",
     "demo": "Show a bad model caught and rolled back.",

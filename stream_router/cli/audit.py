@@ -37,7 +37,7 @@ def command(settings: Settings, route: Route, since: int | None, output: str) ->
     """Check what the routers did: exit code 7 if anything is wrong.
 
     Walks the requests and the lanes in step, while routers run or not, and recomputes each lane from the split that the
-    record's header names. It needs the routers' policy.assign_by. What a router with --delivery at-least-once wrote
+    record's header names. It needs the routers' route.assign_by. What a router with --delivery at-least-once wrote
     twice is a fault here, too. Other exit codes say that the audit was not done: 6 where a server does not answer.
     """
     with progress("Auditing") as report:

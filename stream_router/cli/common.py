@@ -16,6 +16,7 @@ type_file = click.Path(path_type=Path, dir_okay=False)
 Function = Callable[..., Any]
 
 _SETTINGS = (
+    "policy",
     "bootstrap_servers",
     "redis_url",
     "kafka",
@@ -88,6 +89,13 @@ def route_of(name: str, settings: Settings) -> Route:
 def route_option(function: Function) -> Function:
     """Give the command an argument `route`: a Route."""
     return click.option("--route", required=True, metavar="NAME", help="The route, such as flights.")(function)
+
+
+def policy_option(function: Function) -> Function:
+    """Say by which policy rollouts are judged; put it below settings_options."""
+    return click.option(
+        "--policy", type=type_file, metavar="FILE", help="Policy file, YAML.  [the setting policy, else built in]"
+    )(function)
 
 
 def metrics_option(function: Function) -> Function:

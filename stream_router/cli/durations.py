@@ -1,12 +1,10 @@
-"""Durations as people write them."""
+"""Durations on the command line."""
 
-import re
-from typing import Any, Final
+from typing import Any
 
 import click
 
-_UNITS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
-_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)")
+from stream_router.core.durations import FORM, milliseconds_of
 
 
 class DurationType(click.ParamType):
@@ -17,7 +15,7 @@ class DurationType(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
             return value
-        found = _DURATION.fullmatch(str(value).strip())
-        if found is None or found[2] not in _UNITS:
-            self.fail(f"{value!r} is not a duration such as 30s, 5m, 2h or 1d", param, ctx)
-        return round(float(found[1]) * _UNITS[found[2]])
+        try:
+            return milliseconds_of(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is not a duration such as {FORM}", param, ctx)

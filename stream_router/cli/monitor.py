@@ -5,7 +5,7 @@ import socket
 
 import click
 
-from stream_router.cli.common import example, metrics_option, route_option, settings_options
+from stream_router.cli.common import example, metrics_option, policy_option, route_option, settings_options
 from stream_router.cli.running import stop_on_signal
 from stream_router.core.route import Route
 from stream_router.processes.monitor import run_monitor
@@ -18,7 +18,10 @@ def _default_worker() -> str:
 
 @click.command(
     name="monitor",
-    epilog=example("stream-router monitor --route flights", "stream-router monitor --route flights --worker monitor-2"),
+    epilog=example(
+        "stream-router monitor --route flights",
+        "stream-router monitor --route flights --policy policy.yaml --worker monitor-2",
+    ),
 )
 @settings_options
 @route_option
@@ -29,6 +32,7 @@ def _default_worker() -> str:
     metavar="NAME",
     help="Name of this process in the evidence that it writes.",
 )
+@policy_option
 @metrics_option
 def command(settings: Settings, route: Route, worker: str) -> None:
     """Join predictions with ground truth, and judge the canary.

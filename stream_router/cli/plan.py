@@ -9,11 +9,11 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from stream_router.cli.common import example, output_option, settings_options
+from stream_router.cli.common import example, output_option, policy_option, settings_options
 from stream_router.cli.durations import DurationType
 from stream_router.core.deciding.plan import Plan, Run, faults, forecast, simulate
 from stream_router.errors import SettingError
-from stream_router.settings import Settings
+from stream_router.settings import Settings, policy_of
 from stream_router.views import plan as view
 
 
@@ -33,13 +33,14 @@ from stream_router.views import plan as view
 @click.option("--labelled", type=float, default=1.0, show_default=True, help="Part of the requests that get a label.")
 @click.option("--runs", type=click.IntRange(min=10), default=300, show_default=True, help="Simulated rollouts each.")
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same answer.")
+@policy_option
 @output_option
 def command(settings: Settings, runs: int, seed: int, output: str, **planned: Any) -> None:
     """How long a rollout takes: labels, time and requests until a drop is found or a good canary is passed.
 
-    Simulates rollouts with the tests that decide them, under the policy of the settings. No server is asked.
+    Simulates rollouts with the tests that decide them, under the policy. No server is asked.
     """
-    plan = Plan(policy=settings.policy.to_policy(), **planned)
+    plan = Plan(policy=policy_of(settings), **planned)
     if wrong := list(faults(plan)):
         raise SettingError("; ".join(wrong))
     rng = np.random.default_rng(seed)

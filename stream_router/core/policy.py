@@ -83,6 +83,24 @@ class Limit:
     predictions: int = 100
 
 
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One weight of canary on its way up, and what has to hold before the next.
+
+    hold_for: milliseconds since the weight came into force. min_labels: mature labels of canary that this step gave.
+    until: healthy, a verdict for every guardrail, or approved, by a person. pause: a person has to resume the rollout.
+    """
+
+    weight: float
+    hold_for: int = 0
+    min_labels: int = 100
+    until: Literal["healthy", "approved"] | None = None
+    pause: bool = False
+
+
+STEPS: Final = (Step(weight=0.01), Step(weight=0.05), Step(weight=0.25), Step(weight=0.95))
+"""The last leaves a holdback: with no outcomes of stable beside canary's nothing is tested."""
+
 METRICS: Final[tuple[MetricPolicy, ...]] = (
     MetricPolicy(name="accuracy", role="guardrail", weight=0.6),
     MetricPolicy(name="error_rate", role="guardrail", weight=0.2, margin=0.01),
@@ -98,9 +116,23 @@ METRICS: Final[tuple[MetricPolicy, ...]] = (
 """Guardrails together roll a healthy canary back with probability alpha at most; signals hold it with alpha at most."""
 
 
+ROUTE_SETTINGS: Final = (
+    "window",
+    "label_horizon",
+    "prediction_deadline",
+    "assign_by",
+    "tolerance",
+    "relative_tolerance",
+    "bad",
+)
+"""Fields of a policy that are the route's: evidence is gathered by them, so that no rollout has others."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """The settings of the same names, which say what each is, with all times in milliseconds."""
+    """The settings of the route and the fields of the policy file of the same names, which say what each is, with all
+    times in milliseconds. Without steps, as in records of version 1, a rollout goes forward by hand alone.
+    """
 
     window: int = 60_000
     label_horizon: int = 86_400_000
@@ -119,6 +151,11 @@ class Policy:
     ripe_age: int | None = None
     beta: float = 0.05
     silent_for: int | None = None
+    steps: tuple[Step, ...] = STEPS
+    max_duration: int | None = None
+    on_inconclusive: Literal["stable", "pause"] = "stable"
+    min_coverage: float = 0.0
+    promotion_deadline: int = 600_000
 
     @classmethod
     def of_fields(cls, fields: Mapping[str, Any]) -> "Policy":
@@ -128,6 +165,7 @@ class Policy:
                 **fields,
                 "metrics": tuple(MetricPolicy(**metric) for metric in fields["metrics"]),
                 "limits": tuple(Limit(**limit) for limit in fields["limits"]),
+                "steps": tuple(Step(**step) for step in fields["steps"]),
             }
         )
 

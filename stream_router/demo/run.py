@@ -14,7 +14,7 @@ from stream_router.demo.children import Children
 from stream_router.demo.interrupts import Interrupts
 from stream_router.demo.models import coefficients
 from stream_router.demo.observer import Observer
-from stream_router.demo.pace import accelerated_policy
+from stream_router.demo.pace import accelerated
 from stream_router.demo.report import Result
 from stream_router.demo.servers import Servers
 from stream_router.demo.watch import Plan, Watch, shown_url
@@ -43,7 +43,7 @@ def run_demo(plan: Plan, open_servers: OpenServers, folder: Path, screen: Screen
         screen.say(f"Kafka {settings.bootstrap_servers} and Redis {shown_url(settings)} answer")
         _create_topics(settings, plan.route, screen)
         state = {f"{PREFIX}STATE_FOLDER": str(folder / "state")}
-        children = Children(folder, servers.cwd, servers.environment | accelerated_policy() | state, interrupts)
+        children = Children(folder, servers.cwd, servers.environment | accelerated(folder) | state, interrupts)
         cleanup.callback(children.stop)
         _start(children, plan, screen)
         store = RedisSplitStore(plan.route, _patient(settings))

@@ -55,7 +55,7 @@ def audit_route(settings: Settings, route: Route, *, since: int | None, progress
         splits = KnownSplits(control.read_to_ends().splits)
     finally:
         control.close()
-    by_request = settings.policy.assign_by == "request"
+    by_request = settings.route.assign_by == "request"
     rules = Rules(route=route.name, topic=requests, by_request=by_request, splits=splits)
     audit, findings = _Audit(settings, route, rules, ends, progress), Findings()
     try:

@@ -53,7 +53,7 @@ _AFTER_ERROR: Final = 1.0
 _log = structlog.get_logger()
 
 
-def control(settings: Settings, route: Route, who: str, stop: threading.Event) -> None:
+def control(settings: Settings, route: Route, policy: Policy, who: str, stop: threading.Event) -> None:
     """Be the route's controller whenever its group says so, until `stop` is set.
 
     What fails ends one term of office, and the next begins anew from what Kafka holds. Raises what that cannot mend:
@@ -75,7 +75,7 @@ def control(settings: Settings, route: Route, who: str, stop: threading.Event) -
                 store,
                 dead_letters,
                 watch,
-                policy=settings.policy.to_policy(),
+                policy=policy,
                 partitions=partitions,
                 who=who,
             )

@@ -30,7 +30,7 @@ from stream_router.processes.owner import Owner, State
 from stream_router.processes.retention import check_retention
 from stream_router.processes.rows_on_disk import RowsOnDisk
 from stream_router.processes.shared import Shared, Side
-from stream_router.settings import Settings, masked_url
+from stream_router.settings import Settings, masked_url, policy_of
 
 Service = Callable[[threading.Event], None]
 """Runs in a thread beside the app until the event is set; what it raises stops the process."""
@@ -70,12 +70,13 @@ def run_monitor(
     """Join until `stop()`, and be the route's controller beside it whenever the group says so.
 
     `worker` names the process in its evidence; `services` stand in for the controller. Raises TopicError,
-    UnreachableError at the start; SettingError, also for a horizon beyond what a topic keeps; ModelError for the
-    policy's bad; DeadLetterLimitError, and what a service raises.
+    UnreachableError at the start; SettingError, also for a horizon beyond what a topic keeps; PolicyError; ModelError
+    for the route's bad; DeadLetterLimitError, and what a service raises.
     """
+    policy = policy_of(settings)
 
     def controller(ending: threading.Event) -> None:
-        control(settings, route, worker, ending)
+        control(settings, route, policy, worker, ending)
 
     health = Health("the monitor's event loop", {ASSIGNMENT: "not a member of the group yet"})
     with serving(settings, health) as address:
@@ -88,7 +89,7 @@ def run_monitor(
             metrics=address,
         )
         partitions = _check_topics(settings, route)
-        check_retention(settings, route, settings.policy.to_policy())
+        check_retention(settings, route, policy)
         beside = [controller] if services is None else services
         asyncio.run(_run(settings, route, worker, partitions, beside, stop, health))
 
@@ -121,7 +122,7 @@ class Monitor:
         self, settings: Settings, route: Route, worker: str, partitions: int, app: ChunkApp, health: Health
     ) -> None:
         self._app, self._route, self._health = app, route, health
-        policy, clock = settings.policy.to_policy(), ClockCheck(route.name, health)
+        policy, clock = settings.route.to_policy(), ClockCheck(route.name, health)
         dead_letters = DeadLetters.of(settings, route.topic("dead-letters"), "monitor")
         self._shared = Shared(
             app=app,

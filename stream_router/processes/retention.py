@@ -34,8 +34,8 @@ def check_retention(settings: Settings, route: Route, policy: Policy) -> None:
             )
         if kept.age is not None and kept.age < policy.reach:
             raise SettingError(
-                f"setting policy.label_horizon is {policy.label_horizon / 1000:g} s, with policy.window and "
-                f"policy.prediction_deadline {policy.reach / 1000:g} s in all, but topic {topic} deletes records after "
+                f"setting route.label_horizon is {policy.label_horizon / 1000:g} s, with route.window and "
+                f"route.prediction_deadline {policy.reach / 1000:g} s in all, but topic {topic} deletes records after "
                 f"{kept.age / 1000:g} s (retention.ms={kept.age}): set its retention.ms to at least {policy.reach}, or "
-                "lower policy.label_horizon"
+                "lower route.label_horizon"
             )

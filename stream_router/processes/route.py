@@ -189,7 +189,7 @@ def _route(
     state = RoutingState(who=f"router {instance}")
     store = RedisSplitStore(route, settings)
     watcher = SplitWatcher(ControlTopics(settings, route), store, SplitTracking(route, settings), state)
-    router = Router(route, state, watcher.in_force, limits, by_request=settings.policy.assign_by == "request")
+    router = Router(route, state, watcher.in_force, limits, by_request=settings.route.assign_by == "request")
     config = LoopConfig(
         topic=route.topic("requests"),
         group=route.router_group,

@@ -15,7 +15,7 @@ from stream_router.adapters.avro.codec import renamed
 from stream_router.adapters.avro.evidence import decode_evidence, encode_evidence
 from stream_router.core.evidence import BadDelays, Count, Evidence, Outcome, Positions, Silence, in_columns
 from stream_router.core.histogram import bucket_of
-from stream_router.core.policy import Limit, LimitName, MetricName, MetricPolicy, Policy, Role
+from stream_router.core.policy import Limit, LimitName, MetricName, MetricPolicy, Policy, Role, Step
 from stream_router.errors import DecodeError
 
 long = st.integers(-(2**63), 2**63 - 1)
@@ -90,6 +90,21 @@ policies = st.builds(
     ripe_age=times,
     beta=ratios,
     silent_for=times,
+    steps=st.lists(
+        st.builds(
+            Step,
+            weight=ratios,
+            hold_for=st.integers(0, 2**40),
+            min_labels=st.integers(1, 2**40),
+            until=st.sampled_from([None, "healthy", "approved"]),
+            pause=st.booleans(),
+        ),
+        max_size=3,
+    ).map(tuple),
+    max_duration=times,
+    on_inconclusive=st.sampled_from(["stable", "pause"]),
+    min_coverage=ratios,
+    promotion_deadline=st.integers(1, 2**40),
 )
 
 
@@ -120,6 +135,7 @@ def test_a_policy_of_version_1_judges_by_accuracy_alone_with_all_of_alpha():
         tolerated_odds_ratio=1.5,
         assign_by="request",
         metrics=(MetricPolicy(name="accuracy", role="guardrail", weight=1.0),),
+        steps=(),
     )
     assert read.policy.metric("error_rate").role == "off"
 

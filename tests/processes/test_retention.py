@@ -50,7 +50,7 @@ def test_a_topic_that_keeps_less_is_named_with_what_to_change(configs, name):
     configs[ROUTE.topic(name)] = LONG | {"retention.ms": "114999"}
     with pytest.raises(SettingError) as refusal:
         check()
-    for part in ("policy.label_horizon is 100 s", "115 s in all", f"topic r.{name}", "retention.ms=114999", "115000"):
+    for part in ("route.label_horizon is 100 s", "115 s in all", f"topic r.{name}", "retention.ms=114999", "115000"):
         assert part in str(refusal.value)
 
 

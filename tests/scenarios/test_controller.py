@@ -7,6 +7,7 @@ import pytest
 from confluent_kafka import Producer
 from support.evidence import flush, outcome, started
 from support.kafka import kafka_records
+from support.policies import policy_with, variables
 from support.waiting import wait_until
 
 from stream_router.adapters.avro.evidence import decode_evidence, encode_evidence
@@ -14,7 +15,6 @@ from stream_router.adapters.avro.records import decode_rollout_event, encode_spl
 from stream_router.adapters.clock import now_ms
 from stream_router.core.deciding.fold import EvidenceFold
 from stream_router.core.evidence import Count, EpochInForce, Evidence, Positions
-from stream_router.core.policy import Policy
 from stream_router.core.rollout.rollout_event import VERDICT
 from stream_router.core.routing.applied_split import AppliedSplit, Versions
 from stream_router.processes.controller import control
@@ -43,7 +43,7 @@ def test_windows_are_published_though_evidence_never_stops(stack, settings, rout
 
     threads = [
         threading.Thread(target=write),
-        threading.Thread(target=control, args=(settings, route, "test", stop)),
+        threading.Thread(target=control, args=(settings, route, policy_with(), "test", stop)),
     ]
     for thread in threads:
         thread.start()
@@ -65,7 +65,7 @@ def test_an_unreadable_record_is_one_dead_letter_whoever_is_the_controller(stack
 
     def serve(until, what):
         stop = threading.Event()
-        thread = threading.Thread(target=control, args=(settings, route, "test", stop))
+        thread = threading.Thread(target=control, args=(settings, route, policy_with(), "test", stop))
         thread.start()
         try:
             wait_until(until, 60, what)
@@ -83,13 +83,8 @@ def test_an_unreadable_record_is_one_dead_letter_whoever_is_the_controller(stack
 
 
 BEHIND = 200_000
-POLICY = Policy(window=1_000, label_horizon=5_000, prediction_deadline=10_000, block_time=2_000)
-IN_ENVIRONMENT = {
-    "STREAM_ROUTER_POLICY__WINDOW": "1",
-    "STREAM_ROUTER_POLICY__LABEL_HORIZON": "5",
-    "STREAM_ROUTER_POLICY__PREDICTION_DEADLINE": "10",
-    "STREAM_ROUTER_POLICY__BLOCK_TIME": "2",
-}
+QUICK = {"window": 1, "label_horizon": 5, "prediction_deadline": 10, "block_time": 2}
+POLICY = policy_with(**QUICK)
 SPLIT = AppliedSplit(raw=b'{"stable": 0.5, "canary": 0.5}', canary=0.5, epoch=1, rollout=1, bound=Versions("v1", "v2"))
 
 
@@ -139,13 +134,14 @@ def how_it_began(command):
 
 @pytest.mark.long
 def test_a_controller_that_is_killed_is_followed_by_one_that_reads_what_came_after_its_snapshot(
-    stack, route, stack_processes
+    stack, route, stack_processes, tmp_path
 ):
     """And says of all the evidence what one fold of it says, bit for bit."""
+    environment = variables(tmp_path / "policy.yaml", **QUICK)
 
     def monitor(worker):
         flags = ("--worker", worker, "--log-format", "json")
-        return stack_processes.start("monitor", "--route", route.name, *flags, **IN_ENVIRONMENT)
+        return stack_processes.start("monitor", "--route", route.name, *flags, **environment)
 
     def read(topic):
         return kafka_records(stack.bootstrap_servers, route.topic(topic))

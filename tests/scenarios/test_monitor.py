@@ -142,7 +142,7 @@ def test_a_horizon_beyond_what_a_topic_keeps_is_refused(
     refused = stack_processes.run("monitor", "--route", route.name)
     assert refused.process.returncode == 2
     assert f"topic {route.topic('ground-truth')} deletes records after 3600 s (retention.ms=3600000)" in refused.stderr
-    assert "policy.label_horizon is 86400 s" in refused.stderr
+    assert "route.label_horizon is 86400 s" in refused.stderr
 
 
 def test_records_deleted_while_it_reads_are_said_and_it_goes_on(

@@ -16,7 +16,6 @@ from stream_router.adapters.avro.records import decode_rollout_event, encode_rol
 from stream_router.adapters.clock import now_ms
 from stream_router.core.deciding.fold import EvidenceFold
 from stream_router.core.routing.applied_split import AppliedSplit, Versions
-from stream_router.policy_settings import PolicySettings
 from stream_router.processes.controller import control
 
 pytestmark = [pytest.mark.stack, pytest.mark.long, pytest.mark.timeout(240)]
@@ -44,10 +43,8 @@ def events(stack, route, settings, write):
     )
     write("splits", encode_split(split))
     write("evidence", *map(encode_evidence, RECORDS))
-    policy, stop = PolicySettings(window=10, label_horizon=100, prediction_deadline=5), threading.Event()
-    thread = threading.Thread(
-        target=control, args=(settings.model_copy(update={"policy": policy}), route, "test", stop)
-    )
+    stop = threading.Event()
+    thread = threading.Thread(target=control, args=(settings, route, POLICY, "test", stop))
     thread.start()
 
     def read():
@@ -83,17 +80,17 @@ def test_what_was_decided_is_recomputed_bit_for_bit_and_another_policy_tried(
     assert 1 <= low < 6 < high
 
     def tried(text):
-        (tmp_path / "policy.toml").write_text(text)
-        return run("backtest", "--policy", str(tmp_path / "policy.toml"))
+        (tmp_path / "policy.yaml").write_text(text)
+        return run("backtest", "--policy", str(tmp_path / "policy.yaml"))
 
-    code, shown, _ = tried("[policy]\nalpha = 1e-6\n")
+    code, shown, _ = tried("alpha: 1e-6")
     (rollout,) = shown["rollouts"]
     assert (code, rollout["changes"]) == (0, [{"name": "alpha", "recorded": 0.05, "other": 1e-6}])
     (one,) = rollout["verdicts"]
     assert one["decided"]["offset"] == told.evidence_offset
     assert one["would_decide"] is None or one["would_decide"]["offset"] > told.evidence_offset
-    code, _, said = tried("[policy]\nwindow = 7\n")
-    assert (code, "gathered by another window" in said) == (2, True)
+    code, _, said = tried("window: 7")
+    assert (code, "window is a setting of the route" in said) == (2, True)
 
     numbers = replace(told.numbers, e_value=told.numbers.e_value + 1)
     forged = replace(told, metric="error_rate", evidence_offset=9, numbers=numbers)

@@ -31,7 +31,7 @@ from stream_router.processes import controller, telling
 from stream_router.processes.controller import ControllerTerm
 from stream_router.processes.lane_watch import LaneWatch
 from stream_router.processes.snapshots import Snapshots
-from stream_router.settings import PolicySettings, Settings
+from stream_router.settings import Settings
 from stream_router.testing import FakeSplitStore
 
 ROUTE: Final = Route("r")
@@ -96,8 +96,7 @@ class World:
     def control(self, *polls: Callable[..., Any], **settings: Any) -> None:
         """Terms one after another, until all was read and the script of polls played."""
         self.kafka.script("consume", *polls)
-        policy = PolicySettings(window=10, label_horizon=100, prediction_deadline=5)
-        controller.control(Settings(policy=policy, **settings), ROUTE, "me", Idle(self.kafka))
+        controller.control(Settings(**settings), ROUTE, POLICY, "me", Idle(self.kafka))
 
     def has_rolled_back(self, rollout: int) -> None:
         """A predecessor has written it to Kafka, and no more."""

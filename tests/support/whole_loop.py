@@ -10,6 +10,7 @@ from typing import Any, Final
 from redis import Redis
 from support.kafka import KafkaRecord, kafka_records
 from support.load import Feeder
+from support.policies import policy_with, variables
 from support.processes import Command, Processes
 from support.truth import Truth
 from support.waiting import wait_until
@@ -24,13 +25,12 @@ from stream_router.core.policy import Policy
 from stream_router.core.rollout.rollout_event import ROLLBACK, RolloutEvent, rollback_event
 from stream_router.core.rollout.status import RolloutStatus
 from stream_router.core.scoring.prediction import Prediction
-from stream_router.policy_settings import PolicySettings
 
 SHORT: Final[dict[str, Any]] = {"window": 1, "label_horizon": 5, "prediction_deadline": 10, "block_time": 2}
-"""Settings of the policy, in seconds, so that a rollout is decided within some."""
+"""Settings of the route and of the policy, in seconds, so that a rollout is decided within some."""
 
 PARTITIONS: Final = 4
-POLICY = PolicySettings(**SHORT).to_policy()
+POLICY = policy_with(**SHORT)
 
 
 class Loop:
@@ -75,15 +75,12 @@ class Loop:
 
     @property
     def environment(self) -> dict[str, str]:
-        policy = {
-            f"STREAM_ROUTER_POLICY__{name.upper()}": value if isinstance(value, str) else json.dumps(value)
-            for name, value in self.policy.items()
-        }
+        policy = variables(self.processes.folder / f"{self.route.name}.yaml", **self.policy)
         return {**policy, "STREAM_ROUTER_KAFKA": json.dumps(self.kafka), "PYTHONPATH": "tests"}
 
     @property
     def judged_by(self) -> Policy:
-        return PolicySettings(**self.policy).to_policy()
+        return policy_with(**self.policy)
 
     @contextmanager
     def traffic(self, rate: int = 600) -> Iterator[None]:

@@ -9,10 +9,7 @@ from stream_router.core.deciding.numbers import Counts
 from stream_router.core.deciding.odds_ratio import OddsRatio, odds_ratio
 from stream_router.core.deciding.verdict import Verdict
 from stream_router.core.evidence import Evidence, RolloutStarted
-from stream_router.core.policy import MetricName, Policy
-
-FIXED: Final = ("window", "label_horizon", "prediction_deadline", "assign_by", "tolerance", "relative_tolerance", "bad")
-"""Fields of the policy by which evidence is gathered: what is recorded can be judged by no others."""
+from stream_router.core.policy import ROUTE_SETTINGS, MetricName, Policy
 
 
 def under(started: RolloutStarted, policy: Policy) -> RolloutStarted:
@@ -21,7 +18,7 @@ def under(started: RolloutStarted, policy: Policy) -> RolloutStarted:
     Raises ValueError, in words, where the policy asks for other evidence than was gathered.
     """
     recorded = started.policy
-    wrong = [name for name in FIXED if getattr(policy, name) != getattr(recorded, name)]
+    wrong = [name for name in ROUTE_SETTINGS if getattr(policy, name) != getattr(recorded, name)]
     if wrong:
         told = ", ".join(f"{name} {getattr(policy, name)!r}, recorded {getattr(recorded, name)!r}" for name in wrong)
         raise ValueError(

@@ -202,7 +202,7 @@ def _agreement(at: Situation, counts: Counts) -> Iterator[Hold]:
                 "no_agreement",
                 f"none of {_named(at, lane)}'s {total.labelled:,} labelled predictions agrees with its label: a "
                 "prediction is right where it equals its label, so let the model return what labels hold (a class, no "
-                "probability), or set policy.tolerance or policy.bad",
+                "probability), or set route.tolerance or route.bad",
             )
 
 
