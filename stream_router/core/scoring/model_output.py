@@ -23,7 +23,10 @@ class ModelOutput(NamedTuple):
 
 
 def outputs_of(returned: Any, count: int) -> list[ModelOutput]:
-    """One output for each of `count` rows; a numpy array, a list or any other sequence may have been returned."""
+    """One output for each of `count` rows; a numpy array, a list or any other sequence may have been returned.
+
+    Values are plain: of a subclass, such as an enumeration's, only what is in it.
+    """
     plain = returned.tolist() if hasattr(returned, "tolist") else returned
     if isinstance(plain, str | bytes) or not isinstance(plain, Sequence):
         return [ModelOutput(None, f"the model returned {type(returned).__name__}, not a sequence")] * count
@@ -52,11 +55,13 @@ def _output_of(value: Any) -> ModelOutput:
         return _text_of(value)
     if isinstance(value, float) and not isfinite(value):
         return ModelOutput(None, f"the prediction is {value}, not a number")
-    if isinstance(value, bool | float):
+    if isinstance(value, bool):
         return ModelOutput(value, None)
+    if isinstance(value, float):
+        return ModelOutput(float.__float__(value), None)
     if isinstance(value, int):
         return (
-            ModelOutput(value, None) if -_LONG <= value < _LONG else ModelOutput(None, "the prediction is over 64 bits")
+            ModelOutput(int.__int__(value), None) if -_LONG <= value < _LONG else ModelOutput(None, "the prediction is over 64 bits")
         )
     return ModelOutput(None, f"the prediction is {type(value).__name__}, not a boolean, a number or text")
 
@@ -66,4 +71,4 @@ def _text_of(value: str) -> ModelOutput:
         return ModelOutput(None, f"the prediction is text of more than {LONGEST_TEXT} bytes")
     if value != writable(value):
         return failed(f"the prediction {writable(value)!r} is not Unicode text: it has a lone surrogate")
-    return ModelOutput(value, None)
+    return ModelOutput(str.__str__(value), None)
