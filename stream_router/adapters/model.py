@@ -44,8 +44,7 @@ def load_model(template: str, version: str, *, allow_pickle: bool = False) -> Mo
     """
     scheme, _, place = template.partition(":")
     if scheme in SCHEMES:
-        predict, digest = load_artifact(scheme, place, version, allow_pickle=allow_pickle)
-        return Model(version, predict, digest)
+        return Model(version, *load_artifact(scheme, place, version, allow_pickle=allow_pickle))
     load = imported(template, "model", f"my_models:load, {', '.join(f'{known}:...' for known in SCHEMES)}")
     try:
         predict = load(version)

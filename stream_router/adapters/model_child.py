@@ -1,7 +1,7 @@
 """What runs in a model's process: loads the model, then answers one batch after the other.
 
-Messages on its connection: first a Load, answered by a digest or an error; then batches of rows, each answered by values,
-errors by place, and seconds. Answers are marshalled, so that nothing of the user's is unpacked in the scoring job.
+Messages on its connection: first a Load, answered by a digest or an error; then batches of rows, each answered by
+values, errors by place, and seconds. Answers are marshalled, so that nothing of the user's is unpacked in the job.
 """
 
 import ctypes

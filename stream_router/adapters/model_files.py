@@ -1,4 +1,4 @@
-"""Models from files: skops, onnx, mlflow and, by permission, joblib. Each library is an extra, imported when it is used."""
+"""Models from files: skops, onnx, mlflow and, by permission, joblib. Their libraries are extras, imported when used."""
 
 import hashlib
 import io
@@ -25,7 +25,9 @@ def load_artifact(scheme: str, place: str, version: str, *, allow_pickle: bool) 
     """
     named = f"model {scheme}:{place}"
     if not place:
-        raise ModelError(f"{named} names no file: write it behind the colon, such as {scheme}:models/{VERSION}.{scheme}")
+        raise ModelError(
+            f"{named} names no file: write it behind the colon, such as {scheme}:models/{VERSION}.{scheme}"
+        )
     if VERSION in place and not _VERSION.fullmatch(version):
         raise ModelError(
             f"{named} cannot take version {version!r}: a file's version is letters, digits, '.', '_' and '-', and does "
@@ -33,8 +35,8 @@ def load_artifact(scheme: str, place: str, version: str, *, allow_pickle: bool) 
         )
     if scheme == "joblib" and not allow_pickle:
         raise ModelError(
-            f"{named} is a pickle, which can run any code as it is loaded: give --allow-pickle if you trust whoever can "
-            "write the file, or save the model with skops"
+            f"{named} is a pickle, which can run any code as it is loaded: give --allow-pickle if you trust whoever "
+            "can write the file, or save the model with skops"
         )
     place = place.replace(VERSION, version)
     try:
@@ -79,8 +81,8 @@ def _onnx(place: str) -> tuple[Predict, str]:
     names = [name.strip() for name in features.split(",")] if features else []
     if len(inputs) == 1 and not names and len(inputs[0].shape) > 1 and inputs[0].shape[1] != 1:
         raise ModelError(
-            f"model onnx:{place} takes {inputs[0].shape[1]} columns as {inputs[0].name!r}, and does not say which fields "
-            "of a request they are: name them in its metadata, key 'features', in their order, with commas"
+            f"model onnx:{place} takes {inputs[0].shape[1]} columns as {inputs[0].name!r}, and does not say which "
+            "fields of a request they are: name them in its metadata, key 'features', in their order, with commas"
         )
     import numpy as np  # noqa: PLC0415 - the others do without
 
@@ -90,7 +92,9 @@ def _onnx(place: str) -> tuple[Predict, str]:
             given = {inputs[0].name: np.array(columns, _numpy_type(inputs[0].type))}
         else:
             given = {
-                at.name: np.array([row[at.name] for row in rows], _numpy_type(at.type)).reshape(len(rows), *at.shape[1:2])
+                at.name: np.array([row[at.name] for row in rows], _numpy_type(at.type)).reshape(
+                    len(rows), *at.shape[1:2]
+                )
                 for at in inputs
             }
         (answers,) = session.run([output], given)
@@ -111,7 +115,10 @@ def _mlflow(place: str) -> tuple[Predict, str]:
     folder = Path(import_module("mlflow.artifacts").download_artifacts(artifact_uri=place))
     files = [folder] if folder.is_file() else sorted(path for path in folder.rglob("*") if path.is_file())
     digest = digest_of(part for path in files for part in (str(path.relative_to(folder)).encode(), path.read_bytes()))
-    model, frame = import_module(f"{mlflow.__name__}.pyfunc").load_model(str(folder)), _library("mlflow", "pandas").DataFrame
+    model, frame = (
+        import_module(f"{mlflow.__name__}.pyfunc").load_model(str(folder)),
+        _library("mlflow", "pandas").DataFrame,
+    )
     return lambda rows: model.predict(frame(rows)), digest
 
 

@@ -37,11 +37,13 @@ class Answer:
 class ModelProcess:
     """One version. Made and used in the main thread only: Linux ends it with the thread that made it.
 
-    `digest` is known once it is loaded.
+    `digest` is known once it is loaded. One that is broken can only be killed.
     """
 
     def __init__(self, artifact: Artifact, version: str) -> None:
-        self.version, self.digest = version, None
+        self.version = version
+        self.digest: str | None = None
+        self.is_broken = False
         self._is_loaded, self._asked = False, 0
         ours, theirs = socket.socketpair()
         with theirs:
@@ -83,15 +85,13 @@ class ModelProcess:
         return Answer([ModelOutput(value, errors.get(place)) for place, value in enumerate(values)], seconds)
 
     def failed(self, why: str, seconds: float = 0.0) -> Answer:
-        """The batch that was asked, answered by one error."""
+        """The batch that was asked, answered by one error; this process answers no more."""
+        self.is_broken = True
         return Answer([failed(why)] * self._asked, seconds)
-
-    @property
-    def is_alive(self) -> bool:
-        return self._process.poll() is None
 
     def kill(self) -> None:
         """End it and what it has started, whatever it does."""
+        self.is_broken = True
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()

@@ -9,6 +9,7 @@ class FakeJobStore:
 
     def __init__(self) -> None:
         self.away = False
+        self.digests_key = "digests"
         self._jobs: dict[str, JobStatus] = {}
         self._digests: dict[str, str] = {}
 

@@ -20,11 +20,11 @@ def test_each_kind_is_told_at_most_once_a_minute_and_nothing_is_counted_twice(ba
         for report in tally.on_errors([(f"r{place}", error) for place, error in enumerate(errors)], now):
             assert now - told_at.get(report.kind, -EVERY) >= EVERY
             told_at[report.kind] = now
-            told[report.kind] = told.get(report.kind, 0) + report.count
+            told[report.kind] = told.get(report.kind, 0) + report.errors
     assert told == happened
 
 
 def test_a_report_names_one_request_of_the_batch():
     (report,) = ErrorTally().on_errors([("r1", "ValueError: a"), ("r2", "ValueError: b")], 0)
-    assert (report.kind, report.count) == ("ValueError", 2)
+    assert (report.kind, report.errors) == ("ValueError", 2)
     assert (report.request_id, report.error) in [("r1", "ValueError: a"), ("r2", "ValueError: b")]

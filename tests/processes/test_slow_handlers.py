@@ -45,7 +45,7 @@ def filled(monkeypatch):
 
 
 @pytest.fixture
-def clock(monkeypatch):
+def _ticking(monkeypatch):
     """A second passes with each look at it."""
     now = iter(range(1_000))
     monkeypatch.setattr(loop_module, "time", SimpleNamespace(monotonic=lambda: float(next(now)), sleep=lambda _: None))
@@ -66,7 +66,8 @@ def test_batches_of_one_interval_are_one_transaction_that_begins_with_its_commit
     assert source_faults(filled) == []
 
 
-def test_no_transaction_is_open_while_a_batch_gathers(filled, clock):
+@pytest.mark.usefixtures("_ticking")
+def test_no_transaction_is_open_while_a_batch_gathers(filled):
     """With one that waits for 15 s, and more than one poll in that time."""
     handler = SlowCopy(filled)
     filled.script("consume", first(assigned(0, 1)))
@@ -101,7 +102,8 @@ def test_a_loop_that_waits_for_a_batch_hears_that_it_is_to_stop_and_leaves_the_b
     assert filled.offset(GROUP, SOURCE) is None
 
 
-def test_what_has_gathered_is_not_taken_twice_where_its_partition_comes_back(filled, clock):
+@pytest.mark.usefixtures("_ticking")
+def test_what_has_gathered_is_not_taken_twice_where_its_partition_comes_back(filled):
     filled.script("consume", first(assigned(0, 1)), meanwhile(revoked(0), assigned(0)))
     handler = run_until_copied(filled, Copy(), slow=True, max_batch=100, max_wait=15.0)
     assert source_faults(filled) == []

@@ -51,13 +51,13 @@ class RequestDecoder:
                 f"the request has no id: neither a header ce_id nor a field {self.id_field!r}"
                 + ("" if found is None else f" that is text or a whole number, but {_shown(found)}"),
             )
+        if isinstance(found, int) and found.bit_length() > 8 * LONGEST_ID:  # its digits may be more than Python prints
+            raise DecodeError(f"the request's id is a number of {found.bit_length()} bits: name it in text")
         try:
             text = str(found)
             return _short(text, len(text.encode()))
         except UnicodeEncodeError:
             raise DecodeError(f"the request's id {_shown(found)} is not Unicode text: a lone surrogate") from None
-        except ValueError:  # more digits than sys.get_int_max_str_digits
-            raise DecodeError(f"the request's id is a number of {found.bit_length()} bits: name it in text") from None
 
 
 def _short(request_id: str, size: int) -> str:

@@ -18,8 +18,8 @@ class LoopConfig:
     `instance` names this process among the group's: a restart under the same name takes its partitions over at once
     and shuts its predecessor out. `max_wait` (seconds from its first record) and `max_batch` bound a batch. A
     transaction is one batch while the process keeps up; while batches are full it stays open for `interval` seconds.
-    `slow` is for a handler that may take seconds: Kafka's transaction then begins only with its commit. `limit`: records
-    after which the loop ends.
+    `slow` is for a handler that may take seconds: Kafka's transaction then begins only with its commit. `limit`:
+    records after which the loop ends.
     """
 
     topic: str

@@ -107,7 +107,9 @@ class TransactionLoop:
             if records or self._unsaved or self._handler.due():
                 self._handle(records)
             transaction, keeps_up = self._transaction, len(records) < config.max_batch
-            if transaction and (keeps_up or not self._left() or time.monotonic() - transaction.opened_at >= config.interval):
+            if transaction and (
+                keeps_up or not self._left() or time.monotonic() - transaction.opened_at >= config.interval
+            ):
                 self._commit(transaction)
         except (KafkaException, UnreachableError) as error:
             self._undo(error)

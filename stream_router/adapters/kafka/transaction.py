@@ -13,7 +13,8 @@ from stream_router.core.routing.header import Headers
 class Transaction:
     """Positions, output and limits between begin and commit.
 
-    positions: next offset of each partition that goes with the commit. records: how many it handles. opened_at: seconds of a monotonic clock.
+    positions: next offset of each partition that goes with the commit. records: how many
+    it handles. opened_at: seconds of a monotonic clock.
     produce, produce_all: as LoopProducer.send and send_all, by order.
     """
 

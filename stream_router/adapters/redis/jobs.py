@@ -18,7 +18,7 @@ class RedisJobStore:
     """See JobStore. Raises SettingError for a URL or an option that redis-py refuses."""
 
     def __init__(self, route: Route, settings: Settings) -> None:
-        self._jobs, self._digests = route.key("jobs"), route.key("digests")
+        self._jobs, self.digests_key = route.key("jobs"), route.key("digests")
         self._shown_url = masked_url(settings.redis_url.get_secret_value())
         self._client = client_for(settings)
 
@@ -38,8 +38,8 @@ class RedisJobStore:
 
     def record_digest(self, version: str, digest: str) -> str:
         with reaching(self._shown_url), self._client.pipeline(transaction=True) as pipeline:
-            pipeline.hsetnx(self._digests, version, digest)
-            pipeline.hget(self._digests, version)
+            pipeline.hsetnx(self.digests_key, version, digest)
+            pipeline.hget(self.digests_key, version)
             recorded: bytes = pipeline.execute()[1]
         return recorded.decode(errors="backslashreplace")
 

@@ -15,7 +15,7 @@ class ErrorReport(NamedTuple):
     """Of one kind: how many since the last report of it, and one of them."""
 
     kind: str
-    count: int
+    errors: int
     error: str
     request_id: str
 

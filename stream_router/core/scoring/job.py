@@ -17,7 +17,7 @@ STALE_AFTER: Final = 10_000
 @dataclass(frozen=True, kw_only=True)
 class JobStatus:
     """`version` and `digest` are of the model that scores, None before there is one; `wanted` is the version that the
-    job is to score with. `pinned`: it was named at the start, and is not followed. Times in milliseconds since the epoch.
+    job is to score with. `pinned`: it was named at the start. Times in milliseconds since the epoch.
     """
 
     lane: Lane
@@ -41,7 +41,12 @@ class JobStatus:
 
 
 class JobStore(Protocol):
-    """The scoring jobs of one route. Every method raises UnreachableError when Redis does not do as asked."""
+    """The scoring jobs of one route. Every method raises UnreachableError when Redis does not do as asked.
+
+    `digests_key` is what a person types to forget a digest.
+    """
+
+    digests_key: str
 
     def tell(self, status: JobStatus) -> None:
         """Write the job's status in place of its former one."""

@@ -61,7 +61,9 @@ def _output_of(value: Any) -> ModelOutput:
         return ModelOutput(float.__float__(value), None)
     if isinstance(value, int):
         return (
-            ModelOutput(int.__int__(value), None) if -_LONG <= value < _LONG else ModelOutput(None, "the prediction is over 64 bits")
+            ModelOutput(int.__int__(value), None)
+            if -_LONG <= value < _LONG
+            else ModelOutput(None, "the prediction is over 64 bits")
         )
     return ModelOutput(None, f"the prediction is {type(value).__name__}, not a boolean, a number or text")
 
