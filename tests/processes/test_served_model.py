@@ -155,10 +155,10 @@ def test_another_model_under_the_same_version_does_not_start():
     job = ScriptedJob()
     job.start("7")
     job.digests["7"] = "another"
-    job.model.begin("7")
+    job.answers["7"] = "dies"
+    served(job)
     with pytest.raises(ModelError, match=r"has digest another, and had digest of 7 .* HDEL"):
-        job.model._serves = False  # noqa: SLF001 - as after a restart
-        job.model.wait()
+        served(job)
 
 
 def test_a_swap_to_a_changed_model_of_a_known_version_fails():

@@ -1,11 +1,14 @@
 """A model's process that a test plays, and a job around it, with a clock of its own."""
 
+from stream_router.adapters.avro.requests import RequestDecoder
 from stream_router.adapters.model_process import Answer
 from stream_router.core.route import Route
+from stream_router.core.scoring.asking import ask
 from stream_router.core.scoring.job import JobStatus
 from stream_router.core.scoring.model_output import ModelOutput, failed
 from stream_router.errors import ModelError
 from stream_router.processes.job_reporter import JobReporter
+from stream_router.processes.scorer import Scorer
 from stream_router.processes.served_model import ServedModel
 from stream_router.testing import FakeSplitStore
 from stream_router.testing.job_store import FakeJobStore
@@ -39,6 +42,8 @@ class ScriptedModel:
         if said is False:
             return None
         rows, self.rows = self.rows, None
+        if self.job.predict is not None:
+            return Answer(ask(self.job.predict, rows), 0.01)
         outputs = [failed(said) if isinstance(said, str) else ModelOutput(row["x"], None) for row in rows]
         return Answer(outputs, 0.01)
 
@@ -51,12 +56,15 @@ class ScriptedModel:
 
 
 class ScriptedJob:
-    """`loads` and `answers` by version, see ScriptedModel; `processes` are all that were begun."""
+    """`loads` and `answers` by version, see ScriptedModel; `processes` are all that were begun. `predict` answers in
+    place of all of them.
+    """
 
     def __init__(self, pinned=False, timeout=30.0):
         self.now, self.is_stopped = 0.0, False
         self.loads, self.answers, self.digests = {}, {}, {}
         self.processes = []
+        self.predict = None
         self.jobs, self.splits = FakeJobStore(), FakeSplitStore(Route("flights"))
         status = JobStatus(
             lane="stable", instance="a", version=None, digest=None, state="waiting", wanted=None, pinned=pinned,
@@ -92,3 +100,11 @@ class ScriptedJob:
 
     def living(self):
         return [process.version for process in self.processes if not process.is_killed]
+
+
+def scorer_of(route, predict, version="even", largest=1_000_000):
+    """Of stable, with this model."""
+    job = ScriptedJob()
+    job.predict = predict
+    job.start(version)
+    return Scorer(route, "stable", job.model, RequestDecoder(None), job.reporter, largest)
