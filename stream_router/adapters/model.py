@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def imported(path: str, what: str, such_as: str) -> Any:
         raise ModelError(f"{what} {path!r} cannot be imported: {error}") from error
 
 
-def load_model(template: str, version: str, *, allow_pickle: bool = False) -> Model:
+def load_model(template: str, version: str, *, allow_pickle: bool = False, trusted: Collection[str] = ()) -> Model:
     """The model that the template names, with its `{version}` filled in.
 
     `module:callable`: a loader, also from the current directory, called with the version. `skops:FILE`, `onnx:FILE`,
@@ -44,7 +45,7 @@ def load_model(template: str, version: str, *, allow_pickle: bool = False) -> Mo
     """
     scheme, _, place = template.partition(":")
     if scheme in SCHEMES:
-        return Model(version, *load_artifact(scheme, place, version, allow_pickle=allow_pickle))
+        return Model(version, *load_artifact(scheme, place, version, allow_pickle=allow_pickle, trusted=trusted))
     load = imported(template, "model", f"my_models:load, {', '.join(f'{known}:...' for known in SCHEMES)}")
     try:
         predict = load(version)

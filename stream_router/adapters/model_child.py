@@ -25,11 +25,12 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 class Load(NamedTuple):
-    """`path` is the scoring job's sys.path, `parent` its process id."""
+    """As of load_model; `path` is the scoring job's sys.path, `parent` its process id."""
 
     template: str
     version: str
     allow_pickle: bool
+    trusted: tuple[str, ...]
     path: list[str]
     parent: int
 
@@ -47,7 +48,7 @@ def _serve(connection: Connection) -> None:
     _end_with(load.parent)
     sys.path[:] = load.path
     try:
-        model = load_model(load.template, load.version, allow_pickle=load.allow_pickle)
+        model = load_model(load.template, load.version, allow_pickle=load.allow_pickle, trusted=load.trusted)
     except ModelError as error:
         connection.send_bytes(marshal.dumps((None, writable(str(error)))))
         return

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -18,8 +18,12 @@ _DIGITS: Final = 12
 """Of a SHA-256 in hexadecimal, as a split's digest has."""
 
 
-def load_artifact(scheme: str, place: str, version: str, *, allow_pickle: bool) -> tuple[Predict, str]:
+def load_artifact(
+    scheme: str, place: str, version: str, *, allow_pickle: bool, trusted: Collection[str]
+) -> tuple[Predict, str]:
     """What predicts, and the digest of the bytes that it was loaded from. Raises ModelError.
+
+    trusted: types that skops may load beside those that it trusts by itself.
 
     A version can come from Redis, so it may not lead to another folder.
     """
@@ -40,7 +44,7 @@ def load_artifact(scheme: str, place: str, version: str, *, allow_pickle: bool) 
         )
     place = place.replace(VERSION, version)
     try:
-        return _LOADERS[scheme](place)
+        return _skops(place, trusted) if scheme == "skops" else _LOADERS[scheme](place)
     except ModelError:
         raise
     except Exception as error:  # the libraries', and the file's
@@ -55,14 +59,14 @@ def digest_of(contents: Iterable[bytes]) -> str:
     return digest.hexdigest()[:_DIGITS]
 
 
-def _skops(place: str) -> tuple[Predict, str]:
+def _skops(place: str, trusted: Collection[str]) -> tuple[Predict, str]:
     skops, content = _library("skops", "skops.io"), Path(place).read_bytes()
-    if unknown := skops.get_untrusted_types(data=content):
+    if unknown := sorted(set(skops.get_untrusted_types(data=content)) - set(trusted)):
         raise ModelError(
-            f"model skops:{place} holds types that skops does not trust: {', '.join(unknown)}. Load it in a loader "
-            "module:callable of your own, which names those that you trust"
+            f"model skops:{place} holds types that skops does not trust by itself: if you do, give "
+            f"{' '.join(f'--trust {name}' for name in unknown)}"
         )
-    return _rows_as_columns(skops.loads(content, trusted=[])), digest_of([content])
+    return _rows_as_columns(skops.loads(content, trusted=list(trusted))), digest_of([content])
 
 
 def _joblib(place: str) -> tuple[Predict, str]:
@@ -143,7 +147,6 @@ def _library(extra: str, name: str) -> Any:
 
 
 _LOADERS: Final[dict[str, Callable[[str], tuple[Predict, str]]]] = {
-    "skops": _skops,
     "onnx": _onnx,
     "mlflow": _mlflow,
     "joblib": _joblib,

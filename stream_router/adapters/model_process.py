@@ -20,10 +20,11 @@ from stream_router.errors import ModelError
 
 @dataclass(frozen=True)
 class Artifact:
-    """Which models a job loads: `template` as of load_model."""
+    """Which models a job loads, as of load_model."""
 
     template: str
     allow_pickle: bool = False
+    trusted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class ModelProcess:
                 start_new_session=True,
             )
         self._connection = Connection(ours.detach())
-        self._send(Load(artifact.template, version, artifact.allow_pickle, sys.path, os.getpid()))
+        self._send(Load(artifact.template, version, artifact.allow_pickle, artifact.trusted, sys.path, os.getpid()))
 
     def loaded(self, wait: float) -> bool:
         """Whether it can be asked; waits so many seconds. Raises ModelError where the model cannot be loaded."""

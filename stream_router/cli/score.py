@@ -41,6 +41,7 @@ from stream_router.views.scoring_progress import scoring_progress
     help="Pins the job to this version.  [the lane's version, which is followed: another one is loaded and swapped in]",
 )
 @click.option("--allow-pickle", is_flag=True, help="Load joblib: files, which can run any code.")
+@click.option("--trust", multiple=True, metavar="TYPE", help="A type that skops: files may hold; repeatable.")
 @click.option(
     "--model-timeout",
     type=click.FloatRange(0.1, 120),
@@ -76,6 +77,7 @@ def command(
     model: str,
     model_version: str | None,
     allow_pickle: bool,
+    trust: tuple[str, ...],
     model_timeout: float,
     request_schema: str | None,
     id_field: str,
@@ -94,7 +96,7 @@ def command(
     """
     job = ScoringJob(
         lane=lane,
-        artifact=Artifact(model, allow_pickle),
+        artifact=Artifact(model, allow_pickle, trust),
         model_version=model_version,
         request_schema=request_schema,
         id_field=id_field,
