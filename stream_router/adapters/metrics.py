@@ -34,6 +34,11 @@ SCORED: Final = Counter(
     ["lane", "outcome"],
 )
 MODEL_SECONDS: Final = Histogram("stream_router_model_seconds", "One call of the model.", ["lane"], buckets=_SECONDS)
+OTHER_VERSION: Final = Gauge(
+    "stream_router_other_version_jobs",
+    "1 where this job scores with another version than its lane has: its predictions count for no rollout.",
+    ["lane"],
+)
 
 # monitor
 LABELS: Final = Counter(

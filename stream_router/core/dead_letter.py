@@ -6,8 +6,16 @@ from typing import Final
 from stream_router.errors import DeadLetterLimitError
 
 REASON_HEADER: Final = "stream-router-dead-letter"
+REASON_BYTES: Final = 1_024
+"""A reason may quote the record; a dead letter has to fit its topic."""
+
 _FEW: Final = 1_000
 """Records before a ratio says anything."""
+
+
+def reason_of(error: Exception) -> str:
+    """Why a record is a dead letter, at most REASON_BYTES of UTF-8; lone surrogates are spelt out."""
+    return str(error).encode(errors="backslashreplace")[:REASON_BYTES].decode(errors="ignore")
 
 
 def dead_letter_headers(
@@ -23,8 +31,7 @@ def dead_letter_headers(
         ("__connect.errors.offset", str(offset).encode()),
         ("__connect.errors.stage", stage.encode()),
         ("__connect.errors.exception.class.name", type(error).__name__.encode()),
-        ("__connect.errors.exception.message", str(error).encode()),
-        (REASON_HEADER, str(error).encode()),
+        (REASON_HEADER, reason_of(error).encode()),
     ]
 
 
@@ -50,11 +57,11 @@ class DeadLetterLimit:
         self.in_a_row += 1
         if self.in_a_row > self.consecutive:
             raise DeadLetterLimitError(
-                f"{self.in_a_row} dead letters in a row, more than {self.consecutive}; the last: {error}. "
+                f"{self.in_a_row} dead letters in a row, more than {self.consecutive}; the last: {reason_of(error)}. "
                 "Mend the producer, or raise dead_letters.consecutive",
             )
         if self.records >= _FEW and self.dead > self.ratio * self.records:
             raise DeadLetterLimitError(
                 f"{self.dead} of {self.records} records are dead letters, more than {self.ratio:.0%}; the last: "
-                f"{error}. Mend the producer, or raise dead_letters.ratio",
+                f"{reason_of(error)}. Mend the producer, or raise dead_letters.ratio",
             )

@@ -49,3 +49,15 @@ def test_a_lone_surrogate_and_a_number_over_64_bits_are_errors():
     surrogate, big = outputs_of(["\ud800", 2**63], 2)
     assert "surrogate" in surrogate.error
     assert "64 bits" in big.error
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -np.inf, np.float32("nan")])
+def test_what_is_no_number_is_an_error(value):
+    (output,) = outputs_of([value], 1)
+    assert output == ModelOutput(None, f"the prediction is {float(value)}, not a number")
+
+
+@pytest.mark.parametrize("text", ["x" * 65_537, "é" * 40_000, "\ud800" * 20_000])
+def test_a_text_that_its_topic_could_not_hold_is_an_error(text):
+    (output,) = outputs_of([text], 1)
+    assert output == ModelOutput(None, "the prediction is text of more than 65536 bytes")

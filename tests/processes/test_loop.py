@@ -47,12 +47,32 @@ def test_every_record_is_handled_and_its_offset_committed_with_it(filled):
 
 
 def test_a_transaction_stays_open_for_the_interval_over_several_batches(filled, monkeypatch):
-    now = iter([0.0, 0.0, 0.5, 0.9, 1.0, *[9.0] * 50])
-    monkeypatch.setattr(loop_module, "time", SimpleNamespace(monotonic=lambda: next(now)))
-    filled.script("consume", first(assigned(0, 1)), passes, passes)
+    now = 0.0
+
+    def later(_client, call):
+        nonlocal now
+        now += 0.5
+        return call()
+
+    monkeypatch.setattr(loop_module, "time", SimpleNamespace(monotonic=lambda: now))
+    filled.script("consume", first(assigned(0, 1)), later, later)
     run_loop(filled, max_batch=2, interval=1.0)
     assert filled.calls.count("commit_transaction") == 1
     assert source_faults(filled) == []
+
+
+def test_a_loop_with_a_limit_ends_with_exactly_so_many_records(filled):
+    filled.script("consume", first(assigned(0, 1)))
+    assert run_loop(filled, max_batch=3, limit=4).done == 4
+    assert filled.values("out") == [b"a0", b"a1", b"a2", b"b0"]
+    assert (filled.offset(GROUP, SOURCE, 0), filled.offset(GROUP, SOURCE, 1)) == (3, 1)
+
+
+def test_an_undone_transaction_does_not_count_towards_the_limit(filled):
+    filled.script("consume", first(assigned(0, 1)))
+    filled.script("commit_transaction", passes, fails(KafkaError._INCONSISTENT))
+    assert run_loop(filled, max_batch=3, limit=5).done == 5
+    assert len(filled.values("out")) == 5
 
 
 def test_a_transaction_is_one_batch_where_the_loop_keeps_up(filled):

@@ -7,13 +7,12 @@ import structlog
 from confluent_kafka import KafkaError, Message, TopicPartition
 from support.kafka_script import assigned, fails, first
 from support.loops import DEAD, GROUP, OUT, SOURCE, run_handler, run_loop, source_faults, where_from
+from support.model_scripts import scorer_of
 from support.models import load
 from support.scripted_kafka import ScriptedKafka
 
 from stream_router.adapters.avro.records import decode_prediction, decode_split
-from stream_router.adapters.avro.requests import RequestDecoder
 from stream_router.adapters.metrics import DEAD_LETTERS, ROUTED, SCORED
-from stream_router.adapters.model import Model
 from stream_router.core.dead_letter import REASON_HEADER
 from stream_router.core.route import Route
 from stream_router.core.routing.applied_split import AppliedSplit
@@ -22,7 +21,6 @@ from stream_router.core.routing.lane_limits import LaneLimits
 from stream_router.core.routing.routing_state import RoutingState
 from stream_router.errors import DeadLetterLimitError
 from stream_router.processes.route import Router
-from stream_router.processes.score import Scorer
 from stream_router.settings import DeadLetterLimits, Settings
 
 ROUTE = Route("r")
@@ -60,7 +58,6 @@ def test_a_poison_record_becomes_a_dead_letter_with_its_origin_in_connects_heade
         ("__connect.errors.offset", b"2"),
         ("__connect.errors.stage", b"copy"),
         ("__connect.errors.exception.class.name", b"DecodeError"),
-        ("__connect.errors.exception.message", b"nothing to copy"),
         (REASON_HEADER, b"nothing to copy"),
     ]
 
@@ -199,7 +196,7 @@ def request(number: int) -> bytes:
 def test_a_scorer_diverts_what_has_an_unreadable_header_name(kafka):
     kafka.fill(SOURCE, request(0), headers=ROUTED_HEADER)
     fill_unreadable(kafka, request(1), request(2))
-    scorer = Scorer(ROUTE, "stable", Model("even", load("even"), None), RequestDecoder(None))
+    scorer = scorer_of(ROUTE, load("even"))
     done = run_handler(kafka, scorer).done
     assert (done.predictions, done.dead_letters) == (1, 2)
     assert kafka.values(DEAD) == [request(1), request(2)]
@@ -214,7 +211,7 @@ def test_a_scorer_diverts_what_can_never_be_joined_and_predicts_the_rest_once(ka
     kafka.fill(SOURCE, request(4), headers=[(HEADER, b"earlier"), *ROUTED_HEADER])
     kafka.fill(SOURCE, None, headers=[("ce_id", b"by header"), *ROUTED_HEADER])
     kafka.script("commit_transaction", UNDONE, UNDONE)
-    scorer = Scorer(ROUTE, "stable", Model("even", load("even"), None), RequestDecoder(None))
+    scorer = scorer_of(ROUTE, load("even"))
     done = run_handler(kafka, scorer).done
     predictions = [decode_prediction(prediction) for prediction in kafka.values(ROUTE.topic("predictions"))]
     values = {prediction.request_id: prediction.value for prediction in predictions}
@@ -225,19 +222,40 @@ def test_a_scorer_diverts_what_can_never_be_joined_and_predicts_the_rest_once(ka
     assert value(SCORED, "stable", "answered") - before == 3
 
 
-def test_a_model_that_fails_is_told_once_until_it_answers_again(kafka):
+def test_a_model_that_fails_is_told_once_a_minute_with_one_of_its_requests(kafka):
     odd = json.dumps({"request_id": "r7", "x": 7}).encode()
-    kafka.fill(SOURCE, odd, odd, request(2), odd, headers=ROUTED_HEADER)
-    scorer = Scorer(ROUTE, "stable", Model("poor", load("poor"), None), RequestDecoder(None))
+    kafka.fill(SOURCE, request(2), odd, odd, request(2), odd, headers=ROUTED_HEADER)
     with structlog.testing.capture_logs() as lines:
-        assert run_handler(kafka, scorer, max_batch=1).done.errors == 3
-    told = [line for line in lines if line["event"] == "the model fails"]
-    assert len(told) == 2
-    assert told[0] == {
-        "event": "the model fails",
-        "log_level": "warning",
-        "lane": "stable",
-        "errors": 1,
-        "asked": 1,
-        "first": "ValueError: cannot digest a 7",
-    }
+        assert run_handler(kafka, scorer_of(ROUTE, load("poor")), max_batch=3).done.errors == 3
+    assert [line for line in lines if line["event"] == "the model fails"] == [
+        {
+            "event": "the model fails",
+            "log_level": "warning",
+            "lane": "stable",
+            "kind": "ValueError",
+            "errors": 2,
+            "error": "ValueError: cannot digest a 7",
+            "request_id": "r7",
+        }
+    ]
+
+
+def test_a_request_whose_id_or_key_no_prediction_can_hold_is_a_dead_letter_and_its_neighbours_are_scored(kafka):
+    kafka.fill(SOURCE, request(0), headers=ROUTED_HEADER)
+    for request_id in ("x" * 1_500_000, ["x" * 1_500_000]):
+        kafka.fill(SOURCE, json.dumps({"request_id": request_id, "x": 2}).encode(), headers=ROUTED_HEADER)
+    kafka.fill(SOURCE, request(1), headers=ROUTED_HEADER, key=b"k" * 950_000)
+    kafka.fill(SOURCE, request(2), headers=ROUTED_HEADER)
+    done = run_handler(kafka, scorer_of(ROUTE, load("even"))).done
+    assert (done.predictions, done.dead_letters) == (2, 3)
+    assert [where_from(letter)[1] for letter in kafka.records(DEAD)] == [1, 2, 3]
+    assert all(
+        sum(len(name) + len(content) for name, content in letter.headers()) < 2_000 for letter in kafka.records(DEAD)
+    )
+
+
+def test_no_prediction_is_larger_than_its_topic_takes(kafka):
+    kafka.fill(SOURCE, request(0), headers=ROUTED_HEADER, key=b"k" * (1_000_000 - 65_536 - 8_192))
+    run_handler(kafka, scorer_of(ROUTE, lambda rows: ["é" * 32_768 for _ in rows]))
+    (prediction,) = kafka.records(ROUTE.topic("predictions"))
+    assert 990_000 < len(prediction.value()) + len(prediction.key()) <= 1_000_000

@@ -65,9 +65,9 @@ def run_loop(kafka: ScriptedKafka, settings: Settings | None = None, **config: A
     return run_handler(kafka, Copy(), settings, **config)
 
 
-def run_until_copied(kafka: ScriptedKafka, **config: Any) -> Copy:
+def run_until_copied(kafka: ScriptedKafka, handler: Copy | None = None, **config: Any) -> Copy:
     """Run a loop until all is copied and committed, whatever of the script is left."""
-    handler = Copy()
+    handler = handler or Copy()
     TransactionLoop(Settings(), loop_config(**config), handler).run(lambda: not source_faults(kafka))
     return handler
 

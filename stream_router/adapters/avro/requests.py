@@ -8,6 +8,9 @@ from stream_router.adapters.avro.codec import Codec, Subject
 from stream_router.core.routing.header import Headers
 from stream_router.errors import DecodeError
 
+LONGEST_ID: Final = 1_024
+"""Bytes in UTF-8 of a request's id: it stands in predictions, labels and outcomes, and in memory for a horizon."""
+
 _JSON: Final = json.JSONDecoder()
 
 
@@ -36,21 +39,36 @@ class RequestDecoder:
         return row
 
     def request_id(self, headers: Headers | None, row: dict[str, Any] | None) -> str:
-        """The CloudEvents header ce_id, else the row's id field. Raises DecodeError where neither is there."""
+        """The CloudEvents header ce_id, else the row's id field. Raises DecodeError where neither is there, and for an
+        id over LONGEST_ID.
+        """
         for name, content in headers or ():
             if name == "ce_id" and content:
-                return content.decode(errors="replace")
+                return _short(content.decode(errors="replace"), len(content))
         found = row.get(self.id_field) if row is not None else None
         if isinstance(found, bool) or not isinstance(found, str | int) or found == "":
             raise DecodeError(
                 f"the request has no id: neither a header ce_id nor a field {self.id_field!r}"
-                + ("" if found is None else f" that is text or a whole number, but {found!r}"),
+                + ("" if found is None else f" that is text or a whole number, but {_shown(found)}"),
             )
+        if isinstance(found, int) and found.bit_length() > 8 * LONGEST_ID:  # its digits may be more than Python prints
+            raise DecodeError(f"the request's id is a number of {found.bit_length()} bits: name it in text")
         try:
-            str(found).encode()
+            text = str(found)
+            return _short(text, len(text.encode()))
         except UnicodeEncodeError:
-            raise DecodeError(f"the request's id {found!r} is not Unicode text: it has a lone surrogate") from None
-        return str(found)
+            raise DecodeError(f"the request's id {_shown(found)} is not Unicode text: a lone surrogate") from None
+
+
+def _short(request_id: str, size: int) -> str:
+    if size > LONGEST_ID:
+        raise DecodeError(f"the request's id {_shown(request_id)} has {size} bytes: at most {LONGEST_ID} are kept")
+    return request_id
+
+
+def _shown(value: Any) -> str:
+    """For a message; without making all of a long text."""
+    return repr(value[:80] + "..." if isinstance(value, str) and len(value) > 80 else value)[:100]  # noqa: PLR2004 - what a line shows
 
 
 def _json(value: bytes) -> Any:

@@ -8,7 +8,7 @@ import structlog
 from stream_router.adapters.kafka.polling import Record
 from stream_router.adapters.kafka.producers import Outgoing
 from stream_router.adapters.metrics import DEAD_LETTERS
-from stream_router.core.dead_letter import DeadLetterLimit, dead_letter_headers
+from stream_router.core.dead_letter import DeadLetterLimit, dead_letter_headers, reason_of
 from stream_router.core.routing.header import Headers
 from stream_router.settings import Settings
 
@@ -78,7 +78,7 @@ class DeadLetters:
         """
         if not again:
             where = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
-            _log.warning("dead letter", reason=str(error), **where)
+            _log.warning("dead letter", reason=reason_of(error), **where)
             self._limit.on_dead_letter(error)
         added = dead_letter_headers(
             topic=record.topic, partition=record.partition, offset=record.offset, stage=self._stage, error=error

@@ -17,13 +17,17 @@ _LOOK_EVERY: Final = 0.5
 
 
 class Drained:
-    """Whether the group has committed all records of the topic before `ends`, by partition."""
+    """Whether the group has committed all records of the topic before `ends`, by partition.
+
+    `left`: offsets before the ends at the last look, None before the first; markers of transactions are among them.
+    """
 
     def __init__(self, settings: Settings, topic: str, group: str, ends: Mapping[int, int]) -> None:
         self._settings, self._topic, self._group, self._ends = settings, topic, group, ends
         self._client = reader(settings, group)
         self._next_look = 0.0
         self.done = False
+        self.left: int | None = None
 
     def __call__(self, now: float) -> bool:
         """Looks now and then; `now` in seconds. Raises TopicError."""
@@ -40,6 +44,7 @@ class Drained:
         wanted = [TopicPartition(self._topic, partition) for partition in self._ends]
         with explaining(self._settings, f"asking for the offsets of group {self._group}"):
             committed = {found.partition: found.offset for found in self._client.committed(wanted, TIMEOUT)}
+        self.left = sum(max(0, end - max(0, committed[partition])) for partition, end in self._ends.items())
         if any(offset < 0 for offset in committed.values()):
             return False  # a partition that no member of the group has begun
         spans = {partition: (committed[partition], end) for partition, end in self._ends.items()}

@@ -12,8 +12,9 @@ from stream_router.adapters.health import ASSIGNMENT, Health
 from stream_router.adapters.kafka.clients import TIMEOUT
 from stream_router.adapters.kafka.dead_letters import DeadLetters
 from stream_router.adapters.kafka.failures import Failure, cause_of, explain, failure_of
+from stream_router.adapters.kafka.gathering import TURN, Gathering
 from stream_router.adapters.kafka.group import GroupMember, begin_offsets
-from stream_router.adapters.kafka.handler import Handler, LoopConfig
+from stream_router.adapters.kafka.handler import Handler, LoopConfig, Unfinished
 from stream_router.adapters.kafka.loop_clients import loop_consumer, loop_producer
 from stream_router.adapters.kafka.outages import Outages
 from stream_router.adapters.kafka.polling import Record
@@ -22,9 +23,6 @@ from stream_router.adapters.kafka.transaction import Transaction
 from stream_router.adapters.metrics import TRANSACTION_SECONDS
 from stream_router.errors import FencedError, GapError, StreamRouterError, UnreachableError
 from stream_router.settings import Settings
-
-_IDLE: Final = 0.1
-"""Seconds to wait for a record, after which the rest is looked at: whether to stop, and what else is due."""
 
 _ASK: Final = 2.0
 """Seconds for a question to the brokers that is asked again and again."""
@@ -73,14 +71,18 @@ class TransactionLoop:
         self._producer, self._writes, self._producer_since = self._new_producer(), False, 0
         self._member, self._joined, self._has_partitions = self._new_member(), False, False
         self._in_vain_since: float | None = None
+        self._gathering = Gathering()
+        self._records = 0
 
     def run(self, stop: Callable[[], bool]) -> None:
-        """Returns when `stop()` is true, after the open transaction was committed."""
+        """Returns when `stop()` is true, or its limit is reached, after the open transaction was committed."""
         try:
-            while not stop():
+            while not stop() and self._left():
                 self._health.beat()
                 self._run_once()
             self._finish_transaction(_LAST_COMMIT)
+        except Unfinished:
+            self._abandon()
         except KafkaException as error:
             self._abandon()
             raise self._explain(error) from error
@@ -98,18 +100,32 @@ class TransactionLoop:
             time.sleep(_PAUSE)
             return
         try:
-            wait = _IDLE if self._transaction is None else config.max_wait
-            records: Sequence[Record] = self._member.poll(config.max_batch, wait, config.max_wait).records
+            records = self._poll()
             # Also what was fetched before a rebalance of this poll.
-            if self._must_read_again or self._producer_is_stale:
+            if records is None or self._must_read_again or self._producer_is_stale:
                 return
             if records or self._unsaved or self._handler.due():
                 self._handle(records)
             transaction, keeps_up = self._transaction, len(records) < config.max_batch
-            if transaction and (keeps_up or time.monotonic() - transaction.opened_at >= config.interval):
+            if transaction and (
+                keeps_up or not self._left() or time.monotonic() - transaction.opened_at >= config.interval
+            ):
                 self._commit(transaction)
         except (KafkaException, UnreachableError) as error:
             self._undo(error)
+
+    def _poll(self) -> Sequence[Record] | None:
+        """A batch, or None while it may grow. What is done already does not wait for it past the interval."""
+        now, wait, count = time.monotonic(), self._config.max_wait, self._left()
+        if self._transaction is None:
+            return self._gathering.poll(self._member, count, TURN, wait, now)
+        wait = max(0.0, min(wait, self._transaction.opened_at + self._config.interval - now))
+        return self._gathering.poll(self._member, count, min(wait, TURN), wait, now)
+
+    def _left(self) -> int:
+        """Records that the next batch may have; 0 once the limit is reached."""
+        config, open_ = self._config, 0 if self._transaction is None else self._transaction.records
+        return config.max_batch if config.limit is None else min(config.max_batch, config.limit - self._records - open_)
 
     def _handle(self, records: Sequence[Record]) -> None:
         if self._transaction is None:
@@ -125,6 +141,7 @@ class TransactionLoop:
         transaction.commit(self._config.topic, self._member.client, timeout)
         TRANSACTION_SECONDS.labels(self._config.group).observe(time.monotonic() - transaction.opened_at)
         self._dead_letters = transaction.dead_letters
+        self._records += transaction.records
         self._transaction, self._failures = None, 0
         self._unsaved.clear()
         self._must_commit = False
@@ -219,6 +236,7 @@ class TransactionLoop:
 
     def _read_again(self) -> None:
         client = self._member.client
+        self._gathering.clear()
         assignment = client.assignment()
         try:
             for begin in self._begin(assignment):
@@ -244,6 +262,7 @@ class TransactionLoop:
             self._health.not_ready(ASSIGNMENT, "joining the group anew")
             self._assigned.clear()
             self._unsaved.clear()
+        self._gathering.clear()
         self._member.join()
         self._joined, self._in_vain_since = True, None
 

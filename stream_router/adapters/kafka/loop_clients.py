@@ -6,6 +6,7 @@ from confluent_kafka import Consumer
 
 from stream_router.adapters.kafka.clients import consumer_for, session
 from stream_router.adapters.kafka.handler import LoopConfig
+from stream_router.adapters.kafka.held_output import HeldOutput
 from stream_router.adapters.kafka.producers import AtLeastOnceProducer, LoopProducer, OnError, TransactionalProducer
 from stream_router.settings import Settings
 
@@ -22,13 +23,14 @@ def loop_producer(settings: Settings, config: LoopConfig, on_error: OnError) -> 
         return AtLeastOnceProducer(
             settings, linger=_LINGER, max_message_bytes=config.max_message_bytes, on_error=on_error
         )
-    return TransactionalProducer(
+    producer = TransactionalProducer(
         settings,
         f"{config.group}.{config.instance}",
         linger=_LINGER,
         max_message_bytes=config.max_message_bytes,
         on_error=on_error,
     )
+    return HeldOutput(producer) if config.slow else producer
 
 
 def loop_consumer(settings: Settings, config: LoopConfig, on_error: OnError) -> Consumer:

@@ -13,7 +13,8 @@ from stream_router.core.routing.header import Headers
 class Transaction:
     """Positions, output and limits between begin and commit.
 
-    positions: next offset of each partition that goes with the commit. opened_at: seconds of a monotonic clock.
+    positions: next offset of each partition that goes with the commit. records: how many
+    it handles. opened_at: seconds of a monotonic clock.
     produce, produce_all: as LoopProducer.send and send_all, by order.
     """
 
@@ -26,7 +27,7 @@ class Transaction:
         self.opened_at = opened_at
         self.produce, self.produce_all = producer.send, producer.send_all
         self._on_commit: list[Callable[[], object]] = []
-        self._counted = 0
+        self._counted = self.records = 0
         producer.begin()
 
     def divert(self, record: Record, index: int, error: Exception, headers: Headers | None) -> None:
@@ -44,6 +45,7 @@ class Transaction:
         """A batch of so many records has been handled, dead letters included; `last` has the last of each partition."""
         self.dead_letters.on_records(records - self._counted)
         self._counted = 0
+        self.records += records
         self.positions |= {partition: record.offset() + 1 for partition, record in last.items()}
 
     def on_commit(self, action: Callable[[], object]) -> None:
