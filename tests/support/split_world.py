@@ -282,7 +282,8 @@ class World:
 
     def _check_versions(self, applied: AppliedSplit) -> None:
         models = self.bench.store.models()
-        for bound, registered in ((applied.bound.stable, models.stable), (applied.bound.canary, models.canary)):
+        stable = models.previous if models.promoted == applied.rollout else models.stable
+        for bound, registered in ((applied.bound.stable, stable), (applied.bound.canary, models.canary)):
             if applied.canary > 0 and registered is not None and bound != registered:
                 self.broken("a rollout runs with another model version than its own", applied)
 
