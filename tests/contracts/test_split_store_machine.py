@@ -24,7 +24,7 @@ DOCUMENTS: tuple[Document, ...] = (
     LIST,
 )
 numbers = st.integers(0, 2)
-SEEDS = range(400)
+SEEDS = range(800)
 """Histories in which every planted fault must show up at least once."""
 
 
