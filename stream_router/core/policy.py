@@ -68,6 +68,24 @@ class Limit:
     predictions: int = 100
 
 
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A part of a rollout in which canary has the share `weight`, 0 to 1; it is left when all that it asks for is so.
+
+    hold_for: milliseconds since the weight came into force. min_labels: mature labels of canary in this step. until:
+    healthy guardrails, or a person's approval. pause: the rollout pauses then, until a person approves.
+    """
+
+    weight: float
+    hold_for: int = 0
+    min_labels: int = 100
+    until: Literal["healthy", "approved"] | None = None
+    pause: bool = False
+
+
+STEPS: Final[tuple[Step, ...]] = (Step(weight=0.01), Step(weight=0.05), Step(weight=0.25), Step(weight=0.95))
+"""At the last one stable keeps a share, since nothing is tested without concurrent outcomes of both."""
+
 METRICS: Final[tuple[MetricPolicy, ...]] = (
     MetricPolicy(name="accuracy", role="guardrail", weight=0.6),
     MetricPolicy(name="error_rate", role="guardrail", weight=0.2, margin=0.01),
@@ -103,13 +121,20 @@ class Policy:
     bad: str | None = None
     ripe_age: int | None = None
     beta: float = 0.05
+    steps: tuple[Step, ...] = STEPS
+    max_duration: int | None = None
+    on_inconclusive: Literal["stable", "pause"] = "stable"
+    min_coverage: float = 0.5
+    promotion_deadline: int = 600_000
 
     @classmethod
     def of_fields(cls, fields: Mapping[str, Any]) -> "Policy":
         """What `dataclasses.asdict` gave. Raises KeyError or TypeError for fields that are none."""
+        steps = {"steps": tuple(Step(**step) for step in fields["steps"])} if "steps" in fields else {}
         return cls(
             **{
                 **fields,
+                **steps,
                 "metrics": tuple(MetricPolicy(**metric) for metric in fields["metrics"]),
                 "limits": tuple(Limit(**limit) for limit in fields["limits"]),
             }
