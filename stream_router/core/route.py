@@ -7,7 +7,9 @@ from typing import Literal
 from stream_router.core.lane import Lane
 from stream_router.errors import SettingError
 
-RedisKey = Literal["split", "applied", "rejected", "latch", "release", "models", "rollout", "history"]
+RedisKey = Literal[
+    "split", "applied", "rejected", "latch", "release", "models", "rollout", "history", "jobs", "digests"
+]
 Topic = Literal[
     "requests",
     "requests.stable",

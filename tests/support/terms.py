@@ -33,6 +33,7 @@ from stream_router.processes.lane_watch import LaneWatch
 from stream_router.processes.snapshots import Snapshots
 from stream_router.settings import PolicySettings, Settings
 from stream_router.testing import FakeSplitStore
+from stream_router.testing.job_store import FakeJobStore
 
 ROUTE: Final = Route("r")
 EVIDENCE: Final = ROUTE.topic("evidence")
@@ -58,6 +59,7 @@ class World:
         monkeypatch.setattr(telling, "_EVERY", 0.0)
         monkeypatch.setattr(controller.LaneWatch, "begun", lambda *_: self.watch)
         monkeypatch.setattr(controller, "RedisSplitStore", lambda *_: self.store)
+        monkeypatch.setattr(controller, "RedisJobStore", lambda *_: FakeJobStore())
         monkeypatch.setattr(controller, "partition_count", lambda *_: 2)
         self.store.keys.applied, self.store.keys.split = SPLIT, SPLIT.raw
         self.kafka.fill(ROUTE.topic("splits"), encode_split(SPLIT))
@@ -75,6 +77,7 @@ class World:
             topics,
             snapshots,
             self.store,
+            FakeJobStore(),
             self.dead_letters,
             self.watch,
             policy=POLICY,

@@ -102,7 +102,7 @@ def status_to_fields(status: RolloutStatus) -> dict[str, str]:
     fields: dict[str, Any] = {name: value for name, value in vars(status).items() if name not in _BELOW}
     fields |= {name: _moment(fields[name]) for name in _MOMENTS}
     fields |= {name: "" if fields[name] is None else f"{fields[name]:.15g}" for name in _DURATIONS}
-    fields["holds"] = "\n".join(status.holds)
+    fields["holds"], fields["waits"] = "\n".join(status.holds), "\n".join(status.waits)
     if status.trial is not None:
         trial = asdict(status.trial)
         fields |= {"evidence": trial.pop("e_value"), **trial}
@@ -132,6 +132,9 @@ def status_from_fields(fields: Mapping[bytes, bytes]) -> RolloutStatus:
         label_horizon=float(fields[b"label_horizon"]) / unit,
         alpha=float(fields[b"alpha"]),
         says=_text(fields, b"says") or "",
+        step=_count(fields, b"step"),
+        steps=_count(fields, b"steps"),
+        waits=tuple((_text(fields, b"waits") or "").splitlines()),
         written_at=moment(b"written_at"),
         ripe_age=_number(fields, b"ripe_age"),
         verdict_from=moment(b"verdict_from"),

@@ -8,6 +8,7 @@ from stream_router.core.deciding.numbers import Status
 from stream_router.core.lane import Lane
 from stream_router.core.policy import Policy, Role
 from stream_router.core.routing.applied_split import AppliedSplit
+from stream_router.core.scoring.job import JobStatus
 
 JOB_SEEN_FOR_MS: Final = 10_000
 """Milliseconds after which a scoring job that has not told of itself does not live."""
@@ -31,6 +32,18 @@ class ScoringJob:
     state: Literal["loading", "serving", "failed"]
     seen: int
     error: str = ""
+
+    @classmethod
+    def of(cls, status: JobStatus) -> "ScoringJob":
+        is_failed = status.state == "failed"
+        return cls(
+            instance=status.instance,
+            lane=status.lane,
+            version=(status.wanted if is_failed else status.version) or "",
+            state="failed" if is_failed else "serving" if status.state == "scoring" else "loading",
+            seen=status.seen,
+            error=status.last_error or "",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
