@@ -23,6 +23,7 @@ from stream_router.adapters.metrics import (
     ROLLBACKS,
 )
 from stream_router.adapters.redis.jobs import RedisJobStore
+from stream_router.adapters.redis.routers import RedisRouterStore
 from stream_router.adapters.redis.store import RedisSplitStore
 from stream_router.core.deciding.fold import EvidenceFold
 from stream_router.core.evidence import EpochInForce, Evidence
@@ -31,14 +32,12 @@ from stream_router.core.rollout.controller import Controller, Writes
 from stream_router.core.rollout.leader import Leader
 from stream_router.core.rollout.log_records import Refusal, Transition
 from stream_router.core.rollout.rollout_event import RolloutEvent
-from stream_router.core.rollout.status import StatusStore
 from stream_router.core.route import Route
 from stream_router.core.routing.applied_split import AppliedSplit
 from stream_router.core.routing.split_store import call_until_read
-from stream_router.core.scoring.job import JobStore
 from stream_router.errors import DecodeError, GapError, StreamRouterError, UnreachableError
 from stream_router.processes.lane_watch import LaneWatch
-from stream_router.processes.leading import Leading
+from stream_router.processes.leading import Leading, Stores
 from stream_router.processes.snapshots import Snapshots
 from stream_router.processes.telling import Telling
 from stream_router.settings import Settings
@@ -67,7 +66,7 @@ def control(settings: Settings, route: Route, who: str, stop: threading.Event) -
     TopicError where a topic is missing, DeadLetterLimitError, SettingError.
     """
     partitions = partition_count(settings, route.topic("predictions"))
-    store, jobs = RedisSplitStore(route, settings), RedisJobStore(route, settings)
+    stores = Stores(RedisSplitStore(route, settings), RedisJobStore(route, settings), RedisRouterStore(route, settings))
     snapshots = Snapshots(settings, route)
     dead_letters = CountedOnce(DeadLetters.of(settings, route.topic("dead-letters"), "monitor"))
     over = threading.Event()
@@ -79,8 +78,7 @@ def control(settings: Settings, route: Route, who: str, stop: threading.Event) -
                 ControllerLog(settings, route),
                 ControlTopics(settings, route),
                 snapshots,
-                store,
-                jobs,
+                stores,
                 dead_letters,
                 watch,
                 policy=settings.policy.to_policy(),
@@ -98,8 +96,7 @@ def control(settings: Settings, route: Route, who: str, stop: threading.Event) -
                 term.close()
     finally:
         over.set()
-        store.close()
-        jobs.close()
+        stores.close()
 
 
 def _a_new_term_mends(error: StreamRouterError) -> bool:
@@ -118,8 +115,7 @@ class ControllerTerm:
         log: ControllerLog,
         topics: ControlTopics,
         snapshots: Snapshots,
-        store: StatusStore,
-        jobs: JobStore,
+        stores: Stores,
         dead_letters: CountedOnce,
         watch: LaneWatch,
         *,
@@ -127,10 +123,10 @@ class ControllerTerm:
         partitions: int,
         who: str,
     ) -> None:
-        self._route, self._store, self._who = route, store, who
+        self._route, self._store, self._who = route, stores.splits, who
         self._log, self._topics, self._snapshots, self._dead_letters = log, topics, snapshots, dead_letters
-        self._watch, self._telling = watch, Telling(route, store)
-        self._leading = Leading(Leader(policy=policy), store, jobs, who)
+        self._watch, self._telling = watch, Telling(route, stores.splits)
+        self._leading = Leading(Leader(policy=policy), stores, who)
         self._policy, self._partitions = policy, partitions
         self._unreadable: list[DeadLetter] = []
         self._rolled_back: set[int] = set()

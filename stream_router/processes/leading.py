@@ -1,7 +1,7 @@
 """Carries out what the leader of a rollout decides: records for the log, and calls of the script."""
 
 import time
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -14,6 +14,7 @@ from stream_router.core.rollout.situation import Hold
 from stream_router.core.rollout.status import StatusStore
 from stream_router.core.routing.applied_split import AppliedSplit
 from stream_router.core.routing.proposal import Step
+from stream_router.core.routing.router_status import RouterStore
 from stream_router.core.routing.split_store import ReadAgain, StepRefused, call_until_read
 from stream_router.core.scoring.job import JobStore
 from stream_router.errors import UnreachableError
@@ -24,12 +25,24 @@ _EVERY: Final = 0.5
 _log = structlog.get_logger()
 
 
+class Stores(NamedTuple):
+    """What Redis holds of a route."""
+
+    splits: StatusStore
+    jobs: JobStore
+    routers: RouterStore
+
+    def close(self) -> None:
+        for store in self:
+            store.close()
+
+
 class Leading:
     """Of one term; `who` is named in `:applied`."""
 
-    def __init__(self, leader: Leader, store: StatusStore, jobs: JobStore, who: str) -> None:
+    def __init__(self, leader: Leader, stores: Stores, who: str) -> None:
         self.leader = leader
-        self._store, self._jobs, self._who = store, jobs, f"controller {who}"
+        self._stores, self._who = stores, f"controller {who}"
         self._looked_at = float("-inf")
         self._refused: str | None = None
 
@@ -69,8 +82,9 @@ class Leading:
         if not self.leader.needs_redis:
             return Seen()
         try:
-            jobs = tuple(map(ScoringJob.of, self._jobs.jobs().values()))
-            return Seen(applied=self._store.applied(), jobs=jobs, refused=self._refused)
+            jobs = tuple(map(ScoringJob.of, self._stores.jobs.jobs().values()))
+            routers = self._stores.routers.routers()
+            return Seen(applied=self._stores.splits.applied(), jobs=jobs, routers=routers, refused=self._refused)
         except UnreachableError as error:
             _log.debug("the rollout goes on once Redis answers", error=str(error))
             return Seen()
@@ -78,11 +92,11 @@ class Leading:
     def _call(self, controller: Controller, step: Step, now: int) -> None:
         view = controller.view
         try:
-            reply = self._store.call(view, self._store.look(), now=now, who=self._who, step=step)
+            reply = self._stores.splits.call(view, self._stores.splits.look(), now=now, who=self._who, step=step)
             if isinstance(reply, StepRefused):
                 self._refused = reply.why
                 # A pending edit stands in the way, which only a call without a step judges.
-                call_until_read(self._store, view, now=now, who=self._who)
+                call_until_read(self._stores.splits, view, now=now, who=self._who)
         except UnreachableError as error:
             _log.warning("the rollout's next step is in Kafka, Redis does not take it yet", error=str(error))
             return

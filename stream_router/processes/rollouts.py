@@ -202,8 +202,9 @@ class Rollouts:
         changes = []
         for offset, record in news.log:
             self._state = self._state.after_record(offset, record)
-            is_rollback = isinstance(record, RolloutEvent) and record.kind == ROLLBACK
-            if is_rollback or isinstance(record, Transition | Refusal):
+            if isinstance(record, RolloutEvent) and record.kind != ROLLBACK:
+                continue
+            if not isinstance(record, Command):
                 changes.append(Change(offset, record))
         self._changes += changes
         return changes

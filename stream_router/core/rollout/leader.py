@@ -14,6 +14,7 @@ from stream_router.core.rollout.rollout_state import RolloutState
 from stream_router.core.rollout.situation import Hold
 from stream_router.core.rollout.status import Led
 from stream_router.core.routing.applied_split import AppliedSplit
+from stream_router.core.routing.router_status import RouterStatus, disobeying
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,7 @@ class Seen:
 
     applied: AppliedSplit | None = None
     jobs: tuple[ScoringJob, ...] = ()
+    routers: tuple[RouterStatus, ...] = ()
     refused: str | None = None
 
 
@@ -62,11 +64,11 @@ class Leader:
 
     def next(self, controller: Controller, holds: tuple[Hold, ...], seen: Seen, now: int) -> Write | Call | None:
         """`now` in milliseconds since the epoch. Both topics have been read to their ends."""
-        inputs = self._inputs(controller, holds, seen)
+        inputs = self._inputs(controller, holds, seen, now)
         self.waits = waits_for(self.state, law_of(self.state, inputs), now, inputs)
         return None if self._is_awaited else decide(self.state, now, inputs)
 
-    def _inputs(self, controller: Controller, holds: tuple[Hold, ...], seen: Seen) -> Inputs:
+    def _inputs(self, controller: Controller, holds: tuple[Hold, ...], seen: Seen, now: int) -> Inputs:
         state, summary = self.state, controller.summary
         is_ours = controller.in_force.rollout == state.rollout
         verdicts = summary.verdicts if is_ours and summary is not None else ()
@@ -77,6 +79,7 @@ class Leader:
             labels=_mature_labels(controller, state) if is_ours and state.phase == "Progressing" else 0,
             max_labels_reached=any(hold.reason == "max_labels" for hold in holds),
             jobs=seen.jobs,
+            routers_obey=not disobeying(seen.routers, seen.applied or controller.in_force, now),
             applied=seen.applied,
             refused=seen.refused,
         )
