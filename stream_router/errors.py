@@ -13,6 +13,8 @@ StreamRouterError               exit code 1
 ├── ModelError                  2   a model that cannot be loaded, or a version that the lane refuses
 ├── FencedError               * 1   another process has our identity, or we were away too long
 ├── AuditError                  7   an audit that has found faults of the routers
+├── RefusedError                1   a command that the rollout's phase, or somebody's newer one, does not allow
+├── NoAnswerError               4   nothing has come of it in time
 ├── ReplayError                 7   a replay that gives other verdicts than were recorded
 ├── LocalStackError             1   the local Kafka or Valkey does not start or stop
 ├── RollbackExpectedError       1   the demo ended without the rollback it exists to show
@@ -80,6 +82,14 @@ class FencedError(StreamRouterError):
 
 class AuditError(StreamRouterError):
     exit_code = 7
+
+
+class RefusedError(StreamRouterError):
+    pass
+
+
+class NoAnswerError(StreamRouterError):
+    exit_code = 4
 
 
 class ReplayError(StreamRouterError):

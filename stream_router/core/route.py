@@ -8,7 +8,7 @@ from stream_router.core.lane import Lane
 from stream_router.errors import SettingError
 
 RedisKey = Literal[
-    "split", "applied", "rejected", "latch", "release", "models", "rollout", "history", "jobs", "digests"
+    "split", "applied", "rejected", "latch", "release", "models", "rollout", "history", "jobs", "digests", "routers"
 ]
 Topic = Literal[
     "requests",

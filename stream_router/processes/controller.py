@@ -8,7 +8,8 @@ from typing import Final
 import structlog
 
 from stream_router.adapters.avro.evidence import encode_evidence
-from stream_router.adapters.avro.records import encode_rollout_event, encode_windowed_accuracy
+from stream_router.adapters.avro.log_records import encode_log_record
+from stream_router.adapters.avro.records import encode_windowed_accuracy
 from stream_router.adapters.clock import now_ms
 from stream_router.adapters.kafka.clients import partition_count
 from stream_router.adapters.kafka.control_topics import ControlTopics
@@ -21,17 +22,22 @@ from stream_router.adapters.metrics import (
     EVIDENCE_BEHIND,
     ROLLBACKS,
 )
+from stream_router.adapters.redis.jobs import RedisJobStore
+from stream_router.adapters.redis.routers import RedisRouterStore
 from stream_router.adapters.redis.store import RedisSplitStore
 from stream_router.core.deciding.fold import EvidenceFold
 from stream_router.core.evidence import EpochInForce, Evidence
 from stream_router.core.policy import Policy
 from stream_router.core.rollout.controller import Controller, Writes
-from stream_router.core.rollout.status import StatusStore
+from stream_router.core.rollout.leader import Leader
+from stream_router.core.rollout.log_records import Refusal, Transition
+from stream_router.core.rollout.rollout_event import RolloutEvent
 from stream_router.core.route import Route
 from stream_router.core.routing.applied_split import AppliedSplit
 from stream_router.core.routing.split_store import call_until_read
 from stream_router.errors import DecodeError, GapError, StreamRouterError, UnreachableError
 from stream_router.processes.lane_watch import LaneWatch
+from stream_router.processes.leading import Leading, Stores
 from stream_router.processes.snapshots import Snapshots
 from stream_router.processes.telling import Telling
 from stream_router.settings import Settings
@@ -60,7 +66,7 @@ def control(settings: Settings, route: Route, policy: Policy, who: str, stop: th
     TopicError where a topic is missing, DeadLetterLimitError, SettingError.
     """
     partitions = partition_count(settings, route.topic("predictions"))
-    store = RedisSplitStore(route, settings)
+    stores = Stores(RedisSplitStore(route, settings), RedisJobStore(route, settings), RedisRouterStore(route, settings))
     snapshots = Snapshots(settings, route)
     dead_letters = CountedOnce(DeadLetters.of(settings, route.topic("dead-letters"), "monitor"))
     over = threading.Event()
@@ -72,7 +78,7 @@ def control(settings: Settings, route: Route, policy: Policy, who: str, stop: th
                 ControllerLog(settings, route),
                 ControlTopics(settings, route),
                 snapshots,
-                store,
+                stores,
                 dead_letters,
                 watch,
                 policy=policy,
@@ -90,7 +96,7 @@ def control(settings: Settings, route: Route, policy: Policy, who: str, stop: th
                 term.close()
     finally:
         over.set()
-        store.close()
+        stores.close()
 
 
 def _a_new_term_mends(error: StreamRouterError) -> bool:
@@ -109,7 +115,7 @@ class ControllerTerm:
         log: ControllerLog,
         topics: ControlTopics,
         snapshots: Snapshots,
-        store: StatusStore,
+        stores: Stores,
         dead_letters: CountedOnce,
         watch: LaneWatch,
         *,
@@ -117,9 +123,10 @@ class ControllerTerm:
         partitions: int,
         who: str,
     ) -> None:
-        self._route, self._store, self._who = route, store, who
+        self._route, self._store, self._who = route, stores.splits, who
         self._log, self._topics, self._snapshots, self._dead_letters = log, topics, snapshots, dead_letters
-        self._watch, self._telling = watch, Telling(route, store)
+        self._watch, self._telling = watch, Telling(route, stores.splits)
+        self._leading = Leading(Leader(policy=policy), stores, who)
         self._policy, self._partitions = policy, partitions
         self._unreadable: list[DeadLetter] = []
         self._rolled_back: set[int] = set()
@@ -157,23 +164,31 @@ class ControllerTerm:
         news = self._topics.read() if self._topics.at_ends else self._topics.read_to_ends()
         for applied in news.splits:
             controller.on_split(applied)
-        for event in news.events:
-            controller.on_event(event)
+            self._leading.on_split(applied)
+        for offset, record in news.log:
+            self._leading.on_record(offset, record)
+            if isinstance(record, RolloutEvent):
+                controller.on_event(record)
+            elif isinstance(record, Transition) and record.policy is not None:
+                controller.policies[record.rollout] = record.policy
 
     def _act(self, controller: Controller) -> None:
         self._learn(controller)
         self._watch.want(controller.wanted)
         controller.looks = self._watch.looks
-        is_due = controller.is_urgent or time.monotonic() - self._written_at >= _WRITE_EVERY
+        told = self._leading.due_record(controller, self._telling.holds, now_ms())
+        is_due = controller.is_urgent or told is not None or time.monotonic() - self._written_at >= _WRITE_EVERY
         writes = controller.due_writes(now_ms()) if is_due else Writes()
         if is_due:
-            self._write(controller, writes)
+            self._write(controller, writes, told)
         self._carry_out(controller)
-        self._telling.tell(controller, self._watch.now, at_once=bool(writes.events))
+        self._telling.tell(controller, self._leading.leader.led, self._watch.now, at_once=bool(writes.events or told))
 
-    def _write(self, controller: Controller, writes: Writes) -> None:
+    def _write(self, controller: Controller, writes: Writes, told: Transition | Refusal | None) -> None:
         """One transaction, unless there is nothing new."""
         records = [*(letter.outgoing for letter in self._unreadable), *self._records(writes)]
+        if told is not None:
+            records.append(self._logged(told))
         moved = controller.next_offset > controller.position
         if moved:
             records += self._snapshots.due(controller.fold, controller.next_offset, in_a_hurry=bool(writes.events))
@@ -185,6 +200,8 @@ class ControllerTerm:
         for letter in self._unreadable:
             letter.on_committed()
         self._unreadable.clear()
+        if told is not None:
+            self._leading.on_written(told)
         for event in writes.verdicts:
             _log.info("verdict", rollout=event.rollout, metric=event.metric, verdict=event.verdict, role=event.role)
         for event in writes.events:
@@ -215,7 +232,7 @@ class ControllerTerm:
         percent = round(100 * read / max(1, records))
         _log.info("the controller catches up", read=read, records=records, percent=percent)
         remark = f"catching up: {read:,} of {records:,} records of evidence read ({percent} %)"
-        self._telling.show(controller.status(self._watch.now, remark=remark))
+        self._telling.show(controller.status(self._watch.now, self._leading.leader.led, remark=remark))
         EVIDENCE_BEHIND.labels(self._route.name).set(records - read)
         self._told_at = time.monotonic()
 
@@ -252,9 +269,11 @@ class ControllerTerm:
         if writes.silences:
             evidence = Evidence(by=self._who, written_at=now_ms(), silences=writes.silences)
             yield Outgoing(self._route.topic("evidence"), encode_evidence(evidence), None, 0)
-        for event in (*writes.verdicts, *writes.events):
-            key = str(event.rollout).encode()
-            yield Outgoing(self._route.topic("rollout-events"), encode_rollout_event(event), key, 0)
+        yield from map(self._logged, (*writes.verdicts, *writes.events))
+
+    def _logged(self, record: RolloutEvent | Transition | Refusal) -> Outgoing:
+        key = str(record.rollout).encode()
+        return Outgoing(self._route.topic("rollout-events"), encode_log_record(record), key, 0)
 
     def _carry_out(self, controller: Controller) -> None:
         """Bring a rollback to Redis, again and again until it is applied."""

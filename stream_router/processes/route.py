@@ -22,6 +22,7 @@ from stream_router.adapters.kafka.polling import Record
 from stream_router.adapters.kafka.record_headers import read_headers
 from stream_router.adapters.kafka.transaction import Transaction
 from stream_router.adapters.metrics import CANARY_WEIGHT, ROUTED, SPLIT_EPOCH
+from stream_router.adapters.redis.routers import RedisRouterStore
 from stream_router.adapters.redis.store import RedisSplitStore
 from stream_router.adapters.redis.tracking import SplitTracking
 from stream_router.core.lane import CANARY, LANES, STABLE
@@ -31,6 +32,7 @@ from stream_router.core.routing.header import HEADER, Routing
 from stream_router.core.routing.lane_limits import LaneLimits
 from stream_router.core.routing.partitioner import WeightedPartitioner, record_key
 from stream_router.core.routing.routing_state import RoutingState
+from stream_router.processes.router_reporter import RouterReporter
 from stream_router.processes.split_watcher import SplitWatcher
 from stream_router.settings import Settings, masked_url
 
@@ -187,9 +189,10 @@ def _route(
 ) -> Routed:
     limits = _lane_limits(settings, route)
     state = RoutingState(who=f"router {instance}")
-    store = RedisSplitStore(route, settings)
+    store, routers = RedisSplitStore(route, settings), RedisRouterStore(route, settings)
     watcher = SplitWatcher(ControlTopics(settings, route), store, SplitTracking(route, settings), state)
     router = Router(route, state, watcher.in_force, limits, by_request=settings.route.assign_by == "request")
+    reporter = RouterReporter(routers, instance, watcher.in_force)
     config = LoopConfig(
         topic=route.topic("requests"),
         group=route.router_group,
@@ -212,10 +215,13 @@ def _route(
 
     try:
         watcher.start()
+        reporter.start()
         TransactionLoop(settings, config, router, health).run(stopped)
     finally:
+        reporter.stop()
         watcher.stop()
         store.close()
+        routers.close()
     _log.info("routing ended", **vars(router.done))
     return router.done
 

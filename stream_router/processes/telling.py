@@ -19,7 +19,7 @@ from stream_router.adapters.metrics import (
 )
 from stream_router.core.rollout.controller import Controller
 from stream_router.core.rollout.situation import REASONS, Hold, HoldReason
-from stream_router.core.rollout.status import RolloutStatus, StatusStore
+from stream_router.core.rollout.status import Led, RolloutStatus, StatusStore
 from stream_router.core.route import Route
 from stream_router.errors import UnreachableError
 
@@ -39,6 +39,8 @@ class Telling:
         self._route, self._store = route, store
         self._told_at = self._shown_at = float("-inf")
         self._shown: RolloutStatus | None = None
+        self.holds: tuple[Hold, ...] = ()
+        """As they were told last."""
         self._held = Counter[HoldReason]()
         self._refused_watermarks, self._said_held = 0, False
 
@@ -47,14 +49,14 @@ class Telling:
         for reason in self._held:
             HOLDS.labels(self._route.name, reason).set(0)
 
-    def tell(self, controller: Controller, now: int, *, at_once: bool) -> None:
+    def tell(self, controller: Controller, led: Led, now: int, *, at_once: bool) -> None:
         """`now` in milliseconds since the epoch, by the broker's clock where that is known."""
         if not at_once and time.monotonic() - self._told_at < _EVERY:
             return
-        self._told_at, holds = time.monotonic(), controller.holds(now)
-        self._say(holds)
+        self._told_at, self.holds = time.monotonic(), controller.holds(now)
+        self._say(self.holds)
         self._measure(controller)
-        self.show(controller.status(now, holds))
+        self.show(controller.status(now, led, self.holds))
 
     def _measure(self, controller: Controller) -> None:
         name, summary = self._route.name, controller.summary

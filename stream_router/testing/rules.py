@@ -1,10 +1,19 @@
 """The rules of apply_split.lua in Python, on keys in memory."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from stream_router.core.rollout.status import RolloutStatus
-from stream_router.core.routing.applied_split import INITIAL_SPLIT, AppliedSplit, Models, Versions
+from stream_router.core.routing.applied_split import (
+    INITIAL_SPLIT,
+    RAISED,
+    REBOUND,
+    REMEMBERED,
+    AppliedSplit,
+    Models,
+    Versions,
+)
 from stream_router.core.routing.control_view import ControlView
 from stream_router.core.routing.proposal import Proposal, Step
 from stream_router.core.routing.split import ALL_STABLE_RAW
@@ -69,7 +78,7 @@ class Call:
             self.keys.models = registered.models
             self.put(
                 "remembered",
-                f"remembered: Redis had forgotten epoch {registered.epoch}",
+                f"{REMEMBERED}: Redis had forgotten epoch {registered.epoch}",
                 raw=registered.raw,
                 canary=registered.canary,
                 bound=registered.bound,
@@ -77,7 +86,7 @@ class Call:
                 epoch=registered.epoch if same and registered.epoch >= highest_epoch else self.top_epoch + 1,
             )
         elif applied and applied.epoch < highest_epoch:
-            self.put("epoch raised", f"raised above epoch {highest_epoch}, which a router used without Redis")
+            self.put("epoch raised", f"{RAISED} {highest_epoch}, which a router used without Redis")
 
     def set_latch(self, rollout: int) -> None:
         keys, brought, reason = self.keys, self.view.latch, self.view.latch_reason
@@ -121,39 +130,59 @@ class Call:
         )
 
     def bind_new_version(self) -> None:
-        applied, models = self.keys.applied, self.keys.models
+        applied, models, compared = self.keys.applied, self.keys.models, self.compared_models
         if applied is None or applied.canary == 0:
             return
-        if _another(applied.bound, models):
+        if _another(applied.bound, compared):
             self.top_rollout += 1
             why = f"another model version was registered: rollout {self.top_rollout}"
             self.put(
                 "new version", why, rollout=self.top_rollout, bound=Versions(stable=models.stable, canary=models.canary)
             )
-        elif (applied.bound.stable is None and models.stable) or (applied.bound.canary is None and models.canary):
-            self.put("bound", "bound to the model versions registered since", **self.under(applied.canary))
+        elif (applied.bound.stable is None and compared.stable) or (applied.bound.canary is None and compared.canary):
+            self.put("bound", REBOUND, **self.under(applied.canary))
 
     def take_step(self, step: Step, latch: Latch | None) -> AppliedSplit | StepRefused:
-        applied, models = self.keys.applied, self.keys.models
-        if applied is None:
-            return StepRefused("no split has been applied yet")
-        if latch:
-            return StepRefused(f"the latch of rollout {latch.rollout} holds")
-        if self.pending():
-            return StepRefused("an edit of the split is pending")
-        if applied.epoch != step.on:
-            return StepRefused(f"decided on epoch {step.on}, but epoch {applied.epoch} is in force")
-        if step.promote and (applied.canary == 0 or models.canary is None):
-            return StepRefused("a promotion needs a canary with a share and a registered model version")
+        why, models = next(self.objections(step, latch), None), self.keys.models
+        if why is not None:
+            return StepRefused(why)
+        rollout = self.rollout_in_force
         if step.promote:
-            self.keys.models = replace(models, previous=models.stable, stable=models.canary, promoted=applied.rollout)
+            self.keys.models = replace(models, previous=models.stable, stable=models.canary, promoted=rollout)
+            return self.put("promoted", f"promotion of rollout {rollout}")
         self.keys.split = step.raw
+        if step.start is None:
+            return self.put("step", f"step of rollout {rollout}", raw=step.raw, **self.under(step.canary))
+        self.keys.models = replace(models, canary=step.start)
         return self.put(
-            "promoted" if step.promote else "step",
-            f"{'promotion' if step.promote else 'step'} of rollout {applied.rollout}",
+            "started",
+            f"start of rollout {step.rollout}: canary is version {step.start}",
             raw=step.raw,
-            **self.under(step.canary),
+            canary=0.0,
+            rollout=step.rollout,
+            bound=Versions(stable=models.stable, canary=step.start),
         )
+
+    def objections(self, step: Step, latch: Latch | None) -> Iterator[str]:
+        """Why the step is refused; the first is told."""
+        applied, starts = self.keys.applied or INITIAL_SPLIT, step.start is not None
+        if self.keys.applied is None and not starts:
+            yield "no split has been applied yet"
+        if latch and not starts:
+            yield f"the latch of rollout {latch.rollout} holds"
+        if self.pending():
+            yield "an edit of the split is pending"
+        if applied.epoch != step.on:
+            yield f"decided on epoch {step.on}, but epoch {applied.epoch} is in force"
+        if starts and (step.rollout or 0) <= self.top_rollout:
+            yield f"rollout {step.rollout} cannot begin: rollout {self.top_rollout} is known already"
+        if starts and applied.canary > 0:
+            yield "canary has a share: a rollout begins with none"
+        if step.promote and (applied.canary == 0 or self.keys.models.canary is None):
+            yield "a promotion needs a canary with a share and a registered model version"
+        rollout = applied.rollout if step.promote else self.under(step.canary)["rollout"]
+        if step.rollout is not None and not starts and rollout != step.rollout:
+            yield f"a step of rollout {step.rollout}, but the split would be one of rollout {rollout}"
 
     def judge(self, seen: Proposal, latch: Latch | None) -> AppliedSplit | ReadAgain:
         if self.pending():
@@ -167,6 +196,14 @@ class Call:
             else:
                 self.put("applied", "proposed in :split", raw=seen.raw, **self.under(seen.canary))
         return self.keys.applied or INITIAL_SPLIT
+
+    @property
+    def compared_models(self) -> Models:
+        """`:models` as the rollout in force is compared with them: once promoted, against the previous one."""
+        applied, models = self.keys.applied, self.keys.models
+        if applied and applied.canary > 0 and models.promoted == applied.rollout:
+            return replace(models, stable=models.previous)
+        return models
 
     @property
     def rollout_in_force(self) -> int:
@@ -193,7 +230,7 @@ class Call:
 
     def under(self, canary: float) -> dict[str, Any]:
         """Weight, rollout and versions of the next split."""
-        applied, models = self.keys.applied, self.keys.models
+        applied, models = self.keys.applied, self.compared_models
         rollout = self.rollout_in_force
         bound = Versions(stable=models.stable, canary=models.canary)
         latched = self.keys.latch.rollout if self.keys.latch else 0
@@ -226,10 +263,8 @@ class Call:
 
     def latched_why(self, latch: Latch) -> str:
         because = f" ({latch.reason})" if latch.reason else ""
-        return (
-            f"rollout {latch.rollout} was rolled back{because}: canary gets no share before a person ends the latch "
-            f"with: {self.command(latch)}"
-        )
+        until = f"canary gets no share before a person ends the latch with: {self.command(latch)}"
+        return f"rollout {latch.rollout} was rolled back{because}: {until}"
 
     def reject(self, document: Proposal | Refusal, code: RefusalCode, why: str) -> None:
         self.keys.rejected = Refusal(type=document.type, raw=document.raw, code=code, why=why, time=self.now)

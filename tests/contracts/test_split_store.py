@@ -264,9 +264,87 @@ def test_an_intent_for_an_earlier_rollout_is_dropped(bench: Bench) -> None:
 def test_a_rollback_of_a_promoted_rollout_gives_stable_its_version_back(bench: Bench) -> None:
     applied = with_split(bench)
     promoted = applied_of(bench, step=Step(on=applied.epoch, promote=True))
-    assert (promoted.raw, promoted.models) == (ALL_STABLE_RAW, Models("c1", "c1", "s1", 1))
-    applied_of(bench, rolled_back(1))
+    assert (promoted.raw, promoted.models) == (applied.raw, Models("c1", "c1", "s1", 1))
+    assert applied_of(bench, rolled_back(1)).raw == ALL_STABLE_RAW
     assert bench.store.models() == Models("s1", "c1", "s1", None)
+
+
+def test_a_promoted_rollout_stays_one_until_all_is_stables(bench: Bench) -> None:
+    """It goes on with the versions that it is bound to, at each later step; then canary's next share is another's."""
+    epoch = applied_of(bench, step=Step(on=with_split(bench).epoch, promote=True)).epoch
+    quiet = applied_of(bench)
+    assert (quiet.epoch, quiet.rollout, quiet.bound) == (epoch, 1, Versions("s1", "c1"))
+    stepped = applied_of(bench, step=Step(on=epoch, canary=0.2, rollout=1))
+    assert (stepped.rollout, stepped.bound, stepped.models.stable) == (1, Versions("s1", "c1"), "c1")
+    last = applied_of(bench, step=Step(on=stepped.epoch, rollout=1))
+    assert (last.rollout, last.canary, last.bound) == (1, 0.0, Versions("s1", "c1"))
+    bench.store.propose(TENTH)
+    again = applied_of(bench)
+    assert (again.rollout, again.bound) == (2, Versions("c1", "c1"))
+
+
+def test_another_canary_version_in_a_promotion_is_a_new_rollout(bench: Bench) -> None:
+    applied_of(bench, step=Step(on=with_split(bench).epoch, promote=True))
+    bench.put_model("canary", "c2")
+    assert (applied_of(bench).rollout, applied_of(bench).bound) == (2, Versions("c1", "c2"))
+
+
+def test_a_start_gives_canary_its_version_and_no_share(bench: Bench) -> None:
+    """Also before the first split, and under a latch, which a later rollout ends; canary's first share is its own."""
+    bench.put_model("stable", "s1")
+    started = applied_of(bench, step=Step(on=0, rollout=1, start="c1"))
+    assert (started.rollout, started.canary, started.epoch) == (1, 0.0, 1)
+    assert (started.bound, started.models) == (Versions("s1", "c1"), Models("s1", "c1"))
+    stepped = applied_of(bench, step=Step(on=1, canary=0.1, rollout=1))
+    assert (stepped.rollout, stepped.canary) == (1, 0.1)
+    view = rolled_back(1)
+    back = applied_of(bench, view)
+    again = applied_of(bench, view, step=Step(on=back.epoch, rollout=2, start="c2"))
+    assert (again.rollout, again.canary, again.bound) == (2, 0.0, Versions("s1", "c2"))
+    assert applied_of(bench, view, step=Step(on=again.epoch, canary=0.1, rollout=2)).canary == 0.1
+    latch = (applied_of(bench, view), bench.store.latch())[1]
+    assert latch is not None
+    assert (latch.rollout, latch.state, latch.command) == (1, "over", "")
+
+
+@pytest.mark.parametrize(
+    ("number", "epoch", "latched", "why"),
+    [
+        (1, 1, 0, "rollout 1 cannot begin: rollout 1 is known already"),
+        (2, 2, 2, "rollout 2 cannot begin: rollout 2 is known already"),
+        (2, 0, 0, "decided on epoch 0, but epoch 1 is in force"),
+        (2, 1, 0, "canary has a share: a rollout begins with none"),
+    ],
+)
+def test_a_start_is_refused(bench: Bench, number: int, epoch: int, latched: int, why: str) -> None:
+    """Of a number that is taken or rolled back, on another epoch, and while canary has a share."""
+    with_split(bench)
+    view = rolled_back(latched) if latched else ControlView()
+    applied_of(bench, view)
+    assert call(bench, view, step=Step(on=epoch, rollout=number, start="c2")) == StepRefused(why)
+    assert bench.store.models().canary == "c1"
+
+
+def test_a_step_is_refused_that_would_begin_another_rollout(bench: Bench) -> None:
+    """While canary has no share another version makes no new rollout; its next share would."""
+    started = applied_of(bench, step=Step(on=0, rollout=1, start="c1"))
+    bench.put_model("canary", "c2")
+    why = "a step of rollout 1, but the split would be one of rollout 2"
+    assert call(bench, step=Step(on=started.epoch, canary=0.1, rollout=1)) == StepRefused(why)
+
+
+def test_what_is_put_in_force_anew_says_so(bench: Bench) -> None:
+    applied = with_split(bench)
+    assert not applied.is_same_anew
+    raised = applied_of(bench, ControlView(latest=AppliedSplit(epoch=7, registered=False)))
+    bench.restore(None)
+    remembered = applied_of(bench, ControlView(registered=raised, latest=raised))
+    bench.restore(None)
+    bench.store.propose(TENTH)
+    unbound = applied_of(bench)
+    bench.put_model("canary", "c1")
+    bound = applied_of(bench)
+    assert [split.is_same_anew for split in (raised, remembered, unbound, bound)] == [True, True, False, True]
 
 
 def test_another_version_under_traffic_is_a_new_rollout(bench: Bench) -> None:

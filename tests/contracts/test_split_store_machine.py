@@ -24,7 +24,7 @@ DOCUMENTS: tuple[Document, ...] = (
     LIST,
 )
 numbers = st.integers(0, 2)
-SEEDS = range(400)
+SEEDS = range(800)
 """Histories in which every planted fault must show up at least once."""
 
 
@@ -66,6 +66,11 @@ class SplitStoreMachine(RuleBasedStateMachine):
     def controller_steps(self, number: int, canary: float, promote: bool, stale: bool) -> None:
         if self.router(number).reachable:
             self.world.step(self.router(number), canary=canary, promote=promote, stale=stale)
+
+    @rule(number=numbers, version=st.sampled_from(["v1", "v2", "v3"]), above=st.integers(0, 2))
+    def controller_starts(self, number: int, version: str, above: int) -> None:
+        if self.router(number).reachable:
+            self.world.start(self.router(number), version, number=above)
 
     @rule(number=numbers, most=st.sampled_from([1, None]))
     def router_follows(self, number: int, most: int | None) -> None:

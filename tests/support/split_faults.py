@@ -30,7 +30,7 @@ FAULTS = (
     Fault(
         "latch does not stop steps",
         lua=("if latched then return {'refused'", "if false then return {'refused'"),
-        fake=("        if latch:\n            return StepRefused", "        if False:\n            return StepRefused"),
+        fake=("if latch and not starts:", "if False:"),
     ),
     Fault(
         "remembered over a pending edit",
@@ -80,21 +80,21 @@ FAULTS = (
     ),
     Fault(
         "a step compares no epochs",
-        lua=("if applied.epoch ~= on then", "if false then"),
+        lua=("if epoch ~= on then", "if false then"),
         fake=("if applied.epoch != step.on:", "if False:"),
     ),
     Fault(
         "a new version is no new rollout",
         lua=("  if another(applied) then", "  if false then"),
         fake=(
-            "        if _another(applied.bound, models):\n            self.top_rollout",
+            "        if _another(applied.bound, compared):\n            self.top_rollout",
             "        if False:\n            self.top_rollout",
         ),
     ),
     Fault(
         "a late version is not bound",
         lua=("elseif lacks then", "elseif false then"),
-        fake=("elif (applied.bound.stable is None and models.stable) or", "elif False and"),
+        fake=("elif (applied.bound.stable is None and compared.stable) or", "elif False and"),
     ),
     Fault(
         "a promotion leaves the models",
@@ -103,6 +103,16 @@ FAULTS = (
             "local _",
         ),
         fake=("self.keys.models = replace(models, previous=", "replace(models, previous="),
+    ),
+    Fault(
+        "a promoted rollout is another one",
+        lua=("models.promoted == applied.rollout then\n    return models.previous", "false then\n    return nil"),
+        fake=("applied.canary > 0 and models.promoted == applied.rollout", "False"),
+    ),
+    Fault(
+        "a start takes a number again",
+        lua=("if rollout <= top_rollout then", "if false then"),
+        fake=("if starts and (step.rollout or 0) <= self.top_rollout:", "if False:"),
     ),
     Fault(
         "a latch keeps its state",

@@ -62,6 +62,8 @@ def _random_act(  # noqa: C901, PLR0912 - one table of acts and their chances
             promote=dice.random() < 0.3,
             stale=dice.random() < 0.3,
         )
+    elif chance < 0.215 and reachable:
+        world.start(router, f"v{number}", number=dice.choice([0, 1, 1, 2]))
     elif chance < 0.50:
         router.follow(dice.choice([0, 1, None]))
     elif chance < 0.75 and reachable:

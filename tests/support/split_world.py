@@ -213,6 +213,27 @@ class World:
             promoted = Models(models.canary, models.canary, models.stable, applied.rollout)
             if self.bench.store.models() != promoted:
                 self.broken("a promotion did not exchange the models", self.bench.store.models())
+            if (reply.rollout, reply.raw, reply.bound) != (applied.rollout, applied.raw, applied.bound):
+                self.broken("a promotion changed more than the models", reply)
+            after = router.call()
+            if not self.is_pending() and isinstance(after, AppliedSplit) and after.rollout != reply.rollout:
+                self.broken("a promoted rollout became another one", after)
+
+    def start(self, router: Router, version: str, *, number: int) -> None:
+        """The controller's start of a rollout that is `number` above the highest it knows."""
+        self.to_remember = None
+        router.follow()
+        router.look()
+        if not router.reachable:
+            return
+        applied, known = self.bench.store.applied(), max(self.latch, *self.events, self.rollout_in_force, 0, 0)
+        epoch, rollout = applied.epoch if applied else 0, max(1, known + number)
+        reply = router.call(Step(on=epoch, rollout=rollout, start=version))
+        if isinstance(reply, AppliedSplit) and reply.why.startswith("start"):
+            if rollout <= known:
+                self.broken("a rollout's number was given twice", reply)
+            if reply.canary or self.bench.store.models().canary != version or reply.bound.canary != version:
+                self.broken("a start does not give canary its version and no share", reply)
 
     def settle(self, rounds: int) -> None:
         for _ in range(rounds):
@@ -261,7 +282,8 @@ class World:
 
     def _check_versions(self, applied: AppliedSplit) -> None:
         models = self.bench.store.models()
-        for bound, registered in ((applied.bound.stable, models.stable), (applied.bound.canary, models.canary)):
+        stable = models.previous if models.promoted == applied.rollout else models.stable
+        for bound, registered in ((applied.bound.stable, stable), (applied.bound.canary, models.canary)):
             if applied.canary > 0 and registered is not None and bound != registered:
                 self.broken("a rollout runs with another model version than its own", applied)
 

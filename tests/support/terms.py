@@ -30,9 +30,12 @@ from stream_router.core.routing.applied_split import AppliedSplit, Versions
 from stream_router.processes import controller, telling
 from stream_router.processes.controller import ControllerTerm
 from stream_router.processes.lane_watch import LaneWatch
+from stream_router.processes.leading import Stores
 from stream_router.processes.snapshots import Snapshots
 from stream_router.settings import Settings
 from stream_router.testing import FakeSplitStore
+from stream_router.testing.job_store import FakeJobStore
+from stream_router.testing.router_store import FakeRouterStore
 
 ROUTE: Final = Route("r")
 EVIDENCE: Final = ROUTE.topic("evidence")
@@ -58,6 +61,8 @@ class World:
         monkeypatch.setattr(telling, "_EVERY", 0.0)
         monkeypatch.setattr(controller.LaneWatch, "begun", lambda *_: self.watch)
         monkeypatch.setattr(controller, "RedisSplitStore", lambda *_: self.store)
+        monkeypatch.setattr(controller, "RedisJobStore", lambda *_: FakeJobStore())
+        monkeypatch.setattr(controller, "RedisRouterStore", lambda *_: FakeRouterStore())
         monkeypatch.setattr(controller, "partition_count", lambda *_: 2)
         self.store.keys.applied, self.store.keys.split = SPLIT, SPLIT.raw
         self.kafka.fill(ROUTE.topic("splits"), encode_split(SPLIT))
@@ -74,7 +79,7 @@ class World:
             self.log,
             topics,
             snapshots,
-            self.store,
+            Stores(self.store, FakeJobStore(), FakeRouterStore()),
             self.dead_letters,
             self.watch,
             policy=POLICY,

@@ -15,6 +15,7 @@ from stream_router.core.scoring.prediction import Prediction
 _PREDICTION = Codec.of("prediction")
 _SPLIT, _ROLLOUT_EVENT, _ROLLBACK = Codec.of("split"), Codec.of("rollout_event"), Codec.of("rollout_event", newest=1)
 _WINDOWED_ACCURACY = Codec.of("windowed_accuracy")
+_EVENT_FIELDS = tuple(field.name for field in fields(RolloutEvent))
 _PREDICTION_FIELDS = tuple(field.name for field in fields(Prediction))
 
 
@@ -75,10 +76,13 @@ def encode_rollout_event(event: RolloutEvent) -> bytes:
 
 
 def decode_rollout_event(data: bytes | None) -> RolloutEvent:
-    """The value of a record of R.rollout-events, read. Raises DecodeError."""
+    """The value of a record of R.rollout-events, read: of others than rollbacks and verdicts what all kinds tell.
+
+    Raises DecodeError.
+    """
     record = _ROLLOUT_EVENT.decode(data)
     numbers = record["numbers"] and Numbers(**renamed(record["numbers"], "evidence", "e_value"))
-    return RolloutEvent(**{**record, "numbers": numbers})
+    return RolloutEvent(**{name: record[name] for name in _EVENT_FIELDS} | {"numbers": numbers})
 
 
 def encode_windowed_accuracy(window: WindowedAccuracy) -> bytes:

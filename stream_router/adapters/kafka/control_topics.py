@@ -6,9 +6,11 @@ from typing import Final, TypeVar
 
 import structlog
 
-from stream_router.adapters.avro.records import decode_rollout_event, decode_split
+from stream_router.adapters.avro.log_records import decode_log_record
+from stream_router.adapters.avro.records import decode_split
 from stream_router.adapters.kafka.following import Follower
 from stream_router.adapters.kafka.polling import Record
+from stream_router.core.rollout.log_records import LogRecord
 from stream_router.core.rollout.rollout_event import RolloutEvent
 from stream_router.core.route import Route
 from stream_router.core.routing.applied_split import AppliedSplit
@@ -21,10 +23,15 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class News:
-    """What was read at once, each topic's in its order."""
+    """What was read at once, each topic's in its order; `log`: all of R.rollout-events, with the offsets."""
 
     splits: list[AppliedSplit]
-    events: list[RolloutEvent]
+    log: list[tuple[int, LogRecord]]
+
+    @property
+    def events(self) -> list[RolloutEvent]:
+        """Rollbacks and verdicts."""
+        return [record for _, record in self.log if isinstance(record, RolloutEvent)]
 
 
 class ControlTopics:
@@ -54,7 +61,8 @@ class ControlTopics:
         def of(topic: str) -> Iterable[Record]:
             return (record for record in records if record.topic() == topic)
 
-        return News(_decoded(of(self._splits), decode_split), _decoded(of(self._events), decode_rollout_event))
+        splits = [applied for _, applied in _decoded(of(self._splits), decode_split)]
+        return News(splits, _decoded(of(self._events), decode_log_record))
 
 
 _FETCH_WAIT: Final = 20
@@ -71,18 +79,22 @@ class SplitsTopic:
         """All that there is and was not read before, with the Kafka timestamps in ms since the epoch."""
         records = self._follower.read_to_ends()
         self._follower.rest()
-        return [(applied, record.timestamp()[1]) for record in records for applied in _decoded([record], decode_split)]
+        return [
+            (applied, record.timestamp()[1]) for record in records for _, applied in _decoded([record], decode_split)
+        ]
 
     def close(self) -> None:
         self._follower.close()
 
 
-def _decoded(records: Iterable[Record], decode: Callable[[bytes | None], T]) -> list[T]:
-    """Only our own processes write these topics: what cannot be read is shown, and the others still count."""
-    decoded: list[T] = []
+def _decoded(records: Iterable[Record], decode: Callable[[bytes | None], T]) -> list[tuple[int, T]]:
+    """With their offsets. Only our own processes write these topics: what cannot be read is shown, and the others
+    still count.
+    """
+    decoded: list[tuple[int, T]] = []
     for record in records:
         try:
-            decoded.append(decode(record.value()))
+            decoded.append((record.offset(), decode(record.value())))
         except DecodeError as error:
             _log.error("not readable", topic=record.topic(), offset=record.offset(), error=str(error))
     return decoded

@@ -88,10 +88,18 @@ local function pending()
   return true
 end
 
+-- The version that the rollout in force is compared with: once promoted, it goes on against the previous stable one.
+local function compared(lane)
+  if lane == 'stable' and applied and share(applied) > 0 and models.promoted == applied.rollout then
+    return models.previous
+  end
+  return models[lane]
+end
+
 -- Another version in a lane where both name one: an absent version is never another.
 local function another(bound)
   for _, lane in ipairs(LANES) do
-    local was, is = bound[lane .. '_version'], models[lane]
+    local was, is = bound[lane .. '_version'], compared(lane)
     if given(was) and given(is) and was ~= is then return true end
   end
   return false
@@ -165,7 +173,7 @@ local function under(document)
   if share(document) > 0 or not applied then
     for _, lane in ipairs(LANES) do
       local kept = applied and not fresh and applied[lane .. '_version']
-      next_split[lane .. '_version'] = models[lane] or kept or ''
+      next_split[lane .. '_version'] = compared(lane) or kept or ''
     end
   end
   return next_split
@@ -257,7 +265,7 @@ end
 
 if applied and share(applied) > 0 then
   local lacks = false
-  for _, lane in ipairs(LANES) do lacks = lacks or (not given(applied[lane .. '_version']) and given(models[lane])) end
+  for _, lane in ipairs(LANES) do lacks = lacks or (not given(applied[lane .. '_version']) and given(compared(lane))) end
   if another(applied) then
     top_rollout = top_rollout + 1
     put('new version', 'another model version was registered: rollout ' .. text_of(top_rollout),
@@ -286,24 +294,48 @@ end
 
 if given(arg['step.on']) then
   local step = {raw = arg['step.raw'], digest = arg['step.digest'], canary = arg['step.canary']}
-  local promote, on = arg['step.promote'] == '1', tonumber(arg['step.on'])
-  if not applied then return {'refused', 'no split has been applied yet'} end
-  if latched then return {'refused', 'the latch of rollout ' .. text_of(latch.rollout) .. ' holds'} end
+  local promote, on, epoch = arg['step.promote'] == '1', tonumber(arg['step.on']), applied and applied.epoch or 0
+  local version, rollout = arg['step.start'], tonumber(arg['step.rollout'])
+  local starts = given(version)
+  if not starts then
+    if not applied then return {'refused', 'no split has been applied yet'} end
+    if latched then return {'refused', 'the latch of rollout ' .. text_of(latch.rollout) .. ' holds'} end
+  end
   if pending() then return {'refused', 'an edit of the split is pending'} end
-  if applied.epoch ~= on then
-    return {'refused', 'decided on epoch ' .. text_of(on) .. ', but epoch ' .. text_of(applied.epoch) .. ' is in force'}
+  if epoch ~= on then
+    return {'refused', 'decided on epoch ' .. text_of(on) .. ', but epoch ' .. text_of(epoch) .. ' is in force'}
+  end
+  if starts then
+    if rollout <= top_rollout then
+      return {'refused', 'rollout ' .. text_of(rollout) .. ' cannot begin: rollout ' .. text_of(top_rollout) ..
+        ' is known already'}
+    end
+    if applied and share(applied) > 0 then return {'refused', 'canary has a share: a rollout begins with none'} end
+    models.canary = version
+    write_models()
+    write_split(step.raw)
+    put('started', 'start of rollout ' .. text_of(rollout) .. ': canary is version ' .. version,
+      {raw = step.raw, digest = step.digest, canary = step.canary, rollout = rollout,
+        stable_version = models.stable or '', canary_version = version})
+    return in_force()
   end
   if promote and (share(applied) == 0 or not given(models.canary)) then
     return {'refused', 'a promotion needs a canary with a share and a registered model version'}
   end
-  local why = 'step of rollout ' .. text_of(applied.rollout)
+  local next_split = promote and {} or under(step)
+  local next_rollout = next_split.rollout or applied.rollout
+  if rollout and next_rollout ~= rollout then
+    return {'refused', 'a step of rollout ' .. text_of(rollout) .. ', but the split would be one of rollout ' ..
+      text_of(next_rollout)}
+  end
   if promote then
     models.previous, models.stable, models.promoted = models.stable, models.canary, applied.rollout
     write_models()
-    why = 'promotion of rollout ' .. text_of(applied.rollout)
+    put('promoted', 'promotion of rollout ' .. text_of(applied.rollout), next_split)
+  else
+    write_split(step.raw)
+    put('step', 'step of rollout ' .. text_of(applied.rollout), next_split)
   end
-  write_split(step.raw)
-  put(promote and 'promoted' or 'step', why, under(step))
   return in_force()
 end
 

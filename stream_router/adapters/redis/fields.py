@@ -18,7 +18,7 @@ UNKNOWN_IN_MODELS: Final = b"unknown_in_models"
 _BELOW: Final = ("trial", "metrics")
 _MOMENTS: Final = ("written_at", "verdict_from", "last_label_at")
 _DURATIONS: Final = ("window", "label_horizon", "ripe_age")
-_SENTENCES: Final = ("holds", "limits")
+_SENTENCES: Final = ("holds", "limits", "waits")
 _METRIC: Final = "metric:"
 
 
@@ -133,6 +133,9 @@ def status_from_fields(fields: Mapping[bytes, bytes]) -> RolloutStatus:
         label_horizon=float(fields[b"label_horizon"]) / unit,
         alpha=float(fields[b"alpha"]),
         says=_text(fields, b"says") or "",
+        step=_count(fields, b"step"),
+        steps=_count(fields, b"steps"),
+        waits=tuple((_text(fields, b"waits") or "").splitlines()),
         written_at=moment(b"written_at"),
         ripe_age=_number(fields, b"ripe_age"),
         verdict_from=moment(b"verdict_from"),

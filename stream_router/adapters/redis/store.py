@@ -94,6 +94,8 @@ class RedisSplitStore:
                 "step.digest": step.digest,
                 "step.canary": step.canary,
                 "step.promote": "1" if step.promote else "",
+                "step.rollout": step.rollout or "",
+                "step.start": step.start or "",
             }
         pairs = [part for pair in arguments.items() for part in pair]
         with self._reaching():

@@ -14,7 +14,7 @@ from stream_router.core.rollout.lane_look import LaneLook, Wanted
 from stream_router.core.rollout.rollout_event import ROLLBACK, VERDICT, RolloutEvent, rollback_event, verdict_event
 from stream_router.core.rollout.silences import SilenceRecords
 from stream_router.core.rollout.situation import Hold, Situation
-from stream_router.core.rollout.status import RolloutStatus, status_of
+from stream_router.core.rollout.status import Led, RolloutStatus, status_of
 from stream_router.core.routing.applied_split import AppliedSplit
 from stream_router.core.routing.control_view import ControlView
 
@@ -39,7 +39,8 @@ class Controller:
     an older version passes over records that it cannot read. `missing_before` is the offset at which R.evidence begins
     where that is later than a replay should: then a running rollout that began before it is held, not judged, as is
     every one up to `held`, which a successor is told. `carried_out` is the latest rollback that a call of the script
-    has brought to Redis. `looks` are the newest at the lanes, as far as anybody looks at them.
+    has brought to Redis. `looks` are the newest at the lanes, as far as anybody looks at them. `policies` are those
+    with which rollouts were started, by their numbers; any other has `policy`.
     """
 
     policy: Policy
@@ -51,6 +52,7 @@ class Controller:
     carried_out: int = 0
     next_offset: int = 0
     looks: Mapping[Lane, LaneLook] = field(default_factory=dict)
+    policies: dict[int, Policy] = field(default_factory=dict)
     _last_labels: tuple[int, int] = (0, 0)
     """A rollout, and the time of its newest label that gave an outcome, in milliseconds since the epoch."""
     _silences: SilenceRecords = field(default_factory=SilenceRecords)
@@ -154,7 +156,7 @@ class Controller:
             return None
         lanes = tuple(lane for lane in LANES if in_force.split.weight(lane) > 0)
         started = self.fold.started(in_force.rollout)
-        deadline = (started.policy if started else self.policy).prediction_deadline
+        deadline = (started.policy if started else self._policy_of(in_force.rollout)).prediction_deadline
         return Wanted(rollout=in_force.rollout, since=self._since, deadline=deadline, lanes=lanes)
 
     def situation(self, now: int) -> Situation:
@@ -166,7 +168,7 @@ class Controller:
             now=now,
             in_force=in_force,
             since=self._since,
-            policy=started.policy if started else self.policy,
+            policy=started.policy if started else self._policy_of(in_force.rollout),
             versions=started.versions if started else in_force.bound,
             ripe_age=started.ripe_age if started else self.fold.ripe_age,
             fold=self.fold,
@@ -180,7 +182,9 @@ class Controller:
         """Why the rollout in force does not go on; of one that is over, or is not judged, nothing."""
         return () if self.wanted is None else holds_of(self.situation(now))
 
-    def status(self, now: int, holds: tuple[Hold, ...] = (), remark: str | None = None) -> RolloutStatus:
+    def status(
+        self, now: int, led: Led | None = None, holds: tuple[Hold, ...] = (), remark: str | None = None
+    ) -> RolloutStatus:
         """As of the last record read, for display; `remark` is what a person has to know first."""
         rollout = self.in_force.rollout
         if remark is None and self.is_held:
@@ -188,7 +192,10 @@ class Controller:
                 f"held: R.evidence no longer holds the beginning of rollout {rollout}, so that it is not judged and "
                 "never rolled back: set canary to 0 and name another canary version, whose rollout will be judged"
             )
-        return status_of(self.view, self.situation(now), holds, self._rollbacks.get(rollout), remark)
+        return status_of(self.view, self.situation(now), holds, self._rollbacks.get(rollout), led, remark)
+
+    def _policy_of(self, rollout: int) -> Policy:
+        return self.policies.get(rollout, self.policy)
 
     @property
     def _since(self) -> int:
@@ -263,5 +270,5 @@ class Controller:
             ripe_age=self.fold.ripe_age,
             label_age=self.fold.label_age,
             first_offset=self.next_offset if first is None else first,
-            policy=self.policy,
+            policy=self._policy_of(applied.rollout),
         )

@@ -1,7 +1,7 @@
 """The status of a rollout: what `:rollout` in Redis says, and what every view is drawn from."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from stream_router.core.deciding.fold import Summary
 from stream_router.core.deciding.numbers import Numbers, Status
@@ -10,6 +10,7 @@ from stream_router.core.moment import utc
 from stream_router.core.policy import Role
 from stream_router.core.rollout.phases import Phase, phase_of
 from stream_router.core.rollout.rollout_event import RolloutEvent
+from stream_router.core.rollout.rollout_state import RolloutState
 from stream_router.core.rollout.situation import Hold, Situation
 from stream_router.core.routing.control_view import ControlView
 from stream_router.core.routing.split_store import SplitStore
@@ -68,9 +69,10 @@ class TrialStatus:
 class RolloutStatus:
     """Durations in seconds, moments in seconds since the epoch.
 
-    says: the phase in a sentence. `trial` is None before the rollout's evidence has a start record; `metrics` are those
-    that are judged, then plain rules that have spoken. holds: why the rollout does not go on, a sentence each.
-    limits: what each absolute limit sees.
+    says: the phase in a sentence. step: its number, of so many `steps`; 0 where nobody leads the rollout. waits: what
+    the next step waits for, a sentence each. `trial` is None before the rollout's evidence has a start record;
+    `metrics` are those that are judged, then plain rules that have spoken. holds: why the rollout does not go on, a
+    sentence each. limits: what each absolute limit sees.
     ripe_age: how long labels are waited for; verdict_from: when the first outcomes are old enough to be bet on.
     last_label_at: the newest label's time. remark: why nothing is judged, where nothing is. never_started: outcomes
     given up of rollouts that R.splits does not know; refused_watermarks: of monitors whose clocks are ahead of the
@@ -85,6 +87,9 @@ class RolloutStatus:
     label_horizon: float
     alpha: float
     says: str = ""
+    step: int = 0
+    steps: int = 0
+    waits: tuple[str, ...] = ()
     written_at: float | None = None
     ripe_age: float | None = None
     verdict_from: float | None = None
@@ -108,20 +113,33 @@ class StatusStore(SplitStore, Protocol):
         """What `:rollout` says; None where it is not there. Raises UnreachableError."""
 
 
+class Led(NamedTuple):
+    """The rollout as its log tells it, and what it waits for, a sentence each."""
+
+    state: RolloutState
+    waits: tuple[str, ...] = ()
+
+
 def status_of(
     view: ControlView,
     at: Situation,
     holds: tuple[Hold, ...],
     rollback: RolloutEvent | None,
+    led: Led | None,
     remark: str | None,
 ) -> RolloutStatus:
-    """`rollback` is that of the rollout in force; what was decided is shown as it was decided."""
-    in_force, summary, phase = view.in_force, at.summary, phase_of(view)
+    """`rollback` is that of the rollout in force; what was decided is shown as it was decided.
+
+    Without `led` nobody leads.
+    """
+    in_force, summary = view.in_force, at.summary
+    phase = phase_of(view) if led is None else led.state.phase
+    is_led = led is not None and led.state.is_led
     trial = None if summary is None else _trial_status(summary)
     if rollback is not None and (trial is None or trial.verdict is not Status.UNHEALTHY):
         trial = _decided(rollback)
     verdict_from = at.policy.window_start(at.since) + at.policy.window + at.ripe_age
-    is_running = phase == "Manual"
+    is_running = in_force.canary > 0 and (view.latch is None or view.latch < in_force.rollout)
     return RolloutStatus(
         phase=phase,
         rollout=in_force.rollout,
@@ -130,7 +148,10 @@ def status_of(
         window=at.policy.window / 1000,
         label_horizon=at.policy.label_horizon / 1000,
         alpha=at.policy.alpha,
-        says=_in_words(phase, at, verdict_from, view.latch_reason),
+        says=_in_words(phase, at, verdict_from, view.latch_reason, "" if led is None else led.state.reason),
+        step=led.state.step if led is not None and is_led else 0,
+        steps=len(at.policy.steps) if is_led else 0,
+        waits=led.waits if led is not None and is_led else (),
         written_at=at.now / 1000,
         ripe_age=at.ripe_age / 1000 if is_running else None,
         verdict_from=verdict_from / 1000 if is_running else None,
@@ -145,13 +166,16 @@ def status_of(
     )
 
 
-def _in_words(phase: Phase, at: Situation, verdict_from: int, latch_reason: str) -> str:
+def _in_words(phase: Phase, at: Situation, verdict_from: int, latch_reason: str, log_reason: str) -> str:
     canary = f"canary {at.versions.canary}" if at.versions.canary else "canary"
     if phase == "Idle":
         return "canary gets no requests"
-    if phase == "RolledBack":
+    if phase in ("RolledBack", "Aborted"):
         return f"{canary} was rolled back and gets no requests: {latch_reason}"
-    share = f"{canary} gets {100 * at.in_force.canary:.3g} % of the requests, as an operator set it"
+    if phase in ("Starting", "Promoted"):
+        return log_reason
+    by_whom = "as an operator set it" if phase == "Manual" else log_reason
+    share = f"{canary} gets {100 * at.in_force.canary:.3g} % of the requests, {by_whom}"
     if at.now >= verdict_from:
         return share
     return (

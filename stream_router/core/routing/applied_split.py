@@ -6,6 +6,11 @@ from typing import Final
 
 from stream_router.core.routing.split import ALL_STABLE_RAW, Split, digest_of, parse_split
 
+REMEMBERED: Final = "remembered"
+RAISED: Final = "raised above epoch"
+REBOUND: Final = "bound to the model versions registered since"
+"""How `why` begins where the script has put nothing new in force, only the same under a new epoch."""
+
 
 @dataclass(frozen=True)
 class Versions:
@@ -47,6 +52,11 @@ class AppliedSplit:
     @cached_property
     def digest(self) -> str:
         return digest_of(self.raw)
+
+    @property
+    def is_same_anew(self) -> bool:
+        """Whether its epoch is new and nothing else: Redis had forgotten the split, or knew less of it."""
+        return self.why.startswith((REMEMBERED, RAISED, REBOUND))
 
     @cached_property
     def split(self) -> Split:

@@ -46,18 +46,28 @@ class Proposal:
 class Step:
     """A step of a rollout: compare-and-set on the epoch `on`, at which it was decided.
 
-    `canary` is canary's next weight. With `promote`, canary's model version becomes stable's and the weight is 0.
+    `canary` is canary's next weight; refused unless the split is then one of `rollout`, where that is given. With
+    `promote`, canary's model version becomes stable's and the split stays as it is. With `start`, a model version,
+    canary gets it and `rollout`, a number that nobody has used, begins with canary at 0, under whatever latch.
     """
 
     on: int
     canary: float = 0.0
     promote: bool = False
+    rollout: int | None = None
+    start: str | None = None
 
     def __post_init__(self) -> None:
-        if not (is_share(self.canary) and is_share(self._stable)) or (self.promote and self.canary):
+        stays = self.promote or self.start is not None
+        if not (is_share(self.canary) and is_share(self._stable)) or (stays and self.canary):
             raise ValueError(
                 f"canary's weight is {self.canary}: expected 0, 1, or what leaves each lane {MIN_SHARE:g} or more, "
-                "and 0 for a promotion"
+                "and 0 for a promotion or a start"
+            )
+        if self.start is not None and (self.promote or not self.start or not self.rollout):
+            raise ValueError(
+                f"a start of version {self.start!r} as rollout {self.rollout}: expected a version, the number of the "
+                "rollout that begins, and no promotion"
             )
 
     @property
