@@ -96,6 +96,13 @@ def _work(world: RolloutWorld, dice: random.Random, _: int) -> None:
     world.leader.do()
 
 
+def _race(world: RolloutWorld, dice: random.Random, number: int) -> None:
+    """Something happens between a controller's decision and its effect."""
+    world.leader.decide()
+    dice.choice([_hand, _hand, _edit, _inputs, _command, _route])(world, dice, number)
+    world.leader.do()
+
+
 def _route(world: RolloutWorld, dice: random.Random, _: int) -> None:
     router = dice.choice(world.routers)
     router.follow()
@@ -119,6 +126,7 @@ ACTS = {
     "decide": (8, _decide),
     "do": (8, _do),
     "work": (50, _work),
+    "race": (8, _race),
     "route": (20, _route),
     "controller dies": (2, lambda world, dice, _: world.replace_controller(dice.choice(world.controllers))),
     "election": (1, lambda world, dice, _: world.elect(dice.randint(0, 1))),

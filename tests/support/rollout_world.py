@@ -97,7 +97,7 @@ class Controller:
         reply = caller.call(step)
         self.refused = reply.why if isinstance(reply, StepRefused) else None
         if isinstance(reply, AppliedSplit) and reply.why.startswith(tuple(TAKEN.values())) and reply.time == world.now:
-            world.on_taken(step, before, reply)
+            world.on_taken(step, before, reply, caller.state.view.latch or 0)
         if isinstance(reply, StepRefused):
             caller.look()
             caller.call()
@@ -190,18 +190,25 @@ class RolloutWorld(World):
             stable = [job for job in jobs if job.lane == "stable"]
             if not stable or any(job.version != controller.state.version for job in stable):
                 self.broken("all is stable's before its jobs serve the version", record)
+        law = machine.law_of(controller.state, self.inputs(controller)).applied
+        if (
+            record.after == "Paused"
+            and record.cause == "split"
+            and law.is_same_anew
+            and "forgotten" not in record.reason
+        ):
+            self.broken("a rollout paused though nobody has touched the split", record)
         forward = record.canary > record.canary_before or (record.asks is not None and record.asks.promote)
         newest = next((one for one in reversed(self.log) if isinstance(one, Transition)), None)
-        applied = machine.law_of(controller.state, self.inputs(controller)).applied
-        is_operators = applied.why.startswith("proposed") and applied.canary > 0
-        is_unnoticed = newest is None or newest.epoch < applied.epoch
+        is_operators = law.why.startswith("proposed") and law.canary > 0
+        is_unnoticed = newest is None or newest.epoch < law.epoch
         if forward and record.cause == "step" and is_operators and is_unnoticed:
             self.broken("a step went on from an operator's split that nobody has resumed", record)
         if forward and record.cause == "step" and (self.held_by or not self.obeys or self.status is Status.UNHEALTHY):
             self.broken("a rollout went on while something held it", record)
 
-    def on_taken(self, step: Step, before: AppliedSplit, after: AppliedSplit) -> None:
-        """The script has done what a controller asked for."""
+    def on_taken(self, step: Step, before: AppliedSplit, after: AppliedSplit, known_latch: int) -> None:
+        """The script has done what a controller asked for, which knew of the rollbacks up to `known_latch`."""
         recorded = [one for one in self.log if isinstance(one, Transition) and one.asks == step]
         if not recorded:
             self.broken("the script was called before the record was written", step)
@@ -212,9 +219,8 @@ class RolloutWorld(World):
         if aim in self.taken and not is_persons and not self.has_forgotten:
             self.broken("a step was taken twice", step)
         self.taken[aim] = number
-        if after.canary > before.canary and after.rollout <= max(self.events, default=0):
-            known = [index for index, one in enumerate(self.log) if isinstance(one, RolloutEvent)]
-            self.broken("canary's weight rose after its rollback", (step, known))
+        if after.canary > before.canary and after.rollout <= max(known_latch, self.latch):
+            self.broken("canary's weight rose after its rollback", step)
         if abs(after.split.stable + after.split.canary - 1) > 1e-9:
             self.broken("the shares do not sum to 1", after)
 
