@@ -64,10 +64,10 @@ class Controller:
                     self.state = self.state.after_split(applied)
                 self.read_splits = len(self.world.splits)
             else:
-                for offset, record in list(enumerate(self.world.log))[self.read_records :]:
-                    self.state = self.state.after_record(offset, record)
+                for offset in range(self.read_records, len(self.world.log)):
+                    self.state = self.state.after_record(offset, self.world.log[offset])
                 self.read_records = len(self.world.log)
-        if self.state != self.world.folded(splits_first=not splits_first):
+        if self.state != self.world.folded():
             self.world.broken("a successor folds the log to another state", self.state)
 
     def decide(self, *, splits_first: bool = True) -> None:
@@ -117,19 +117,17 @@ class RolloutWorld(World):
         self.obeys = True
         self.max_labels_reached = False
         self.taken: dict[object, int] = {}
+        self._state, self._folded_splits, self._folded_records = RolloutState(), 0, 0
         self.register("stable", "s0")
 
-    def folded(self, *, splits_first: bool = True) -> RolloutState:
-        """What both logs say to who has read nothing before."""
-        state = RolloutState()
-        for is_splits in (splits_first, not splits_first):
-            if is_splits:
-                for applied in self.splits:
-                    state = state.after_split(applied)
-            else:
-                for offset, record in enumerate(self.log):
-                    state = state.after_record(offset, record)
-        return state
+    def folded(self) -> RolloutState:
+        """What both logs say to who has read each record as it came; whoever begins later has to say the same."""
+        for applied in self.splits[self._folded_splits :]:
+            self._state = self._state.after_split(applied)
+        for offset in range(self._folded_records, len(self.log)):
+            self._state = self._state.after_record(offset, self.log[offset])
+        self._folded_splits, self._folded_records = len(self.splits), len(self.log)
+        return self._state
 
     def inputs(self, controller: Controller) -> Inputs:
         unhealthy = self.status is Status.UNHEALTHY
