@@ -4,9 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from stream_router.core.routing import control_view, routing_state
-from stream_router.testing import rules
-
 Change = tuple[str, str]
 
 
@@ -132,7 +129,7 @@ def planted(module: ModuleType, change: Change | None) -> ModuleType:
     """A copy of the module with the fault in its text."""
     if change is None:
         return module
-    source = _changed(_source_of(module), change)
+    source = _changed(Path(str(module.__file__)).read_text(), change)
     copy = ModuleType(module.__name__)
     # dataclasses look their module up by its name, which stays that of the sound one
     exec(compile(source, str(module.__file__), "exec"), copy.__dict__)  # noqa: S102 - our own text
@@ -147,8 +144,3 @@ def _changed(text: str, change: Change) -> str:
     good, bad = change
     assert text.count(good) == 1, f"the fault's place is not unique: {good}"
     return text.replace(good, bad)
-
-
-def _source_of(module: ModuleType) -> str:
-    assert module in (rules, control_view, routing_state)
-    return Path(str(module.__file__)).read_text()

@@ -42,6 +42,7 @@ def share(weight: float) -> str:
 
 
 def _starting(state: RolloutState, now: int, inputs: Inputs) -> Iterator[str]:
+    yield from inputs.holds
     serving = [job for job in inputs.live_jobs("canary", now) if job.state == "serving"]
     if not any(job.version == state.version for job in serving):
         others = ", ".join(sorted(f"{job.instance} serves {job.version}" for job in serving)) or "none lives"

@@ -1,8 +1,8 @@
 """What the controller does next about a rollout: one record to write, or one call of the script, or nothing.
 
 The record comes first: nothing is asked of the script but what the newest transition in R.rollout-events names, and it
-is asked for until R.splits or `:applied` shows it. So whoever takes over, after whatever crash, goes on from the fold of
-the log; and as the script compares the epoch on which a step was decided, none is taken twice.
+is asked for until R.splits or `:applied` shows it. So whoever takes over, after whatever crash, goes on from the fold
+of the log; and as the script compares the epoch on which a step was decided, none is taken twice.
 """
 
 from dataclasses import dataclass, replace
@@ -131,8 +131,7 @@ def _follow_the_split(turn: _Turn) -> Transition | None:
     if applied.rollout != state.rollout and not starts:
         return _hand_over(turn)
     if asks is None or state.is_taken(law):
-        is_as_meant = state.phase == "Paused" or applied.canary == state.canary
-        return None if is_as_meant else _set_by_hand(turn)
+        return None if state.phase == "Paused" or state.is_as_meant(law) else _set_by_hand(turn)
     if applied.epoch > asks.on and law.origin <= asks.on:
         says = (
             f"epoch {asks.on} is in force again as epoch {applied.epoch}, and is asked anew for what it was asked for"
@@ -158,17 +157,17 @@ def _hand_over(turn: _Turn) -> Transition | None:
 
 
 def _set_by_hand(turn: _Turn) -> Transition:
-    """Obeyed; and the rollout pauses, unless its version is promoted already."""
+    """Obeyed; and the rollout pauses, unless that ends a promotion."""
     state, applied, asks = turn.state, turn.applied, turn.state.asks
-    if state.phase == "Promoting" and applied.models.promoted == state.rollout:
-        says = f"an operator set canary to {share(applied.canary)} while version {state.version} becomes stable's"
-        return turn.to("Promoted" if applied.canary == 0 else "Promoting", "split", says, step=state.step)
+    if state.phase == "Promoting" and applied.models.promoted == state.rollout and applied.canary == 0:
+        says = f"an operator gave all requests to stable, whose version is {state.version}"
+        return turn.to("Promoted", "split", says, step=state.step)
     if asks is not None and applied.epoch < asks.on:
         says = f"Redis has forgotten epoch {asks.on}, which no router had written: canary has {share(applied.canary)}"
     elif applied.canary >= 1:
         says = (
-            "AN OPERATOR GAVE ALL REQUESTS TO CANARY: with no answers of stable at the same time nothing is tested, and "
-            'only absolute limits act; SET {"stable": 0.05, "canary": 0.95} and resume'
+            "AN OPERATOR GAVE ALL REQUESTS TO CANARY: with no answers of stable at the same time nothing is tested, "
+            'and only absolute limits act; SET {"stable": 0.05, "canary": 0.95} and resume'
         )
     else:
         says = f"an operator set canary to {share(applied.canary)}: resume goes on from there"
@@ -182,26 +181,30 @@ def _go_on(turn: _Turn) -> Transition | None:
         return None  # its rollback is being written
     if state.phase == "Promoting":
         return _finish(turn)
-    if state.phase in ("Starting", "Progressing") and (job := inputs.failed_job(state.version, turn.now)):
+    if state.phase == "Paused":
+        return None
+    is_waiting = bool(waits_for(state, turn.law, turn.now, inputs))
+    return _paused(turn) or (None if is_waiting else _next_step(turn))
+
+
+def _paused(turn: _Turn) -> Transition | None:
+    """A rollout that starts or progresses, where it has to pause."""
+    state, inputs = turn.state, turn.inputs
+    if job := inputs.failed_job(state.version, turn.now):
         says = f"scoring job {job.instance} cannot serve version {state.version}: {job.error or 'see its log'}"
         return turn.to("Paused", "job", says, step=state.step)
-    if state.phase == "Progressing" and (undecided := _undecided(turn)):
-        return undecided
-    if waits_for(state, turn.law, turn.now, inputs):
-        if state.phase == "Progressing" and waits_for_a_pause(state, turn.law, turn.now, inputs):
-            says = f"step {state.step} is done and pauses: approve goes on with the next"
-            return turn.to("Paused", "step", says, step=state.step)
+    if state.phase == "Starting":
         return None
-    return _next_step(turn)
+    if waits_for_a_pause(state, turn.law, turn.now, inputs):
+        return turn.to("Paused", "step", f"step {state.step} is done and pauses: approve goes on", step=state.step)
+    return _undecided(turn)
 
 
-def _next_step(turn: _Turn) -> Transition | None:
+def _next_step(turn: _Turn) -> Transition:
     state, steps, labels = turn.state, turn.policy.steps, turn.inputs.labels
     if state.phase == "Progressing" and state.step >= len(steps):
         says = f"every guardrail is healthy after {labels:,} mature labels: version {state.version} becomes stable's"
         return turn.promoting(turn.to("Promoting", "step", says, step=state.step))
-    if state.phase not in ("Starting", "Progressing"):
-        return None
     number, weight = state.step + 1, steps[state.step].weight
     because = (
         f"a job of canary serves version {state.version}"

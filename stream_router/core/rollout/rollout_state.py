@@ -83,7 +83,7 @@ class RolloutState:
         return self.phase in LED
 
     def is_taken(self, law: InForce) -> bool:
-        """Whether what the script is asked for is in force."""
+        """Whether the script has done what it is asked for; a step that an operator's SET has replaced is none."""
         asks, applied = self.asks, law.applied
         if asks is None:
             return True
@@ -91,7 +91,12 @@ class RolloutState:
             return False
         if asks.start is not None:
             return applied.bound.canary == asks.start
-        return applied.models.promoted == self.rollout if asks.promote else applied.canary == self.canary
+        return applied.models.promoted == self.rollout if asks.promote else applied.raw == asks.raw
+
+    def is_as_meant(self, law: InForce) -> bool:
+        """Of what is taken: whether no operator has set another split since."""
+        is_older = self.asks is not None or law.origin <= self.epoch
+        return is_older and law.applied.canary == self.canary
 
     def after_split(self, applied: AppliedSplit) -> "RolloutState":
         """After a record of R.splits."""

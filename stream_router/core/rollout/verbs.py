@@ -130,6 +130,8 @@ def _approve(asked: Asked) -> Transition | str:
 def _goes_on(asked: Asked) -> Transition | str:
     """From the weight in force; from 0 as a start does, once a job of canary serves the version."""
     weight, state = asked.law.applied.canary, asked.state
+    if _is_promoted(asked):
+        return asked.to("Promoting", f"version {state.version} is stable's, and all becomes so", step=state.step)
     if weight >= 1:
         return "canary has all requests, so that nothing is tested: SET a share for stable first, such as 0.05"
     if weight == 0:
@@ -144,6 +146,8 @@ def _promote(asked: Asked) -> Transition | str:
         return f"it promotes a rollout that is Progressing or Paused, this one is {state.phase}"
     if inputs.unhealthy:
         return f"{', '.join(one.name for one in inputs.unhealthy)} is unhealthy, which no command overrules"
+    if _is_promoted(asked):
+        return _goes_on(asked)
     if applied.canary == 0:
         return "canary has no requests: resume gives it some"
     if not asked.command.full and (open_ := [*inputs.unproven(), *inputs.holds]):
@@ -155,6 +159,11 @@ def _promote(asked: Asked) -> Transition | str:
         step=state.step,
         asks=Step(on=applied.epoch, promote=True, rollout=state.rollout),
     )
+
+
+def _is_promoted(asked: Asked) -> bool:
+    """As after an operator's SET in the middle of a promotion."""
+    return asked.law.applied.models.promoted == asked.state.rollout
 
 
 _VERBS: Final[Mapping[Verb, Callable[[Asked], Transition | str]]] = {
