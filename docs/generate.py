@@ -37,7 +37,9 @@ from stream_router.core.policy import METRICS
 from stream_router.core.rollout.status import MetricStatus, RolloutStatus, StatusStore, TrialStatus
 from stream_router.core.route import RedisKey, Route
 from stream_router.core.routing.applied_split import INITIAL_SPLIT, Models
+from stream_router.core.routing.router_status import RouterStatus
 from stream_router.core.routing.split_store import Latch, Refusal, SplitStore
+from stream_router.core.scoring.job import JobStatus
 from stream_router.errors import StreamRouterError
 from stream_router.policies.policy_file import LimitSettings, MetricSettings, PolicyFile, StepSettings
 from stream_router.policies.rules import Duration, Ratio
@@ -106,7 +108,7 @@ def settings() -> Iterator[Setting]:
 def redis_keys() -> dict[str, Key]:
     """Every key of a route. Raises ValueError where core/route.py knows others."""
     metric = _blank(MetricStatus, name="<name>", sentence="")
-    status = _blank(RolloutStatus, trial=_blank(TrialStatus), metrics=(metric,), holds=(), limits=())
+    status = _blank(RolloutStatus, trial=_blank(TrialStatus), metrics=(metric,), holds=(), limits=(), waits=())
     keys = {
         "split": Key("string", "people, the script", "The operator's proposal: the share of each lane, as JSON."),
         "applied": Key(
@@ -140,10 +142,29 @@ def redis_keys() -> dict[str, Key]:
             "the controller",
             "How the rollout in force stands, for display: its phase in words (`says`), the metric that decided or is "
             "the worst with its e-value (`evidence`), threshold and outcomes per lane, a sentence a metric "
-            "(`metric:<name>`; all as JSON in `metrics`), why it does not go on (`holds`), and what absolute "
-            "limits see (`limits`). Durations are seconds. "
+            "(`metric:<name>`; all as JSON in `metrics`), why it does not go on (`holds`), what its next step waits "
+            "for (`waits`), and what absolute limits see (`limits`). Durations are seconds. "
             "`written_at` is at most 5 s old while a controller lives.",
             tuple(status_to_fields(status)),
+        ),
+        "jobs": Key(
+            "hash",
+            "scoring jobs",
+            "A field `lane/instance` for each, as JSON: what it scores with, refreshed every 2 s and removed at its end; "
+            "one without a word for 10 s counts as gone. For display, and for starts and promotions.",
+            _names(JobStatus),
+        ),
+        "digests": Key(
+            "hash",
+            "scoring jobs",
+            "Digest of the model files of each version, from when one was first loaded: changed files do not start. "
+            "`HDEL … VERSION` forgets one.",
+        ),
+        "routers": Key(
+            "hash",
+            "routers",
+            "A field for each instance, as JSON: by which split it routes, refreshed every 2 s and removed at its end.",
+            _names(RouterStatus),
         ),
         "history": Key(
             "stream",

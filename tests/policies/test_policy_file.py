@@ -57,6 +57,7 @@ min_coverage: 0.8
 entity_period: 12h
 block_time: 90
 ripe_age: 1.5h
+silent_for: 90s
 promotion_deadline: 45s
 """
 
@@ -89,6 +90,7 @@ def test_all_that_a_file_may_say_is_read():
         entity_period=43_200_000,
         block_time=90_000,
         ripe_age=5_400_000,
+        silent_for=90_000,
         promotion_deadline=45_000,
     )
 
@@ -143,7 +145,7 @@ def test_a_ripe_age_of_the_whole_horizon_is_the_routes():
         ("max_duration: 5 years", "max_duration is '5 years': expected a duration"),
         ("max_duration: 0", "max_duration is 0: expected greater than 0"),
         ("block_time: 1e300", "block_time is 1e+300: expected a duration from 0 to ten years"),
-        ("alpha: 0", "alpha is 0: expected greater than 0"),
+        ("alpha: 0", "alpha is 0: expected greater than or equal to 0.000000001"),
         ("alpha: 1", "alpha is 1: expected less than 1"),
         ("beta:", "beta has no value"),
         ("tolerated_odds_ratio: 0.5", "tolerated_odds_ratio is 0.5: expected greater than or equal to 1"),
@@ -245,6 +247,7 @@ policies = st.fixed_dictionaries(
         "entity_period": durations | st.none(),
         "block_time": durations | st.none(),
         "ripe_age": st.integers(0, 86_400) | st.just("horizon") | st.none(),
+        "silent_for": durations | st.none(),
         "promotion_deadline": durations,
     },
 )
