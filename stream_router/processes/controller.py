@@ -17,10 +17,7 @@ from stream_router.adapters.kafka.dead_letters import CountedOnce, DeadLetter, D
 from stream_router.adapters.kafka.polling import Record
 from stream_router.adapters.kafka.producers import Outgoing
 from stream_router.adapters.kafka.record_headers import readable_headers
-from stream_router.adapters.metrics import (
-    EVIDENCE_BEHIND,
-    ROLLBACKS,
-)
+from stream_router.adapters.metrics import ROLLBACKS
 from stream_router.adapters.redis.store import RedisSplitStore
 from stream_router.core.deciding.fold import EvidenceFold
 from stream_router.core.evidence import EpochInForce, Evidence
@@ -216,7 +213,7 @@ class ControllerTerm:
         _log.info("the controller catches up", read=read, records=records, percent=percent)
         remark = f"catching up: {read:,} of {records:,} records of evidence read ({percent} %)"
         self._telling.show(controller.status(self._watch.now, remark=remark))
-        EVIDENCE_BEHIND.labels(self._route.name).set(records - read)
+        self._telling.behind(records - read)
         self._told_at = time.monotonic()
 
     def _read(self, controller: Controller, records: Sequence[Record]) -> None:

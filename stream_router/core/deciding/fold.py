@@ -11,10 +11,10 @@ from stream_router.core.deciding.rollout_evidence import RolloutEvidence, rollou
 from stream_router.core.deciding.trial import Ignored, Outputs
 from stream_router.core.deciding.verdict import Verdict
 from stream_router.core.deciding.windows import Windows
-from stream_router.core.evidence import Evidence, RolloutStarted
+from stream_router.core.evidence import ACCURACY, Evidence, RolloutStarted
 from stream_router.core.policy import CLOCK_SKEW_MS, Policy
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 """Of snapshots: raised with whatever changes what they hold or what it means."""
 
 _TEXTS: Final = 1_000
@@ -88,6 +88,7 @@ class EvidenceFold:
         self._rollouts: dict[int, RolloutEvidence] = {}
         self._epochs: set[Epoch] = set()
         self._texts: dict[float, str] = {}
+        self._last_label = (0, 0)
         self._over = 0
         self._offset = -1
 
@@ -138,6 +139,7 @@ class EvidenceFold:
             "watermarks": list(map(list, self._watermarks.items())),
             "epochs": sorted(map(list, self._epochs)),
             "texts": list(map(list, self._texts.items())),
+            "last_label": list(self._last_label),
             "ripeness": self._ripeness.state(),
             "windows": self.windows.state(),
             "rollouts": [rollout.state() for rollout in self._rollouts.values()],
@@ -155,6 +157,8 @@ class EvidenceFold:
             fold._over = state["over"]
             fold._watermarks = dict(state["watermarks"])
             fold._epochs = {(epoch, digest) for epoch, digest in state["epochs"]}
+            rollout, at = state["last_label"]
+            fold._last_label = rollout, at
             fold._ripeness = Ripeness.restored(policy, state["ripeness"])
             fold.windows = Windows.restored(policy, state["windows"])
             fold._texts = dict(state["texts"])
@@ -254,6 +258,14 @@ class EvidenceFold:
         known = self._rollouts.get(rollout)
         return known.trial.started if known and known.trial else None
 
+    def last_label_at(self, rollout: int) -> int | None:
+        """Kafka time of the newest label that gave the rollout an outcome, in ms since the epoch; for display.
+
+        None where there is none, or where a later rollout has one.
+        """
+        newest, at = self._last_label
+        return at if newest == rollout and at else None
+
     def silent(self, rollout: int) -> frozenset[str]:
         """The lanes of the rollout that do not answer, as of the newest record."""
         known = self._rollouts.get(rollout)
@@ -263,6 +275,9 @@ class EvidenceFold:
         for value, text in evidence.texts.items():
             if len(self._texts) < _TEXTS:
                 self._texts.setdefault(value, text)
+        for outcomes in evidence.outcomes:
+            if outcomes.key.metric == ACCURACY and len(outcomes):
+                self._last_label = max(self._last_label, (outcomes.key.rollout, int(outcomes.time.max())))
         in_force = evidence.epoch_in_force
         if in_force is not None:
             self._epochs.add((in_force.epoch, in_force.digest))
