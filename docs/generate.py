@@ -150,8 +150,8 @@ def redis_keys() -> dict[str, Key]:
         "jobs": Key(
             "hash",
             "scoring jobs",
-            "A field `lane/instance` for each, as JSON: what it scores with, refreshed every 2 s and removed at its end; "
-            "one without a word for 10 s counts as gone. For display, and for starts and promotions.",
+            "A field for each, lane and instance, as JSON: what it scores with, refreshed every 2 s and removed at its "
+            "end; one without a word for 10 s counts as gone. For display, and for starts and promotions.",
             _names(JobStatus),
         ),
         "digests": Key(

@@ -5,6 +5,7 @@ one, so that a process serves only what it measures: one without labels is 0 fro
 comment above a group names the commands that serve it, from which docs/generate.py writes its table.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -114,3 +115,22 @@ EVIDENCE_WATERMARKS_REFUSED: Final = Gauge(
     "Watermarks in R.evidence too far ahead of the broker's time, passed over by the controller.",
     ["route"],
 )
+
+
+class Served:
+    """The gauges of whoever is not the only one to measure them: what it measures no more it serves no more."""
+
+    def __init__(self) -> None:
+        self._labels: dict[Gauge, set[tuple[str, ...]]] = {}
+
+    def serve(self, gauge: Gauge, values: Mapping[tuple[str, ...], float]) -> None:
+        """These values by labels, and no others that were served before."""
+        for labels, value in values.items():
+            gauge.labels(*labels).set(value)
+        for labels in self._labels.get(gauge, set()) - values.keys():
+            gauge.remove(*labels)
+        self._labels[gauge] = set(values)
+
+    def close(self) -> None:
+        for gauge in self._labels:
+            self.serve(gauge, {})

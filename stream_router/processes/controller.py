@@ -18,10 +18,7 @@ from stream_router.adapters.kafka.dead_letters import CountedOnce, DeadLetter, D
 from stream_router.adapters.kafka.polling import Record
 from stream_router.adapters.kafka.producers import Outgoing
 from stream_router.adapters.kafka.record_headers import readable_headers
-from stream_router.adapters.metrics import (
-    EVIDENCE_BEHIND,
-    ROLLBACKS,
-)
+from stream_router.adapters.metrics import ROLLBACKS
 from stream_router.adapters.redis.jobs import RedisJobStore
 from stream_router.adapters.redis.routers import RedisRouterStore
 from stream_router.adapters.redis.store import RedisSplitStore
@@ -233,7 +230,7 @@ class ControllerTerm:
         _log.info("the controller catches up", read=read, records=records, percent=percent)
         remark = f"catching up: {read:,} of {records:,} records of evidence read ({percent} %)"
         self._telling.show(controller.status(self._watch.now, self._leading.leader.led, remark=remark))
-        EVIDENCE_BEHIND.labels(self._route.name).set(records - read)
+        self._telling.behind(records - read)
         self._told_at = time.monotonic()
 
     def _read(self, controller: Controller, records: Sequence[Record]) -> None:

@@ -19,7 +19,7 @@ from stream_router.adapters.http_server import serving
 from stream_router.adapters.kafka.clients import partition_count, session
 from stream_router.adapters.kafka.dead_letters import DeadLetters
 from stream_router.adapters.kafka.evidence_log import EvidenceLog
-from stream_router.adapters.metrics import JOIN_LAG, JOIN_ROWS, LAST_LABEL, WAITING_LABELS
+from stream_router.adapters.metrics import JOIN_LAG, JOIN_ROWS, LAST_LABEL, WAITING_LABELS, Served
 from stream_router.core.route import Route, Topic
 from stream_router.errors import StreamRouterError, TopicError
 from stream_router.processes.clock_check import ClockCheck
@@ -137,6 +137,7 @@ class Monitor:
             bad=None if policy.bad is None else load_bad(policy.bad),
             disk=None if settings.state_folder is None else RowsOnDisk(settings, route, settings.state_folder),
         )
+        self._served = Served()
         self._owners: dict[int, Owner] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.failure: BaseException | None = None
@@ -200,14 +201,15 @@ class Monitor:
     def _measure(self) -> None:
         """Serve how far the owners are."""
         found = [progress for owner in self._owners.values() if (progress := owner.progress)]
-        name = self._route.name
-        JOIN_ROWS.labels(name).set(sum(progress.rows for progress in found))
-        WAITING_LABELS.labels(name).set(sum(progress.waiting_labels for progress in found))
-        if newest := max((progress.newest_label for progress in found), default=0):
-            LAST_LABEL.labels(name).set(newest / 1000)
-        if watermarks := [progress.watermark for progress in found if progress.watermark]:
-            now = self._shared.clock.broker_time.at(monotonic_ms()) or now_ms()
-            JOIN_LAG.labels(name).set((now - min(watermarks)) / 1000)
+        name, serve = (self._route.name,), self._served.serve
+        serve(JOIN_ROWS, {name: sum(progress.rows for progress in found)})
+        serve(WAITING_LABELS, {name: sum(progress.waiting_labels for progress in found)})
+        newest = max((progress.newest_label for progress in found), default=0)
+        if newest or not self._owners:  # one that takes over anew has read none yet
+            serve(LAST_LABEL, {name: newest / 1000} if newest else {})
+        watermarks = [progress.watermark for progress in found if progress.watermark]
+        now = self._shared.clock.broker_time.at(monotonic_ms()) or now_ms()
+        serve(JOIN_LAG, {name: (now - min(watermarks)) / 1000} if watermarks else {})
 
     async def offer_watermarks(self) -> None:
         """Once a second: read the clock, then ask for the ends."""

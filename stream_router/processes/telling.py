@@ -16,6 +16,7 @@ from stream_router.adapters.metrics import (
     HOLDS,
     LANE_BEHIND,
     OUTCOMES_LEFT_OUT,
+    Served,
 )
 from stream_router.core.rollout.controller import Controller
 from stream_router.core.rollout.situation import REASONS, Hold, HoldReason
@@ -43,11 +44,11 @@ class Telling:
         """As they were told last."""
         self._held = Counter[HoldReason]()
         self._refused_watermarks, self._said_held = 0, False
+        self._served = Served()
 
     def close(self) -> None:
-        """Another controller may go on: what this one said of holds is over."""
-        for reason in self._held:
-            HOLDS.labels(self._route.name, reason).set(0)
+        """Another controller may go on: the metrics are its own then."""
+        self._served.close()
 
     def tell(self, controller: Controller, led: Led, now: int, *, at_once: bool) -> None:
         """`now` in milliseconds since the epoch, by the broker's clock where that is known."""
@@ -55,41 +56,43 @@ class Telling:
             return
         self._told_at, self.holds = time.monotonic(), controller.holds(now)
         self._say(self.holds)
-        self._measure(controller)
+        self._measure(controller, self.holds)
         self.show(controller.status(now, led, self.holds))
 
-    def _measure(self, controller: Controller) -> None:
-        name, summary = self._route.name, controller.summary
-        EVIDENCE_BEHIND.labels(name).set(0)
-        HELD.labels(name).set(controller.is_held)
+    def behind(self, records: int) -> None:
+        """So many records of R.evidence are to be read before the controller acts."""
+        self._served.serve(EVIDENCE_BEHIND, {(self._route.name,): records})
+
+    def _measure(self, controller: Controller, holds: Sequence[Hold]) -> None:
+        name, summary, serve = self._route.name, controller.summary, self._served.serve
+        held = {hold.reason for hold in holds}
+        refused = controller.fold.refused_watermarks
+        numbers = {} if summary is None else {verdict.metric: verdict.numbers for verdict in summary.verdicts}
+        left_out = {} if summary is None else summary.left_out
+        self.behind(0)
+        serve(HELD, {(name,): controller.is_held})
+        serve(HOLDS, {(name, reason): reason in held for reason in REASONS})
+        serve(EVIDENCE_WATERMARKS_REFUSED, {(name,): refused})
+        serve(LANE_BEHIND, {(name, lane): look.behind for lane, look in controller.looks.items()})
+        serve(E_VALUE, {(name, metric): found.e_value for metric, found in numbers.items() if found is not None})
+        serve(OUTCOMES_LEFT_OUT, {(name, reason): outcomes for reason, outcomes in left_out.items()})
         if controller.is_held and not self._said_held:
             self._said_held = True
             _log.error(
                 "R.evidence no longer holds the beginning of the running rollout: it is held, not judged",
                 rollout=controller.in_force.rollout,
             )
-        refused = controller.fold.refused_watermarks
-        EVIDENCE_WATERMARKS_REFUSED.labels(name).set(refused)
         if refused > self._refused_watermarks:
             _log.error(
                 "watermarks of a monitor whose clock is ahead of the broker's are left out: set its clock",
                 watermarks=refused - self._refused_watermarks,
             )
         self._refused_watermarks = refused
-        for lane, look in controller.looks.items():
-            LANE_BEHIND.labels(name, lane).set(look.behind)
-        if summary is not None:
-            for verdict in summary.verdicts:
-                if verdict.numbers is not None:
-                    E_VALUE.labels(name, verdict.metric).set(verdict.numbers.e_value)
-            for reason, outcomes in summary.left_out.items():
-                OUTCOMES_LEFT_OUT.labels(name, reason).set(outcomes)
 
     def _say(self, holds: Sequence[Hold]) -> None:
         """Each reason once, where it begins and where it ends."""
         held = Counter(hold.reason for hold in holds)
         for reason in REASONS:
-            HOLDS.labels(self._route.name, reason).set(reason in held)
             if held[reason] > self._held[reason]:
                 why = "; ".join(hold.sentence for hold in holds if hold.reason == reason)
                 _log.warning("the rollout is held", reason=reason, why=why)

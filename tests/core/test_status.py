@@ -3,6 +3,7 @@
 import pytest
 from support.evidence import POLICY, SECOND, VERSIONS, Simulation
 
+from stream_router.adapters.arrays import pack, unpack
 from stream_router.core.deciding.fold import EvidenceFold
 from stream_router.core.deciding.numbers import Status
 from stream_router.core.evidence import Evidence, Silence
@@ -102,6 +103,14 @@ def test_a_rollback_by_a_person_has_no_verdict():
 def test_the_last_label_is_that_of_the_rollout_in_force():
     one = running(split=split(rollout=2))
     assert one.status(NOW).last_label_at is None
+
+
+def test_a_successor_that_begins_from_a_snapshot_knows_when_the_last_label_came():
+    one = running()
+    fold = EvidenceFold.restored(POLICY, 2, unpack(pack(one.fold.snapshot())))
+    successor = Controller(policy=POLICY, fold=fold, position=one.next_offset, next_offset=one.next_offset)
+    successor.on_split(split())
+    assert successor.status(NOW).last_label_at == one.status(NOW).last_label_at is not None
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,17 @@
 """What a controller's term tells of lanes that do not answer and of holds: in Kafka, in Redis, in log and metrics."""
 
+from dataclasses import replace
 from itertools import count
 
 import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 from support.kafka_script import assigned, first, passes
-from support.terms import RECORDS, SPLIT, World
+from support.terms import RECORDS, ROUTE, SPLIT, World
 
+from stream_router.adapters.avro.records import encode_split
 from stream_router.core.rollout.situation import REASONS
+from stream_router.core.routing.split import ALL_STABLE_RAW
 from stream_router.processes import controller, telling
 
 QUIET = RECORDS[:20]
@@ -98,7 +101,56 @@ def test_a_hold_is_in_the_status_the_log_and_a_metric_while_it_lasts(world):
     assert said == ["no scoring job of canary is running: start 'stream-router score --lane canary'"]
     assert said[0] in shown[-1].holds
     assert during == [1]
-    assert {held(reason) for reason in REASONS} == {0}, "the next controller may be another process"
+    assert {held(reason) for reason in REASONS} == {None}, "the next controller may be another process"
+
+
+def served():
+    """What only the controller knows, as this process serves it."""
+    samples = [sample for metric in REGISTRY.collect() for sample in metric.samples]
+    return {
+        (sample.name, *sample.labels.values()): sample.value for sample in samples if sample.name in LEADERS_METRICS
+    }
+
+
+LEADERS_METRICS = {
+    "stream_router_e_value",
+    "stream_router_evidence_behind_records",
+    "stream_router_held_rollouts",
+    "stream_router_holds",
+    "stream_router_lane_behind_records",
+    "stream_router_left_out_outcomes",
+    "stream_router_refused_watermarks",
+}
+
+
+def test_what_only_the_controller_knows_is_served_no_more_once_its_term_is_over(world):
+    """The next one may be another process: this one's last values would stand beside those of now."""
+    during = {}
+
+    def look(_client, call):
+        during.update(served())
+        return call()
+
+    world.happens(*QUIET)
+    world.serve(first(assigned(0)), *[passes] * 3, looking(world, {}), passes, passes, look)
+    assert {name for name, *_ in during} == LEADERS_METRICS
+    assert served() == {}
+
+
+def test_a_lane_that_is_looked_at_no_more_has_no_number_of_requests_that_wait(world):
+    during = []
+
+    def look(_client, call):
+        during.append(("stream_router_lane_behind_records", "r", "canary") in served())
+        return call()
+
+    def to_stable(_client, call):
+        world.kafka.fill(ROUTE.topic("splits"), encode_split(replace(SPLIT, raw=ALL_STABLE_RAW, canary=0.0, epoch=2)))
+        return call()
+
+    world.happens(*QUIET)
+    world.serve(first(assigned(0)), *[passes] * 3, looking(world, {}), passes, look, to_stable, *[passes] * 4, look)
+    assert during == [True, False]
 
 
 def test_an_unchanged_status_is_written_again_now_and_then(world, monkeypatch):

@@ -363,12 +363,17 @@ def test_a_rollout_whose_evidence_was_deleted_is_held_by_this_term_and_the_next(
     deleted_until(world, 20 * evidence_missing)
     world.new_term()
     world.happens(RECORDS[40])
+    served, write = [], world.store.write_status
+    world.store.write_status = lambda status: (
+        served.append(REGISTRY.get_sample_value("stream_router_held_rollouts", {"route": "r"})),
+        write(status),
+    )
     with capture_logs() as logs:
         world.serve()
     assert world.metadata.endswith(f"held={int(evidence_missing)}")
     assert ("it is held, not judged" in str(logs)) is evidence_missing
     assert bool(world.store.status().remark) is evidence_missing
-    assert REGISTRY.get_sample_value("stream_router_held_rollouts", {"route": "r"}) == evidence_missing
+    assert served[-1] == evidence_missing
     world.happens(*RECORDS[41:])
     world.new_term()
     world.serve()

@@ -16,7 +16,7 @@ from stream_router.adapters.metrics import DEAD_LETTERS, RECORDS_MISSED, WATERMA
 from stream_router.core.dead_letter import REASON_HEADER
 from stream_router.core.evidence import Positions
 from stream_router.core.policy import CLOCK_SKEW_MS
-from stream_router.core.routing.applied_split import AppliedSplit
+from stream_router.core.routing.applied_split import INITIAL_SPLIT, AppliedSplit
 from stream_router.errors import DeadLetterLimitError
 from stream_router.processes import intake, known_splits
 from stream_router.processes.owner import State
@@ -549,6 +549,18 @@ async def test_a_split_that_does_not_exist_is_looked_for_once_and_its_prediction
         await world.read_all()
     assert reads_of_splits(world) == 1
     assert world.faults() == []
+
+
+@driven
+async def test_that_everything_went_to_stable_before_the_first_split_is_known_without_a_record(world):
+    await world.taken()
+    first = {"epoch": INITIAL_SPLIT.epoch, "digest": INITIAL_SPLIT.digest, "rollout": 0, "lane": "stable"}
+    world.kafka.fill(TOPICS["predictions"], prediction(0, **first))
+    with capture_logs() as logs:
+        await world.bring("predictions")
+    assert reads_of_splits(world) == 0
+    assert [line for line in logs if line["log_level"] == "warning"] == []
+    assert world.splits.history.canary_share(INITIAL_SPLIT.epoch, INITIAL_SPLIT.digest) == 0.0
 
 
 async def bring_foreign(world, routed_at, written):

@@ -11,7 +11,7 @@ from stream_router.core.deciding.rollout_evidence import RolloutEvidence, rollou
 from stream_router.core.deciding.trial import Ignored, Outputs
 from stream_router.core.deciding.verdict import Verdict, overall
 from stream_router.core.deciding.windows import Windows
-from stream_router.core.evidence import Evidence, RolloutStarted
+from stream_router.core.evidence import ACCURACY, Evidence, RolloutStarted
 from stream_router.core.policy import CLOCK_SKEW_MS, Policy
 
 FORMAT: Final = 4
@@ -92,6 +92,7 @@ class EvidenceFold:
         self._texts: dict[float, str] = {}
         self._told_in: dict[float, int] = {}
         """The newest rollout in which each text was told: each owner tells it once a rollout."""
+        self._last_label = (0, 0)
         self._over = 0
         self._offset = -1
 
@@ -142,6 +143,7 @@ class EvidenceFold:
             "watermarks": list(map(list, self._watermarks.items())),
             "epochs": sorted(map(list, self._epochs)),
             "texts": [[value, text, self._told_in[value]] for value, text in self._texts.items()],
+            "last_label": list(self._last_label),
             "ripeness": self._ripeness.state(),
             "windows": self.windows.state(),
             "rollouts": [rollout.state() for rollout in self._rollouts.values()],
@@ -159,6 +161,8 @@ class EvidenceFold:
             fold._over = state["over"]
             fold._watermarks = dict(state["watermarks"])
             fold._epochs = {(epoch, digest) for epoch, digest in state["epochs"]}
+            rollout, at = state["last_label"]
+            fold._last_label = rollout, at
             fold._ripeness = Ripeness.restored(policy, state["ripeness"])
             fold.windows = Windows.restored(policy, state["windows"])
             fold._texts = {value: text for value, text, _ in state["texts"]}
@@ -269,12 +273,23 @@ class EvidenceFold:
         known = self._rollouts.get(rollout)
         return known.trial.started if known and known.trial else None
 
+    def last_label_at(self, rollout: int) -> int | None:
+        """Kafka time of the newest label that gave the rollout an outcome, in ms since the epoch; for display.
+
+        None where there is none, or where a later rollout has one.
+        """
+        newest, at = self._last_label
+        return at if newest == rollout and at else None
+
     def silent(self, rollout: int) -> frozenset[str]:
         """The lanes of the rollout that do not answer, as of the newest record."""
         known = self._rollouts.get(rollout)
         return known.silent if known else frozenset()
 
     def _learn(self, offset: int, evidence: Evidence) -> None:
+        for outcomes in evidence.outcomes:
+            if outcomes.key.metric == ACCURACY and len(outcomes):
+                self._last_label = max(self._last_label, (outcomes.key.rollout, int(outcomes.time.max())))
         in_force = evidence.epoch_in_force
         if in_force is not None:
             self._epochs.add((in_force.epoch, in_force.digest))

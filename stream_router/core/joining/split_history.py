@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from stream_router.core.evidence import Integers
-from stream_router.core.routing.applied_split import AppliedSplit
+from stream_router.core.routing.applied_split import INITIAL_SPLIT, AppliedSplit
 
 _ALL: Final = 2**63 - 1
 
@@ -16,13 +16,14 @@ class SplitHistory:
 
     A router writes a split a little after its time, so what reads R.splits in between may not have it yet. That two
     readers say the same of a record of another topic, only splits count for it whose own records are not younger.
+    INITIAL_SPLIT, of which there is no record, is known from the start.
     """
 
     def __init__(self) -> None:
         self._splits: list[AppliedSplit] = []
         self._since: list[int] = []
         self._written: list[int] = []
-        self._canary: dict[tuple[int, str], float] = {}
+        self._canary = {(INITIAL_SPLIT.epoch, INITIAL_SPLIT.digest): INITIAL_SPLIT.canary}
 
     def add(self, applied: AppliedSplit, written: int = 0) -> None:
         """The next record of R.splits. One of an epoch already passed, or the same again, changes nothing in force.
@@ -39,7 +40,7 @@ class SplitHistory:
         self._splits.append(applied)
 
     def __len__(self) -> int:
-        """Splits added that changed something."""
+        """Splits that are known."""
         return len(self._canary)
 
     def __getitem__(self, number: int) -> AppliedSplit:
@@ -52,7 +53,7 @@ class SplitHistory:
         return self._splits[-1] if self._splits else None
 
     def knows(self, epoch: int, digest: str) -> bool:
-        """Whether a record of the split has been added."""
+        """Whether the split needs no record any more."""
         return (epoch, digest) in self._canary
 
     def canary_share(self, epoch: int, digest: str) -> float | None:

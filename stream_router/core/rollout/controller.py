@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from stream_router.core.deciding.fold import EvidenceFold, Summary
 from stream_router.core.deciding.verdict import Verdict
 from stream_router.core.deciding.windows import WindowedAccuracy
-from stream_router.core.evidence import ACCURACY, EpochInForce, Evidence, RolloutStarted, Silence
+from stream_router.core.evidence import EpochInForce, Evidence, RolloutStarted, Silence
 from stream_router.core.lane import CANARY, LANES, STABLE, Lane
 from stream_router.core.policy import Policy
 from stream_router.core.rollout.holds import holds_of
@@ -53,8 +53,6 @@ class Controller:
     next_offset: int = 0
     looks: Mapping[Lane, LaneLook] = field(default_factory=dict)
     policies: dict[int, Policy] = field(default_factory=dict)
-    _last_labels: tuple[int, int] = (0, 0)
-    """A rollout, and the time of its newest label that gave an outcome, in milliseconds since the epoch."""
     _silences: SilenceRecords = field(default_factory=SilenceRecords)
     _splits: dict[tuple[int, str], AppliedSplit] = field(default_factory=dict)
     _rollbacks: dict[int, RolloutEvent] = field(default_factory=dict)
@@ -86,9 +84,6 @@ class Controller:
         """A record of R.evidence, from the replay offset on."""
         outputs = self.fold.on_record(offset, evidence)
         self._fallen += outputs.healthy + outputs.verdicts
-        for outcomes in evidence.outcomes:
-            if outcomes.key.metric == ACCURACY and len(outcomes):
-                self._last_labels = max(self._last_labels, (outcomes.key.rollout, int(outcomes.time.max())))
         self.next_offset = offset + 1
         if offset < self.position:
             self.fold.windows.drop_changed()
@@ -163,7 +158,6 @@ class Controller:
         """What holds and status of the rollout in force follow from; `now` in milliseconds since the epoch."""
         in_force = self.in_force
         started = self.fold.started(in_force.rollout)
-        rollout, last_label_at = self._last_labels
         return Situation(
             now=now,
             in_force=in_force,
@@ -175,7 +169,7 @@ class Controller:
             summary=self.summary,
             looks=self.looks,
             joined_by=self.policy,
-            last_label_at=last_label_at if rollout == in_force.rollout and last_label_at else None,
+            last_label_at=self.fold.last_label_at(in_force.rollout),
         )
 
     def holds(self, now: int) -> tuple[Hold, ...]:
