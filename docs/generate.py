@@ -37,6 +37,7 @@ from stream_router.core.rollout.status import MetricStatus, RolloutStatus, Statu
 from stream_router.core.route import RedisKey, Route
 from stream_router.core.routing.applied_split import INITIAL_SPLIT, Models
 from stream_router.core.routing.split_store import Latch, Refusal, SplitStore
+from stream_router.core.scoring.job import STALE_AFTER, JobState, JobStatus
 from stream_router.errors import StreamRouterError
 from stream_router.policy_settings import LimitSettings, MetricSettings
 from stream_router.settings import PREFIX, Settings
@@ -144,6 +145,19 @@ def redis_keys() -> dict[str, Key]:
             "the script",
             "What happened, newest last, about 1,000 entries: `XREVRANGE … + - COUNT 5`.",
             HISTORY_FIELDS,
+        ),
+        "jobs": Key(
+            "hash",
+            "scoring jobs",
+            "What each job says of itself, by LANE/INSTANCE and as JSON: the model that scores, the version that is "
+            f"wanted, `state` ({', '.join(get_args(JobState))}), the last error. Written every 2 s; a job of which "
+            f"nothing was heard for {STALE_AFTER // 1000} s is gone.",
+            _names(JobStatus),
+        ),
+        "digests": Key(
+            "hash",
+            "scoring jobs",
+            "Model version -> the digest with which it was first loaded; a job with another one does not start.",
         ),
     }
     if set(keys) != set(get_args(RedisKey)):
