@@ -104,5 +104,13 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _HERTZ
 
 
+def with_children(pid: int) -> list[int]:
+    """The process and what it has started, such as the process of a scoring job's model."""
+    found = [pid]
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        found += [one for child in (task / "children").read_text().split() for one in with_children(int(child))]
+    return found
+
+
 def resident_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES

@@ -15,7 +15,7 @@ from typing import Final
 import click
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
-from measuring import Sample, cpu_seconds
+from measuring import Sample, cpu_seconds, with_children
 from redis import Redis
 
 from stream_router.adapters.kafka import topics
@@ -120,7 +120,8 @@ class Workbench:
             for process in processes:
                 if process.poll() is not None:
                     raise click.ClickException(f"{process.args!r} ended with {process.returncode} at {seen} records")
-            yield Sample(now, seen, sum(cpu_seconds(process.pid) for process in processes))
+            everyone = [pid for process in processes for pid in with_children(process.pid)]
+            yield Sample(now, seen, sum(map(cpu_seconds, everyone)))
             time.sleep(_EVERY)
 
 

@@ -39,7 +39,7 @@ from stream_router.core.route import RedisKey, Route
 from stream_router.core.routing.applied_split import INITIAL_SPLIT, Models
 from stream_router.core.routing.router_status import RouterStatus
 from stream_router.core.routing.split_store import Latch, Refusal, SplitStore
-from stream_router.core.scoring.job import JobStatus
+from stream_router.core.scoring.job import STALE_AFTER, JobState, JobStatus
 from stream_router.errors import StreamRouterError
 from stream_router.policies.policy_file import LimitSettings, MetricSettings, PolicyFile, StepSettings
 from stream_router.policies.rules import Duration, Ratio
@@ -147,19 +147,6 @@ def redis_keys() -> dict[str, Key]:
             "`written_at` is at most 5 s old while a controller lives.",
             tuple(status_to_fields(status)),
         ),
-        "jobs": Key(
-            "hash",
-            "scoring jobs",
-            "A field for each, lane and instance, as JSON: what it scores with, refreshed every 2 s and removed at its "
-            "end; one without a word for 10 s counts as gone. For display, and for starts and promotions.",
-            _names(JobStatus),
-        ),
-        "digests": Key(
-            "hash",
-            "scoring jobs",
-            "Digest of the model files of each version, from when one was first loaded: changed files do not start. "
-            "`HDEL … VERSION` forgets one.",
-        ),
         "routers": Key(
             "hash",
             "routers",
@@ -171,6 +158,19 @@ def redis_keys() -> dict[str, Key]:
             "the script",
             "What happened, newest last, about 1,000 entries: `XREVRANGE … + - COUNT 5`.",
             HISTORY_FIELDS,
+        ),
+        "jobs": Key(
+            "hash",
+            "scoring jobs",
+            "What each job says of itself, by LANE/INSTANCE and as JSON: the model that scores, the version that is "
+            f"wanted, `state` ({', '.join(get_args(JobState))}), the last error. Written every 2 s; a job of which "
+            f"nothing was heard for {STALE_AFTER // 1000} s is gone.",
+            _names(JobStatus),
+        ),
+        "digests": Key(
+            "hash",
+            "scoring jobs",
+            "Model version -> the digest with which it was first loaded; a job with another one does not start.",
         ),
     }
     if set(keys) != set(get_args(RedisKey)):

@@ -23,7 +23,7 @@ from stream_router.settings import RouteSettings, load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").glob("*.md"))]
-OF_USERS = {"stream-router.toml", "policy.yaml"}
+OF_USERS = {"stream-router.toml", "policy.yaml", "my_models.py"}
 """Files that pages name and that a user writes."""
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -82,8 +82,8 @@ def test_an_error_that_its_tree_tells_wrongly_is_found(generate: ModuleType, mon
 
 
 def test_a_key_that_the_reference_does_not_know_is_found(generate: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generate, "get_args", lambda _: ("split", "jobs"))
-    with pytest.raises(ValueError, match="jobs"):
+    monkeypatch.setattr(generate, "get_args", lambda _: ("split", "crew"))
+    with pytest.raises(ValueError, match="crew"):
         generate.redis_keys()
 
 
