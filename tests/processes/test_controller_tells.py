@@ -17,6 +17,9 @@ from stream_router.processes import controller, telling
 QUIET = RECORDS[:20]
 """A rollout that has begun, with nothing decided."""
 
+LONG_ENOUGH = 80
+"""Looks, a second or more after each other: a silence of more than a minute."""
+
 
 @pytest.fixture
 def world(monkeypatch):
@@ -47,7 +50,7 @@ def held(reason):
 
 def test_a_silent_canary_holds_and_is_rolled_back_with_its_numbers(world):
     world.happens(*QUIET)
-    world.serve(first(assigned(0)), *[passes] * 3, *[looking(world, {"canary": 812})] * 20, passes)
+    world.serve(first(assigned(0)), *[passes] * 3, *[looking(world, {"canary": 812})] * LONG_ENOUGH, passes)
     (rollback,) = world.rollbacks
     assert (rollback.rollout, rollback.metric, rollback.numbers) == (SPLIT.rollout, "silence", None)
     assert rollback.reason.startswith("canary v2 does not answer: 812 requests wait for more than 5 s")
@@ -59,7 +62,7 @@ def test_a_silent_canary_holds_and_is_rolled_back_with_its_numbers(world):
 
 def test_the_next_term_says_of_a_silence_what_this_one_said(world):
     world.happens(*QUIET)
-    world.serve(first(assigned(0)), *[passes] * 3, *[looking(world, {"canary": 812})] * 20, passes)
+    world.serve(first(assigned(0)), *[passes] * 3, *[looking(world, {"canary": 812})] * LONG_ENOUGH, passes)
     shown = world.store.status()
     world.new_term()
     world.happens(RECORDS[20])
