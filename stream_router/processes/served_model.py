@@ -10,7 +10,7 @@ import structlog
 from stream_router.adapters.kafka.handler import Unfinished
 from stream_router.adapters.model_process import Answer
 from stream_router.core.scoring.asking import Row
-from stream_router.core.scoring.job import JobStore
+from stream_router.core.scoring.job import JobState, JobStore
 from stream_router.errors import ModelError, UnreachableError
 from stream_router.processes.job_reporter import JobReporter
 
@@ -108,8 +108,7 @@ class ServedModel:
                 raise ModelError(f"version {process.version!r} did not load within {_LOADS_WITHIN:g} s")
         self._check_digest(process)
         self._serves = True
-        state = "failed" if self._failed else "scoring"
-        self._reporter.tell(state=state, version=process.version, digest=process.digest)
+        self._reporter.tell(state=self._state, version=process.version, digest=process.digest)
 
     def ask(self, rows: Sequence[Row]) -> Served:
         """Never longer than the timeout: then the model's process is ended, and the batch's outputs are errors.
@@ -138,17 +137,25 @@ class ServedModel:
             return
         if wanted == self._scoring.version:
             if self._next or self._failed:
-                self._reporter.tell(state="scoring", wanted=wanted)
-            self._drop_next()
-            self._failed = None
+                self._drop_next()
+                self._failed = None
+                self._reporter.tell(state=self._state, wanted=wanted)
         elif self._next is None or self._next.process.version != wanted:
             self._drop_next()
-            if self._failed is None or self._failed.version != wanted or self._clock() >= self._failed.retry_at:
+            if self._failed is not None and self._failed.version != wanted:
+                self._failed = None
+            if self._failed is None or self._clock() >= self._failed.retry_at:
                 _log.info("the lane's version is loaded", version=wanted, scoring=self._scoring.version)
                 self._next = _Next(self._begin(wanted), self._clock() + _LOADS_WITHIN)
-                self._reporter.tell(wanted=wanted)
+                self._reporter.tell(state=self._state, wanted=wanted)
         else:
             self._go_on(self._next)
+
+    @property
+    def _state(self) -> JobState:
+        if not self._serves:
+            return "loading"
+        return "failed" if self._failed else "scoring"
 
     def close(self) -> None:
         """End the models' processes."""
@@ -175,7 +182,7 @@ class ServedModel:
             version = following.process.version
             self._drop_next()
             self._failed = _Failed(version, self._clock() + _TRY_AGAIN)
-            self._reporter.tell(state="failed", wanted=version, last_error=str(error))
+            self._reporter.tell(state=self._state, wanted=version, last_error=str(error))
             _log.error("the lane's version gets no requests", version=version, error=str(error))
             return
         if is_ready:

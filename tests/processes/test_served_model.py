@@ -131,6 +131,17 @@ def test_a_version_that_failed_is_tried_again_and_forgotten_when_the_lane_goes_b
     assert served(job).version == "8"
 
 
+def test_a_job_whose_lane_moves_on_from_a_version_that_failed_has_not_failed_any_more():
+    job = ScriptedJob()
+    job.start("7")
+    job.loads |= {"8": "no such file", "9": False}
+    for version, state in (("8", "failed"), ("9", "scoring")):
+        job.set_lane(version)
+        served(job)
+        served(job)
+        assert (job.status().state, job.status().wanted) == (state, version)
+
+
 def test_errors_that_the_old_version_makes_too_do_not_hold_back_the_new_one():
     job = ScriptedJob()
     job.start("7")
