@@ -21,11 +21,14 @@ if TYPE_CHECKING:
         DecodeError,
         HeaderError,
         ModelError,
+        NoAnswerError,
+        RefusedError,
         SettingError,
         SplitError,
         StreamRouterError,
         UnreachableError,
     )
+    from stream_router.processes.rollouts import Rollouts
 
 __version__ = "0.1.0"
 
@@ -34,9 +37,12 @@ __all__ = [
     "HeaderError",
     "Lane",
     "ModelError",
+    "NoAnswerError",
     "Numbers",
     "Prediction",
+    "RefusedError",
     "RolloutEvent",
+    "Rollouts",
     "Routing",
     "SettingError",
     "Split",
@@ -67,10 +73,13 @@ _MODULES = {
     "core.routing.partitioner": ("WeightedPartitioner", "record_key"),
     "core.routing.split": ("Split", "parse_split"),
     "core.scoring.prediction": ("Prediction", "Value"),
+    "processes.rollouts": ("Rollouts",),
     "errors": (
         "DecodeError",
         "HeaderError",
         "ModelError",
+        "NoAnswerError",
+        "RefusedError",
         "SettingError",
         "SplitError",
         "StreamRouterError",
