@@ -142,11 +142,11 @@ class Rollouts:
         return state
 
     def obeyed(self, rollback: RolloutEvent, timeout: float = ANSWER_TIMEOUT) -> AppliedSplit | None:
-        """The first split without a share for canary that a router told of after the rollback; None: none in time."""
+        """The split without a share for canary that routers route by since, or anyway; None: none has told of it in time."""
         deadline = time.monotonic() + timeout
         while True:
             for applied in self._splits:
-                if applied.canary == 0 and applied.epoch > rollback.epoch:
+                if applied.canary == 0 and applied.epoch >= rollback.epoch:
                     return applied
             if time.monotonic() >= deadline:
                 return None
