@@ -95,9 +95,8 @@ class RolloutState:
 
     def is_as_meant(self, law: InForce) -> bool:
         """Of what is taken: whether no operator has set another split since."""
-        if self.asks is None:
-            return law.origin <= self.epoch
-        return law.applied.canary == self.canary
+        is_older = self.asks is not None or law.origin <= self.epoch
+        return is_older and law.applied.canary == self.canary
 
     def after_split(self, applied: AppliedSplit) -> "RolloutState":
         """After a record of R.splits."""
