@@ -15,7 +15,16 @@ from stream_router.adapters.logging import configure_logging, hide_secrets
 
 PASSWORD = "hunter2-hunter2"  # noqa: S105 - must not turn up anywhere
 UNITS = ("_total", "_seconds", "_ratio", "_timestamp_seconds", "_info", "_epoch", "_value")
-UNITS += ("_rows", "_labels", "_records", "_outcomes", "_watermarks", "_rollouts", "_holds")  # what a gauge counts
+UNITS += (
+    "_rows",
+    "_labels",
+    "_records",
+    "_outcomes",
+    "_watermarks",
+    "_rollouts",
+    "_jobs",
+    "_holds",
+)  # what a gauge counts
 
 
 def ours():
