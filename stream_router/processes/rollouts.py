@@ -142,7 +142,7 @@ class Rollouts:
         return state
 
     def obeyed(self, rollback: RolloutEvent, timeout: float = ANSWER_TIMEOUT) -> AppliedSplit | None:
-        """The split without a share for canary that routers route by since, or anyway; None: none has told of it in time."""
+        """The split without a share for canary that a router has told of, or that was in force anyway; else None."""
         deadline = time.monotonic() + timeout
         while True:
             for applied in self._splits:

@@ -1,4 +1,4 @@
-"""Rollouts on real servers: a healthy version goes to everybody by itself, with the jobs following; a bad one goes back."""
+"""Rollouts on real servers: a healthy version goes to everybody by itself, jobs following; a bad one goes back."""
 
 from collections import Counter
 
