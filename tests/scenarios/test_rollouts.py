@@ -38,6 +38,7 @@ def led(loop: Loop):
     loop.monitor = loop.start_monitor("a")
     loop.processes.start("route", "--route", loop.route.name)
     follow(loop, "stable")
+    wait_until(lambda: loop.status() is not None, 60, "a controller")
     settings = load_settings(
         flags={"bootstrap_servers": loop.stack.bootstrap_servers, "redis_url": loop.stack.redis_url}
     )
