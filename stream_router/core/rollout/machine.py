@@ -162,8 +162,9 @@ def _set_by_hand(turn: _Turn) -> Transition:
     if state.phase == "Promoting" and applied.models.promoted == state.rollout and applied.canary == 0:
         says = f"an operator gave all requests to stable, whose version is {state.version}"
         return turn.to("Promoted", "split", says, step=state.step)
-    if asks is not None and applied.epoch < asks.on:
-        says = f"Redis has forgotten epoch {asks.on}, which no router had written: canary has {share(applied.canary)}"
+    is_unknown = applied.is_same_anew and turn.law.origin == applied.epoch
+    if is_unknown or applied.epoch < max(state.epoch, asks.on if asks is not None else 0):
+        says = f"Redis has forgotten a split that no router had written: canary has {share(applied.canary)}"
     elif applied.canary >= 1:
         says = (
             "AN OPERATOR GAVE ALL REQUESTS TO CANARY: with no answers of stable at the same time nothing is tested, "
