@@ -6,14 +6,14 @@ from typing import Any, Final, get_args
 
 import click
 
-from stream_router.cli.common import example, output_option, route_option, settings_options
+from stream_router.cli.common import example, output_option, policy_option, route_option, settings_options
 from stream_router.cli.durations import DurationType
 from stream_router.core.rollout.phases import Phase
 from stream_router.core.rollout.rollout_event import RolloutEvent
 from stream_router.core.rollout.rollout_state import RolloutState
 from stream_router.core.route import Route
 from stream_router.processes.rollouts import Rollouts
-from stream_router.settings import Settings
+from stream_router.settings import Settings, policy_of
 from stream_router.views import rollout as view
 
 _ENDED_BADLY: Final[frozenset[Phase]] = frozenset({"RolledBack", "Aborted"})
@@ -59,10 +59,12 @@ def _verb(help_: str, *examples: str, name: str | None = None) -> Callable[[Call
     "Begin a rollout: canary gets the version, and requests once a scoring job serves it.",
     "stream-router rollout start --route flights --model-version 8 --reason 'retrained'",
 )
+@policy_option
 @click.option("--model-version", required=True, metavar="VERSION", help="The version that is to be canary's.")
 def start(settings: Settings, route: Route, reason: str, by: str | None, output: str, model_version: str) -> None:
+    policy = None if settings.policy is None else policy_of(settings)
     with Rollouts(route, settings) as rollouts:
-        _say(view.transition(rollouts.start(model_version, reason=reason, by=by)), output)
+        _say(view.transition(rollouts.start(model_version, policy=policy, reason=reason, by=by)), output)
 
 
 @_verb("Hold canary's share where it is.")

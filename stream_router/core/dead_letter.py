@@ -21,7 +21,7 @@ def reason_of(error: Exception) -> str:
 def dead_letter_headers(
     *, topic: str, partition: int, offset: int, stage: str, error: Exception
 ) -> list[tuple[str, bytes]]:
-    """The headers to add, under Kafka Connect's names, and the reason under ours.
+    """The headers to add, under Kafka Connect's names, and the reason under ours, too, for who looks for either.
 
     `stage` is the command that could not handle it, with its lane if it has one: "route", "score canary", "monitor".
     """
@@ -31,6 +31,7 @@ def dead_letter_headers(
         ("__connect.errors.offset", str(offset).encode()),
         ("__connect.errors.stage", stage.encode()),
         ("__connect.errors.exception.class.name", type(error).__name__.encode()),
+        ("__connect.errors.exception.message", reason_of(error).encode()),
         (REASON_HEADER, reason_of(error).encode()),
     ]
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from typing import Any, Final, Literal
@@ -154,7 +154,7 @@ class Policy:
     steps: tuple[Step, ...] = STEPS
     max_duration: int | None = None
     on_inconclusive: Literal["stable", "pause"] = "stable"
-    min_coverage: float = 0.0
+    min_coverage: float = 0.1
     promotion_deadline: int = 600_000
 
     @classmethod
@@ -168,6 +168,10 @@ class Policy:
                 "steps": tuple(Step(**step) for step in fields["steps"]),
             }
         )
+
+    def of_route(self, route: "Policy") -> "Policy":
+        """The same with the route settings of that one."""
+        return replace(self, **{name: getattr(route, name) for name in ROUTE_SETTINGS})
 
     def metric(self, name: MetricName) -> MetricPolicy:
         """What the policy says of the metric: one that it does not name is off."""

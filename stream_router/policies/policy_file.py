@@ -165,7 +165,9 @@ class PolicyFile(BaseModel):
         "way the rollout pauses, and a person is told.",
     )
     min_coverage: Ratio = Field(
-        0.0, description="The part of a lane's predictions that has to be labelled; below it the rollout is held."
+        0.1,
+        description="The part of the predictions that has to be labelled once they had their time; below it the "
+        "rollout is held.",
     )
     entity_period: Duration | None = Field(
         None,

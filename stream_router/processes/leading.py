@@ -12,7 +12,7 @@ from stream_router.core.rollout.machine import Call
 from stream_router.core.rollout.machine_inputs import ScoringJob
 from stream_router.core.rollout.situation import Hold
 from stream_router.core.rollout.status import StatusStore
-from stream_router.core.routing.applied_split import AppliedSplit
+from stream_router.core.routing.applied_split import INITIAL_SPLIT, AppliedSplit
 from stream_router.core.routing.proposal import Step
 from stream_router.core.routing.router_status import RouterStore
 from stream_router.core.routing.split_store import ReadAgain, StepRefused, call_until_read
@@ -84,7 +84,12 @@ class Leading:
         try:
             jobs = tuple(map(ScoringJob.of, self._stores.jobs.jobs().values()))
             routers = self._stores.routers.routers()
-            return Seen(applied=self._stores.splits.applied(), jobs=jobs, routers=routers, refused=self._refused)
+            return Seen(
+                applied=self._stores.splits.applied() or INITIAL_SPLIT,
+                jobs=jobs,
+                routers=routers,
+                refused=self._refused,
+            )
         except UnreachableError as error:
             _log.debug("the rollout goes on once Redis answers", error=str(error))
             return Seen()

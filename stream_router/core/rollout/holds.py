@@ -25,9 +25,6 @@ _SOME: Final = 20
 _AGREE: Final = 50
 """Labels of which none agrees."""
 
-_FEW: Final = 0.1
-"""Labels for each prediction that had its time to get one, below which they are too few."""
-
 _NEWEST: Final = 3
 """Windows, the newest that ought to have labels, all without one: then labels have stopped."""
 
@@ -186,11 +183,11 @@ def _labels(at: Situation, counts: Counts) -> Iterator[Hold]:
         return
     until = complete_until - at.policy.window - at.ripe_age
     had_time, came = map(sum, zip(*(counts[lane].until(until) for lane in LANES), strict=True))
-    if had_time >= _SOME and came < _FEW * had_time:
+    if had_time >= _SOME and came < at.policy.min_coverage * had_time:
         yield Hold(
             "few_labels",
-            f"too few labels: {came:,} for the {had_time:,} predictions that are older than {_seconds(at.ripe_age)} s"
-            f"{newest}",
+            f"too few labels: {came:,} for the {had_time:,} predictions that are older than {_seconds(at.ripe_age)} s, "
+            f"less than min_coverage, {at.policy.min_coverage:g}{newest}",
         )
 
 

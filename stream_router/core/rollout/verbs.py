@@ -97,7 +97,9 @@ def _start(asked: Asked) -> Transition | str:
         return f"the rollback of rollout {applied.rollout} is still being carried out: give it again in a second"
     if applied.canary > 0:
         return f"canary has {share(applied.canary)}, set by hand: abort that, or SET its share to 0, first"
-    policy, rollout = command.policy or asked.inputs.policy, 1 + max(applied.rollout, state.latch, state.rollout)
+    route_policy = asked.inputs.policy
+    policy = route_policy if command.policy is None else command.policy.of_route(route_policy)
+    rollout = 1 + max(applied.rollout, state.latch, state.rollout)
     asks = Step(on=applied.epoch, rollout=rollout, start=command.version)
     says = f"rollout {rollout} begins with version {command.version} for canary, without requests until a job serves it"
     return replace(asked.to("Starting", says, step=0, asks=asks), rollout=rollout, policy=policy)
