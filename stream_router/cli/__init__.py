@@ -6,6 +6,7 @@ COMMANDS = {
     "route": "Split requests between the stable and the canary lane.",
     "score": "Score one lane with a model.",
     "monitor": "Join predictions with the truth, judge the canary, roll it back.",
+    "split": "Show the split in force, or set one and wait until all routers obey it.",
     "rollout": "Carry a model version to everybody, or back: start, pause, approve, promote, abort, undo.",
     "audit": "Check that every request is in the right lane, once and in order.",
     "verdicts": "Show every verdict on a rollout, and check it against the evidence.",

@@ -46,7 +46,7 @@ def test_what_no_router_has_written_is_passed_over(content, new_route, valkey_ur
     store.close()
 
 
-def test_an_outage_is_told(valkey_url):
+def test_an_outage_is_told():
     store = FakeRouterStore()
     store.away = True
     with pytest.raises(UnreachableError):

@@ -12,6 +12,12 @@ REBOUND: Final = "bound to the model versions registered since"
 """How `why` begins where the script has put nothing new in force, only the same under a new epoch."""
 
 
+def moved_share(before: "AppliedSplit", after: "AppliedSplit") -> float:
+    """Which part of all keys changes its lane, 0..1: a rollout keeps its draw, another one has its own."""
+    was, is_ = before.canary, after.canary
+    return abs(is_ - was) if before.rollout == after.rollout else was * (1 - is_) + is_ * (1 - was)
+
+
 @dataclass(frozen=True)
 class Versions:
     """The two model versions that a rollout is bound to; None where no version is known."""
