@@ -46,7 +46,9 @@ class StepSettings(BaseModel):
     weight: Ratio = Field(description="Canary's share of the requests, above 0 and below 1; each step has more.")
     hold_for: Duration = Field(0, description="How long it stays at least, from when the weight came into force.")
     min_labels: Count = Field(
-        100, description="Labels that canary's requests of this step need, each as old as label_horizon."
+        100,
+        le=REMEMBERED_LABELS,
+        description="Labels that canary's requests of this step need, each as old as label_horizon.",
     )
     until: Literal["healthy", "approved"] | None = Field(
         None,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from stream_router.core.lane import CANARY
 from stream_router.core.policy import Policy
@@ -92,15 +93,14 @@ def _sentences(controller: Controller, holds: tuple[Hold, ...]) -> Iterator[str]
 
 
 def _mature_labels(controller: Controller, state: RolloutState) -> int:
-    """Of canary, in windows that began since its weight came into force and in which no label can come any more."""
+    """Of canary, in windows that began since its weight came into force and in which no label can come any more.
+
+    REMEMBERED_LABELS of them are known at least, where there are as many.
+    """
     fold, since = controller.fold, state.in_force.since
     if len(fold.watermarks) < fold.partitions:
         return 0
     policy = state.policy or controller.policy
     matured = min(fold.watermarks.values()) - policy.label_horizon
-    labels = 0
-    for key, tally in fold.windows.of(state.rollout, CANARY, state.version, matured):
-        if key.window < since:
-            break
-        labels += tally.labelled
-    return labels
+    windows = fold.windows.labelled(CANARY, state.version, matured, rollout=state.rollout)
+    return sum(one.labelled for one in takewhile(lambda one: one.window >= since, windows))
