@@ -135,14 +135,14 @@ def test_evidence_equals_a_recount_by_other_agreements_whoever_dies_when(
     assert run(world, actions) == world.recounted
 
 
-def test_an_error_is_bad_without_asking() -> None:
+def test_of_an_error_nobody_is_asked_and_it_gives_no_outcome() -> None:
     def bad(*_: Value) -> bool:
         raise AssertionError
 
     join = Join(POLICY, NOWHERE, history(), bad=bad)
     join.on_predictions(predictions(prediction("a", value=None, error="failed")))
     join.on_labels(labels(Label("a", True, BEGIN, 0)))
-    assert [column.bad.tolist() for column in join.take().outcomes if column.key.metric == ACCURACY] == [[True]]
+    assert [column for column in join.take().outcomes if column.key.metric == ACCURACY] == []
 
 
 def test_a_pair_is_asked_about_once_and_not_by_a_successor() -> None:
