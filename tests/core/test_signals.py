@@ -49,7 +49,9 @@ def simulated(**changes):
 def in_texts(records):
     for lane in ("stable", "canary"):
         records = changed(records, PREDICTION, lane, lambda one: {"value": named(one.value)})
-    return [replace(records[0], texts=dict(zip(HASHES.tolist(), NAMES, strict=True))), *records[1:]]
+    told_with = next(number for number, record in enumerate(records) if record.outcomes)
+    texts = dict(zip(HASHES.tolist(), NAMES, strict=True))
+    return [replace(one, texts=texts) if number == told_with else one for number, one in enumerate(records)]
 
 
 def named(values):

@@ -15,7 +15,7 @@ from stream_router.adapters.avro.records import decode_rollout_event, encode_spl
 from stream_router.adapters.clock import now_ms
 from stream_router.core.deciding.fold import EvidenceFold
 from stream_router.core.evidence import Count, EpochInForce, Evidence, Positions
-from stream_router.core.rollout.rollout_event import VERDICT
+from stream_router.core.rollout.rollout_event import ROLLBACK, VERDICT
 from stream_router.core.routing.applied_split import AppliedSplit, Versions
 from stream_router.processes.controller import control
 
@@ -154,9 +154,12 @@ def test_a_controller_that_is_killed_is_followed_by_one_that_reads_what_came_aft
     first.kill()
     write(stack, evidence, [outcomes(begun, 200 + number, {"stable": 2, "canary": 9}) for number in range(20)])
     second = monitor("b")
-    told, event = map(
-        decode_rollout_event, [r.value for r in wait_until(lambda: read("rollout-events"), 120, "a verdict")]
-    )
+
+    def events():
+        read_ = [decode_rollout_event(record.value) for record in read("rollout-events")]
+        return [one for one in read_ if one.kind in (VERDICT, ROLLBACK)]
+
+    told, event = wait_until(events, 120, "a verdict")
     assert (told.kind, told.evidence_offset, told.numbers) == (VERDICT, event.evidence_offset, event.numbers)
     assert [line["from_snapshot"] for line in how_it_began(first)] == [False]
     (begin,) = how_it_began(second)

@@ -20,6 +20,6 @@ def test_a_canary_that_only_raises_is_rolled_back_without_any_label(loop: Loop):
     assert numbers.stable_bad == 0
     assert event.reason.startswith(
         f"canary raising fails more often than stable 0.9: 100.0 % ({numbers.canary_bad:,} of "
-        f"{numbers.canary_labels:,} requests) against 0.0 % (0 of {numbers.stable_labels:,})"
+        f"{numbers.canary_labels:,} sampled answers) against 0.0 % (0 of {numbers.stable_labels:,})"
     )
     assert loop.replayed(event) == [event]

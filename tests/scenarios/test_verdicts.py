@@ -15,6 +15,7 @@ from stream_router.adapters.avro.evidence import encode_evidence
 from stream_router.adapters.avro.records import decode_rollout_event, encode_rollout_event, encode_split
 from stream_router.adapters.clock import now_ms
 from stream_router.core.deciding.fold import EvidenceFold
+from stream_router.core.rollout.rollout_event import ROLLBACK, VERDICT
 from stream_router.core.routing.applied_split import AppliedSplit, Versions
 from stream_router.processes.controller import control
 
@@ -48,14 +49,16 @@ def events(stack, route, settings, write):
     thread.start()
 
     def read():
-        return kafka_records(stack.bootstrap_servers, route.topic("rollout-events"))
+        records = kafka_records(stack.bootstrap_servers, route.topic("rollout-events"))
+        told = [decode_rollout_event(record.value) for record in records]
+        return [event for event in told if event.kind in (VERDICT, ROLLBACK)]
 
     try:
         wait_until(read, 90, "the verdict")
     finally:
         stop.set()
         thread.join(30)
-    return [decode_rollout_event(record.value) for record in read()]
+    return read()
 
 
 def test_what_was_decided_is_recomputed_bit_for_bit_and_another_policy_tried(
