@@ -173,8 +173,10 @@ class ControllerTerm:
         self._learn(controller)
         self._watch.want(controller.wanted)
         controller.looks = self._watch.looks
-        told = self._leading.due_record(controller, self._telling.holds, now_ms())
-        is_due = controller.is_urgent or told is not None or time.monotonic() - self._written_at >= _WRITE_EVERY
+        is_urgent = controller.is_urgent
+        # A rollback does not wait for what leading asks of Redis.
+        told = None if is_urgent else self._leading.due_record(controller, self._telling.holds, now_ms())
+        is_due = is_urgent or told is not None or time.monotonic() - self._written_at >= _WRITE_EVERY
         writes = controller.due_writes(now_ms()) if is_due else Writes()
         if is_due:
             self._write(controller, writes, told)
