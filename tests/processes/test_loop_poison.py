@@ -58,6 +58,7 @@ def test_a_poison_record_becomes_a_dead_letter_with_its_origin_in_connects_heade
         ("__connect.errors.offset", b"2"),
         ("__connect.errors.stage", b"copy"),
         ("__connect.errors.exception.class.name", b"DecodeError"),
+        ("__connect.errors.exception.message", b"nothing to copy"),
         (REASON_HEADER, b"nothing to copy"),
     ]
 

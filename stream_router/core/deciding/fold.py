@@ -305,7 +305,7 @@ class EvidenceFold:
         self._learn_texts(evidence)
 
     def _learn_texts(self, evidence: Evidence) -> None:
-        told_in = max((outcomes.key.rollout for outcomes in evidence.outcomes), default=self.rollout_in_force)
+        told_in = max(self._rollouts, default=self.rollout_in_force)
         for value in [value for value, rollout in self._told_in.items() if rollout < self.rollout_in_force]:
             del self._texts[value], self._told_in[value]
         for value, text in evidence.texts.items():
